@@ -1,0 +1,34 @@
+"""Learn distributed AI training by doing it: real clusters on one computer, in two frameworks."""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Where each public name lives. Nothing is imported before it is used: `import lablib` is instant.
+_PUBLIC = {
+    "LabError": "errors",
+    "Cluster": "cluster.cluster",
+    "RankFailed": "cluster.failures",
+    "ClusterHangs": "cluster.failures",
+    "Trace": "record.trace",
+    "train": "training",
+    "compare": "training",
+    "doctor": "machine",
+}
+_MODULES = ("cluster", "datasets", "machine", "record", "strategies", "tasks", "units", "views")
+
+__all__ = [*_PUBLIC, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"lablib.{_PUBLIC[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"lablib.{name}")
+    raise AttributeError(f"lablib has no {name!r}; it has {', '.join(sorted(__all__))}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,166 @@
+"""`Cluster`: real processes on this computer that run a function together."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable
+
+from lablib.cluster import launch
+from lablib.cluster.execution import Execution
+from lablib.cluster.failures import RankFailed
+from lablib.cluster.run import Run
+from lablib.cluster.spec import Spec
+from lablib.errors import LabError
+
+_SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0}
+_PORT_TAKEN = ("Could not start gRPC server", "Address already in use")
+_TRIES = 3
+
+
+class Cluster:
+    """`ranks` processes on this computer, fresh for every `run`.
+
+    ranks       how many; 2 when neither it nor `roles` is given
+    nodes       the ranks are spread over so many, in order: Cluster(4, nodes=2) has ranks 0 and 1
+                on node 0. On one computer a node is a name, and in TensorFlow an address
+    framework   "torch" (the process group is ready when the function starts) or "tensorflow"
+                (TF_CONFIG is set)
+    roles       how many of each: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
+    device      "cpu", or "cuda": a GPU for each rank with nccl; gloo when ranks share one
+    timeout_s   a run that takes longer is ended, and told who waits for whom
+    echo        print what the ranks print as it comes, "[rank 2] ..."
+
+    Raises LabError for what cannot be, before any process starts.
+
+    >>> Cluster(0)
+    Traceback (most recent call last):
+    lablib.errors.LabError: ranks must be a whole number, at least 1.
+      saw: ranks=0
+      do:  write for example lab.Cluster(4)
+    """
+
+    def __init__(
+        self,
+        ranks: int | None = None,
+        *,
+        nodes: int = 1,
+        framework: str = "torch",
+        roles: dict[str, int] | None = None,
+        device: str = "cpu",
+        hardware: object = None,
+        timeout_s: float = 120,
+        echo: bool = False,
+    ):
+        self.spec = Spec.of(ranks, nodes=nodes, roles=roles, framework=framework, device=device)
+        self.timeout_s, self.echo = _seconds(timeout_s), echo
+        _check_hardware(hardware)
+        _check_device(device)
+        self.closed = False
+        self._last: Execution | None = None
+        launch.zygote(framework)  # its import goes on while the learner reads
+
+    def run(self, function: Callable, *, watch: Callable | None = None) -> Run:
+        """Run `function(me)` once on every rank; `me` is a `Rank`.
+
+        With roles it runs on the chief, the workers and the evaluators; with a chief and
+        parameter servers it runs on the chief (and the evaluators), and the others serve.
+
+        watch   called often with what each rank shows of itself, for progress bars
+
+        Raises RankFailed when a rank raises or dies, ClusterHangs when the ranks cannot go on.
+        """
+        if self.closed:
+            raise LabError("This cluster is closed.", saw=repr(self), do="make a new lab.Cluster")
+        for tries_left in reversed(range(_TRIES)):
+            execution = self._last = Execution(
+                self.spec, function, timeout_s=self.timeout_s, echo=self.echo, watch=watch
+            )
+            try:
+                execution.run()
+                return self._run(execution)
+            except RankFailed as error:
+                if not tries_left or not any(text in str(error) for text in _PORT_TAKEN):
+                    raise
+            finally:
+                execution.forget()
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def close(self) -> None:
+        """Nothing of the cluster is left. Twice is harmless."""
+        self.closed = True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    @property
+    def states(self) -> list[dict]:
+        """A row for each rank: rank, role, pid, node, state. The pid is that of the last run."""
+        rows = []
+        for seat in self.spec.seats:
+            pid = self._last.pids.get(seat.rank) if self._last else None
+            rows.append(dict(rank=seat.rank, role=seat.role, pid=pid, node=seat.node,
+                             state=self._state(seat.rank)))  # fmt: skip
+        return rows
+
+    def _state(self, rank):
+        if self.closed or self._last is None:
+            return "closed" if self.closed else "ready"
+        fate = self._last.fates[rank]
+        if fate.failed:
+            return "failed"
+        return "returned" if fate.returned else "ended"
+
+    def _run(self, execution):
+        ranks = range(self.spec.ranks)
+        values = [execution.values.get(rank) for rank in ranks]
+        records = [execution.records.get(rank, _SILENT) for rank in ranks]
+        return Run(self.spec, values, execution.logs(), records)
+
+    def __repr__(self):
+        nodes = f" on {self.spec.nodes} nodes" if self.spec.nodes > 1 else ""
+        state = "closed" if self.closed else "open"
+        return f"<Cluster of {self.spec.ranks} ranks{nodes}, {self.spec.framework}, {state}>"
+
+    def _repr_html_(self):
+        head = "".join(f"<th>{name}</th>" for name in self.states[0])
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>"
+            for row in self.states
+        )
+        title = html.escape(repr(self).strip("<>"))
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _seconds(timeout_s):
+    valid = isinstance(timeout_s, (int, float)) and not isinstance(timeout_s, bool)
+    if not valid or not math.isfinite(timeout_s) or timeout_s <= 0:
+        raise LabError(
+            "timeout_s must be a positive number of seconds.",
+            saw=f"timeout_s={timeout_s!r}",
+            do="write for example timeout_s=60",
+        )
+    return float(timeout_s)
+
+
+def _check_hardware(hardware):
+    if hardware is not None:
+        raise LabError(
+            "Modelled hardware is not in this version of the kit.",
+            saw=f"hardware={hardware!r}",
+            do="leave it away: the run is then measured on this computer",
+        )
+
+
+def _check_device(device):
+    from lablib.machine import gpus
+
+    if device == "cuda" and not gpus():
+        raise LabError(
+            "This computer has no GPU that can be used.",
+            saw="device='cuda'; nvidia-smi shows no GPU",
+            do="leave device away, or see `python -m lablib doctor`",
+        )

@@ -1,0 +1,207 @@
+"""Who failed, where and why; who waits for whom. Facts from the ranks in, one small lesson out.
+
+A board is what `record/recorder.py` shows of a rank: its state, what it waits for, and how many
+messages it has issued on each channel.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import signal
+import sys
+from dataclasses import dataclass, field
+
+from lablib.errors import LabError
+
+MOST_TRACEBACKS = 4
+_TAIL_LINES = 5
+_STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
+
+
+class RankFailed(LabError):
+    """A rank raised, died or returned what cannot travel. `rank` is the first one that did."""
+
+    rank: int = -1
+
+
+class ClusterHangs(LabError):
+    """The ranks wait for one another, or ran out of time. `waits` has a line for each rank."""
+
+    waits: list[str]
+
+
+@dataclass
+class Fate:
+    """How one rank ended, as far as the kernel knows.
+
+    echo   the error looks like what a rank sees when another one has died
+    code   exit status; -9 for signal 9; None while it lives
+    """
+
+    rank: int
+    error: str = ""
+    text: str = ""
+    frames: list = field(default_factory=list)
+    echo: bool = False
+    code: int | None = None
+    at_s: float = 0.0
+    returned: bool = False
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error) or (self.code is not None and not self.returned)
+
+    @property
+    def what(self) -> str:
+        """What happened, in words: the exception, the signal or the exit status."""
+        if self.error == "SystemExit":
+            return f"left with sys.exit({self.text or 0})"
+        if self.error:
+            first, *rest = self.text.strip().splitlines() or [""]
+            more = "" if not rest else "\n" + "\n".join(rest[:8])
+            return f"raised {self.error}: {first}{more}"
+        if self.code is not None and self.code < 0:
+            return f"was killed by signal {_signal_name(-self.code)}"
+        return f"ended without returning, exit status {self.code}"
+
+
+def rank_failed(fates, boards, logs, log_folder) -> RankFailed:
+    """The error for a run in which at least one rank failed; the first failure opens it."""
+    failed = sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
+    first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
+    saw = [where(first, boards[first.rank])]
+    saw += [_also(fate) for fate in others[: MOST_TRACEBACKS - 1]]
+    if len(others) >= MOST_TRACEBACKS:
+        saw.append(f"and {len(others) - MOST_TRACEBACKS + 1} more ranks")
+    echoes = {fate.rank for fate in failed[1:] if fate.echo}
+    saw += _left_waiting(boards, {fate.rank for fate in fates} - {f.rank for f in failed} | echoes)
+    saw += _tail(logs[first.rank])
+    error = RankFailed(
+        f"rank {first.rank} of {len(fates)} {first.what}",
+        saw="\n".join(filter(None, saw)) or "nothing: it printed nothing and left no traceback",
+        do=f"mend that line and run the cell again; the whole log: {log_folder}",
+    )
+    error.rank = first.rank
+    return error
+
+
+def cluster_hangs(boards, stacks, why, log_folder) -> ClusterHangs:
+    """The error for ranks that do not go on: one line each, who waits for whom."""
+    waits = [waiting_line(n, board, stack) for n, (board, stack) in enumerate(zip(boards, stacks))]
+    error = ClusterHangs(
+        why,
+        saw="\n".join(waits),
+        do="let every rank of a group make the same calls in the same order, and pair each send "
+        f"with one recv; logs: {log_folder}",
+    )
+    error.waits = waits
+    return error
+
+
+def waiting_line(rank: int, board: dict, stack: str = "") -> str:
+    """>>> waiting_line(1, {"state": "waiting", "name": "recv", "group": [0, 1], "line": "a.py:9"})
+    'rank 1 waits in recv from rank 0 (a.py, line 9)'
+    """
+    state = board.get("state")
+    if state == "returned":
+        return f"rank {rank} has returned"
+    if state == "waiting":
+        line = f" ({place(board['line'])})" if board.get("line") else ""
+        return f"rank {rank} waits in {_call(board)}{line}"
+    line = stack_line(stack)
+    return f"rank {rank} is busy" + (f" at {place(line)}" if line else ", it is not known where")
+
+
+def deadlock(boards: list[dict]) -> bool:
+    """Whether no rank can ever go on: each waits for a message that nobody is going to issue.
+
+    >>> waits = {"state": "waiting", "name": "recv", "channel": "c", "order": 1, "issued": {"c": 1}}
+    >>> deadlock([waits | {"group": [1, 0]}, waits | {"group": [0, 1], "channel": "d"}])
+    True
+    """
+    states = [board.get("state") for board in boards]
+    if "waiting" not in states or set(states) - {"waiting", "returned"}:
+        return False
+    return all(_unmatched(b, boards) for b in boards if b["state"] == "waiting")
+
+
+def place(where: str) -> str:
+    """What the learner calls "file:line": the cell's number, or the file's name.
+
+    >>> place("train.py:5")
+    'train.py, line 5'
+    """
+    filename, _, line = where.rpartition(":")
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    compiler = getattr(shell, "compile", None)
+    cell = compiler and compiler.format_code_name(filename)
+    if cell:
+        return f"{cell[0].lower()} {cell[1].removeprefix('In')}, line {line}"
+    return f"{filename.rpartition('/')[2]}, line {line}"
+
+
+def where(fate: Fate, board: dict) -> str:
+    """The learner's innermost line: from the traceback, else what the board showed last."""
+    if fate.frames:
+        filename, line, _ = fate.frames[-1]
+        source = linecache.getline(filename, line).strip()
+        return f"{place(f'{filename}:{line}')}" + (f": {source}" if source else "")
+    if board.get("line"):
+        return f"last seen in {_call(board)} ({place(board['line'])})"
+    return ""
+
+
+def stack_line(stack: str) -> str:
+    """ "file:line" of the innermost learner's frame in what faulthandler wrote."""
+    from lablib.record.recorder import is_learners
+
+    for text in stack.splitlines():
+        found = _STACK_LINE.match(text)
+        if found and is_learners(found[1]):
+            return f"{found[1]}:{found[2]}"
+    return ""
+
+
+def _also(fate):
+    line = where(fate, {})
+    return f"rank {fate.rank} {fate.what}" + (f" ({line})" if line else "")
+
+
+def _left_waiting(boards, ranks):
+    return [waiting_line(r, boards[r]) for r in sorted(ranks) if boards[r].get("name")][:4]
+
+
+def _tail(log):
+    lines = log.rstrip().splitlines()
+    if not lines:
+        return []
+    return ["its last lines:"] + [f"| {line[:200]}" for line in lines[-_TAIL_LINES:]]
+
+
+def _call(board):
+    name, group = board["name"], board["group"]
+    if name == "recv":
+        return "recv from any rank" if group[0] < 0 else f"recv from rank {group[0]}"
+    return f"send to rank {group[1]}" if name == "send" else name
+
+
+def _unmatched(board, boards):
+    """Whether somebody whom this rank waits for has not issued the message, or another one."""
+    peers = [rank for rank in board["group"] if 0 <= rank < len(boards)]
+    return any(_differs(boards[rank], board) for rank in peers)
+
+
+def _differs(peer, board):
+    if peer.get("issued", {}).get(board["channel"], 0) < board["order"]:
+        return True
+    same = (peer.get("channel"), peer.get("order")) == (board["channel"], board["order"])
+    pair = {peer.get("name"), board["name"]} <= {"send", "recv"}
+    return same and not pair and peer["name"] != board["name"]
+
+
+def _signal_name(number):
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)

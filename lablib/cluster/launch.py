@@ -1,0 +1,145 @@
+"""The kernel's side of the zygote: start it once for each framework, open runs on it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lablib.cluster import wire
+from lablib.errors import LabError
+
+_SHOW_PROGRESS_AFTER_S = 0.4
+_GIVE_UP_IMPORT_S = 300
+_CLOSE_WITHIN_S = 10
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_zygotes: dict[str, ZygoteProcess] = {}
+
+
+def start_method() -> str:
+    """"fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
+    return os.environ.get("LABLIB_START") or ("fork" if sys.platform == "linux" else "spawn")
+
+
+def zygote(framework: str) -> ZygoteProcess:
+    """This kernel's zygote of the framework, started when there is none or it has died."""
+    known = _zygotes.get(framework)
+    if known is None or not known.usable():
+        known = _zygotes[framework] = ZygoteProcess(framework)
+    return known
+
+
+class ZygoteProcess:
+    """A zygote and the folder in which its runs keep their files. Starting it waits for nothing."""
+
+    def __init__(self, framework: str):
+        self.framework, self.start, self.owner = framework, start_method(), os.getpid()
+        self.folder = Path(tempfile.mkdtemp(prefix="lablib-"))
+        self.shared_network = ""
+        self._ready = False
+        self.control, theirs = socket.socketpair()
+        self.process = self._started(theirs)
+        theirs.close()
+
+    def _started(self, theirs):
+        command = [sys.executable, "-m", "lablib.cluster.zygote", self.framework, self.start]
+        with open(self.folder / "zygote.log", "wb") as log:
+            return subprocess.Popen(
+                [*command, str(self.folder), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def usable(self) -> bool:
+        """Whether it is this process's own (not that of a parent it was forked from) and alive."""
+        ours = self.owner == os.getpid() and self.start == start_method()
+        return ours and self.process.poll() is None
+
+    def wait_ready(self) -> None:
+        """Wait until the framework is imported, with a progress bar when that takes long."""
+        if self._ready:
+            return
+        self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
+        try:
+            answer = self._first_message()
+        finally:
+            self.control.settimeout(None)
+        if answer is None or "failed" in answer:
+            raise self._failed(answer)
+        self.shared_network, self._ready = answer["shared_network"], True
+
+    def open_run(self) -> socket.socket:
+        """A channel to the zygote for one run; closing it ends the run's processes."""
+        channel, theirs = socket.socketpair()
+        wire.send(self.control, {"op": "run"}, fds=(theirs.fileno(),))
+        theirs.close()
+        return channel
+
+    def close(self) -> None:
+        """End it, its ranks and its files. Twice is harmless."""
+        if self.owner != os.getpid():
+            return
+        self.control.close()
+        try:
+            self.process.wait(_CLOSE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _first_message(self):
+        try:
+            return wire.receive(self.control)[0]
+        except TimeoutError:
+            pass
+        except (ConnectionError, EOFError):
+            return None
+        with _progress(f"importing {self.framework}, once for this notebook") as bar:
+            return self._message_with(bar)
+
+    def _message_with(self, bar):
+        give_up_s = time.monotonic() + _GIVE_UP_IMPORT_S
+        while time.monotonic() < give_up_s:
+            try:
+                return wire.receive(self.control)[0]
+            except TimeoutError:
+                bar.refresh()
+            except (ConnectionError, EOFError):
+                break
+        return None
+
+    def _failed(self, answer):
+        log = (self.folder / "zygote.log").read_text(errors="replace").strip()
+        self.close()
+        return LabError(
+            f"{self.framework} could not be imported in a process of its own.",
+            saw=(answer or {}).get("failed") or log[-800:] or "the process ended without a word",
+            do="run `python -m lablib doctor`; it names what is missing and the cure",
+        )
+
+
+def _environment():
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    environment = quiet | dict(os.environ)
+    return environment | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict.fromkeys(_ONE_THREAD, "1")
+
+
+def _progress(text):
+    from tqdm.auto import tqdm
+
+    return tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, file=sys.stdout)
+
+
+@atexit.register
+def close_all() -> None:
+    """End every zygote of this process, as leaving the kernel does."""
+    while _zygotes:
+        _zygotes.popitem()[1].close()

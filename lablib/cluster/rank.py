@@ -1,0 +1,235 @@
+"""What a rank process executes, and `Rank`, the learner's handle on it."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+
+from lablib.cluster import wire
+from lablib.record.recorder import Recorder, is_learners
+
+_PR_SET_PDEATHSIG = 1
+_PSS_EVERY_S = 0.25
+_LONGEST_TEXT = 4000
+# What a rank gets to see when another one, or the connection to it, has died.
+_ECHOES = ("UnavailableError", "AbortedError", "CancelledError", "DistNetworkError")
+_ECHO_TEXTS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+class Rank:
+    """One process of the cluster, as the function that runs on it sees it.
+
+    rank, ranks   this process's number and how many there are
+    node, role    the group of ranks it belongs to; "worker", "chief", "ps" or "evaluator"
+    device        "cpu" or "cuda:0"
+    framework     "torch" or "tensorflow"
+    """
+
+    def __init__(self, seat: dict, recorder: Recorder):
+        self.rank, self.ranks = seat["rank"], seat["ranks"]
+        self.node, self.role = seat["node"], seat["role"]
+        self.device, self.framework = seat["device"], seat["framework"]
+        self._recorder = recorder
+        self._logged: list[dict] = []
+        self._pss_bytes, self._pss_at_s = 0, 0.0
+
+    def __repr__(self):
+        return f"<rank {self.rank} of {self.ranks}, {self.role}, node {self.node}, {self.device}>"
+
+    def shard(self, array):
+        """This rank's part of `array`, cut along its first axis; sizes differ by at most one."""
+        from lablib.datasets import shard
+
+        return shard(array, self.rank, self.ranks)
+
+    def log(self, **values) -> None:
+        """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""
+        wire.pack(values)  # says at the learner's line, not at the end, what cannot travel
+        self._logged.append({"at_s": self._recorder.clock(), **values})
+
+    @contextmanager
+    def step(self, samples: int = 0):
+        """`with me.step(samples=64):` marks one training step; `samples` are this rank's own."""
+        with self._recorder.step(samples):
+            yield
+        self._look_at_memory()
+
+    def mark(self, name: str) -> None:
+        """Mark this moment on the timeline."""
+        self._recorder.mark(name)
+
+    def _look_at_memory(self):
+        if self._recorder.clock() - self._pss_at_s > _PSS_EVERY_S:
+            self._pss_bytes = max(self._pss_bytes, pss_bytes())
+            self._pss_at_s = self._recorder.clock()
+
+
+def live(job: dict, sock: socket.socket, listening: int | None) -> None:
+    """Be one rank, from its first breath to its last. Never returns.
+
+    job        see `Run` in `cluster/launch.py`, which writes it
+    sock       to the notebook's kernel
+    listening  descriptor on which rank 0 of torch serves the store
+    """
+    recorder = _take_place(job)
+    me = Rank(job["seat"], recorder)
+    try:
+        function = _load(job["payload"])
+        _join(job, recorder, listening)
+        value = _lived(function, me, recorder)
+        _send_value(sock, value, function)
+    except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
+        with open(job["files"] + ".traceback", "w") as file:
+            traceback.print_exception(error, file=file)
+        _send_error(sock, error, recorder)
+        os._exit(1)
+    sock.recv(1)  # until every rank has returned: a rank that left would break its neighbours
+    _send_record(sock, me)
+    os._exit(0)
+
+
+def pss_bytes() -> int:
+    """This process's memory, pages shared with others counted in proportion; 0 if unknown."""
+    try:
+        with open("/proc/self/smaps_rollup") as file:
+            found = next(line for line in file if line.startswith("Pss:"))
+    except (OSError, StopIteration):
+        return 0
+    return int(found.split()[1]) * 1024
+
+
+def _take_place(job):
+    os.setsid()
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != job["parent"]:
+        os._exit(1)  # the parent died before the death signal was in place
+    log = os.open(job["files"] + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    stacks = open(job["files"] + ".stack", "w")
+    faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
+    os.environ.update(job["env"])
+    os.chdir(job["cwd"])
+    sys.path[:] = job["path"]
+    _share_cores(job["threads"], job["seat"]["framework"])
+    _show_sources(job["sources"])
+    board = os.open(job["files"] + ".board", os.O_WRONLY | os.O_CREAT, 0o600)
+    return Recorder(board)
+
+
+def _share_cores(threads, framework):
+    import threadpoolctl
+
+    threadpoolctl.threadpool_limits(threads)
+    if framework == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _show_sources(sources):
+    """Notebook cells are in no file: AutoGraph and tracebacks read them from here."""
+    import linecache
+
+    for filename, text in sources.items():
+        linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
+
+
+def _load(path):
+    with open(path, "rb") as file:
+        return pickle.load(file)  # written by the kernel, in a folder that is this user's alone
+
+
+def _join(job, recorder, listening):
+    seat = job["seat"]
+    if seat["framework"] == "torch":
+        from lablib.cluster import torch_recorder
+
+        torch_recorder.join(
+            recorder, rank=seat["rank"], ranks=seat["ranks"], port=job["port"],
+            listening=listening, timeout_s=job["timeout_s"], device=seat["device"],
+        )  # fmt: skip
+        return
+    from lablib.cluster import tensorflow_recorder
+
+    tasks = {(job_name, index): rank for job_name, index, rank in job["tasks"]}
+    tensorflow_recorder.join(
+        recorder, rank_of_task=tasks, ranks=seat["ranks"], threads=job["threads"]
+    )
+    if job["serves"]:
+        tensorflow_recorder.serve()
+
+
+def _lived(function, me, recorder):
+    start_s = recorder.clock()
+    value = function(me)
+    recorder.rows.append(("life", start_s, recorder.clock()))
+    recorder.show("returned")
+    return value
+
+
+def _send_value(sock, value, function):
+    try:
+        wire.send(sock, {"kind": "value", "value": value})
+    except wire.CannotTravel as error:
+        raise _ResultCannotTravel(error, function) from None
+
+
+class _ResultCannotTravel(Exception):
+    def __init__(self, why, function):
+        super().__init__(f"the result cannot travel to the notebook: {why}; return numbers, text, "
+                         "lists, dicts, arrays or tensors")  # fmt: skip
+        code = getattr(function, "__code__", None)
+        self.frames = code and [[code.co_filename, code.co_firstlineno, code.co_name]]
+
+
+def _send_error(sock, error, recorder):
+    name = type(error).__name__
+    text = str(error)
+    echo = (
+        name in _ECHOES
+        or any(known in text for known in _ECHO_TEXTS)
+        or (recorder.state == "waiting" and isinstance(error, RuntimeError))
+    )
+    message = {
+        "kind": "error",
+        "type": name.strip("_"),
+        "text": text[:_LONGEST_TEXT],
+        "frames": getattr(error, "frames", None) or _learners_frames(error),
+        "echo": echo,
+        "at_s": time.monotonic(),
+    }
+    try:
+        wire.send(sock, message)
+    except OSError:
+        pass  # the kernel is gone: there is nobody left to tell
+
+
+def _learners_frames(error):
+    frames = traceback.extract_tb(error.__traceback__)
+    return [[f.filename, f.lineno, f.name] for f in frames if is_learners(f.filename)]
+
+
+def _send_record(sock, me):
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    me._pss_bytes = max(me._pss_bytes, pss_bytes())
+    record = {
+        "kind": "record",
+        "rows": me._recorder.rows,
+        "logged": me._logged,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_bytes": me._pss_bytes,
+    }
+    wire.send(sock, record)

@@ -1,0 +1,95 @@
+"""One execution of a function on all ranks: its values, trace, metrics and logs."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
+from typing import TYPE_CHECKING
+
+from lablib.cluster import failures
+from lablib.cluster.spec import Spec
+from lablib.record import program
+
+if TYPE_CHECKING:
+    import pandas
+
+    from lablib.record.trace import Trace
+
+
+@dataclass(frozen=True, repr=False)
+class Run:
+    """What came back from the ranks.
+
+    values    what the function returned, by rank; None for ranks that serve
+    logs      what each rank printed; of a long log the last 1 MB
+    records   what each rank wrote down; `program`, `trace`, `metrics` and `logged` read it
+    clock     "measured" or "modelled"
+    history   losses and weights of a training run, else None
+    """
+
+    spec: Spec
+    values: list
+    logs: list[str]
+    records: list[dict] = field(default_factory=list)
+    clock: str = "measured"
+    history: object = None
+
+    @cached_property
+    def program(self) -> program.Program:
+        """What every rank did, without times."""
+        return program.program(record["rows"] for record in self.records)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The events of all ranks on one clock; 0 is the first rank's first line."""
+        rows = [record["rows"] for record in self.records]
+        return program.trace(rows, place=failures.place, clock=self.clock)
+
+    @property
+    def logged(self) -> list[list[dict]]:
+        """What each rank gave to `me.log`, in order; `at_s` is the rank's clock, in seconds."""
+        return [record["logged"] for record in self.records]
+
+    @cached_property
+    def metrics(self) -> pandas.DataFrame:
+        """One row a rank.
+
+        cpu_s        processor seconds of the rank's process
+        peak_bytes   its memory, pages shared with other ranks counted in proportion (PSS),
+                     looked at when steps end and at the end
+        sent_bytes   payload that it passed to messages
+        steps        how many steps it marked; step_s is their median, in seconds
+        wait_share   share of its time in which it stood still for messages
+        and the last value of each name given to `me.log`
+        """
+        import pandas
+
+        rows = [self._row(seat, record) for seat, record in zip(self.spec.seats, self.records)]
+        return pandas.DataFrame(rows).set_index("rank")
+
+    def _row(self, seat, record):
+        mine = self.trace.of(rank=seat.rank)
+        steps = [event.end_s - event.start_s for event in mine.of(kind="step")]
+        waited = sum(event.end_s - event.start_s for event in mine.of(kind="wait"))
+        busy = sum(event.end_s - event.start_s for event in mine.of(kind="compute"))
+        last = {k: v for logged in record["logged"] for k, v in logged.items() if k != "at_s"}
+        return {
+            "rank": seat.rank, "role": seat.role, "node": seat.node,
+            "cpu_s": record["cpu_s"], "peak_bytes": record["peak_bytes"],
+            "sent_bytes": sum(e.nbytes for e in mine.of(kind="message") if e.name != "recv"),
+            "steps": len(steps), "step_s": median(steps) if steps else float("nan"),
+            "wait_share": waited / (waited + busy) if waited + busy else 0.0,
+        } | last  # fmt: skip
+
+    def __repr__(self):
+        messages = len(self.trace.of(kind="message"))
+        return (
+            f"<Run of {self.spec.ranks} ranks, {self.spec.framework}: {messages} messages, "
+            f"{self.trace.duration_s:.3g} s {self.clock}>"
+        )
+
+    def _repr_html_(self):
+        text = html.escape(repr(self))
+        return f"<p>{text}</p>{self.metrics.to_html(float_format='{:.4g}'.format)}"

@@ -1,0 +1,161 @@
+"""Who the ranks of a cluster are: roles, nodes, addresses, environment. Pure, starts nothing."""
+
+from __future__ import annotations
+
+import json
+import operator
+from dataclasses import dataclass
+
+from lablib.errors import LabError
+
+FRAMEWORKS = ("torch", "tensorflow")
+ROLES = ("chief", "worker", "ps", "evaluator")
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One rank's place: its number, its role, its index within the role, its node."""
+
+    rank: int
+    role: str
+    index: int
+    node: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a cluster is made of. Ranks are numbered chief, worker, ps, evaluator; node by node.
+
+    >>> Spec.of(4, nodes=2).seats[2]
+    Seat(rank=2, role='worker', index=2, node=1)
+    """
+
+    framework: str
+    seats: tuple[Seat, ...]
+    nodes: int
+    device: str = "cpu"
+
+    @classmethod
+    def of(cls, ranks=None, *, nodes=1, roles=None, framework="torch", device="cpu") -> Spec:
+        """Check what was asked for. Raises LabError, before any process starts."""
+        if framework not in FRAMEWORKS:
+            raise LabError(
+                "There is no such framework.",
+                saw=f"framework={framework!r}",
+                do="choose 'torch' or 'tensorflow'",
+            )
+        if device not in DEVICES:
+            raise LabError(
+                "There is no such device.", saw=f"device={device!r}", do="choose 'cpu' or 'cuda'"
+            )
+        names = _role_names(ranks, roles)
+        nodes = _count(nodes, "nodes")
+        if len(names) % nodes:
+            raise LabError(
+                "The ranks do not fill the nodes evenly.",
+                saw=f"{len(names)} ranks on {nodes} nodes",
+                do=f"choose a number of nodes that divides {len(names)}",
+            )
+        return cls(framework, _seats(names, len(names) // nodes), nodes, device)
+
+    @property
+    def ranks(self) -> int:
+        return len(self.seats)
+
+    @property
+    def per_node(self) -> int:
+        return self.ranks // self.nodes
+
+    def serves(self, seat: Seat) -> bool:
+        """Whether the kit runs a TensorFlow server on this rank instead of the function.
+
+        That is so under parameter servers with a chief: the chief gives the work, the others
+        carry it out.
+        """
+        roles = {other.role for other in self.seats}
+        asked = self.framework == "tensorflow" and {"ps", "chief"} <= roles
+        return asked and seat.role in ("ps", "worker")
+
+    def environment(self, seat: Seat, ports: list[int]) -> dict[str, str]:
+        """The variables that launchers of this framework set for a rank."""
+        if self.framework == "tensorflow":
+            return {"TF_CONFIG": json.dumps(self.tf_config(seat, ports))}
+        return {
+            "RANK": str(seat.rank),
+            "WORLD_SIZE": str(self.ranks),
+            "LOCAL_RANK": str(seat.rank % self.per_node),
+            "LOCAL_WORLD_SIZE": str(self.per_node),
+            "GROUP_RANK": str(seat.node),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(ports[0]),
+        }
+
+    def tf_config(self, seat: Seat, ports: list[int]) -> dict:
+        """What TensorFlow reads in TF_CONFIG. Node n has the loopback address 127.0.0.(n+1).
+
+        The evaluator stands outside the cluster of those that talk to one another, as
+        https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
+        has it.
+        """
+        cluster: dict[str, list[str]] = {}
+        for other in self.seats:
+            if other.role != "evaluator":
+                address = f"127.0.0.{other.node + 1}:{ports[other.rank]}"
+                cluster.setdefault(other.role, []).append(address)
+        return {"cluster": cluster, "task": {"type": seat.role, "index": seat.index}}
+
+
+def threads_per_rank(cores: int, ranks: int) -> int:
+    """Threads of every pool in a rank: without a fair share, all comparisons of ranks lie."""
+    return max(1, cores // ranks)
+
+
+def _role_names(ranks, roles):
+    if roles is None:
+        return ["worker"] * _count(2 if ranks is None else ranks, "ranks")
+    if ranks is not None:
+        raise LabError(
+            "Give the number of ranks or the roles, not both.",
+            saw=f"{ranks!r} and roles={roles!r}",
+            do="leave the number away: it is the sum of the roles",
+        )
+    unknown = sorted(set(roles) - set(ROLES)) if isinstance(roles, dict) else [repr(roles)]
+    if unknown:
+        raise LabError(
+            "There is no such role.",
+            saw=f"roles={roles!r}",
+            do="write roles={'chief': 1, 'worker': 2, 'ps': 1}; also possible: 'evaluator'",
+        )
+    counts = {role: _count(roles.get(role, 0), f"roles[{role!r}]", least=0) for role in ROLES}
+    if not counts["worker"]:
+        raise LabError(
+            "A cluster with roles needs at least one worker.",
+            saw=f"roles={roles!r}",
+            do="add 'worker': 1",
+        )
+    if counts["chief"] > 1:
+        raise LabError("A cluster has at most one chief.", saw=f"{roles!r}", do="write 'chief': 1")
+    return [role for role in ROLES for _ in range(counts[role])]
+
+
+def _seats(names, per_node):
+    seats, seen = [], {}
+    for rank, role in enumerate(names):
+        index = seen[role] = seen.get(role, -1) + 1
+        seats.append(Seat(rank, role, index, rank // per_node))
+    return tuple(seats)
+
+
+def _count(value, name, least=1):
+    try:
+        count = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or count < least:
+        raise LabError(
+            f"{name} must be a whole number, at least {least}.",
+            saw=f"{name}={value!r}",
+            do="write for example lab.Cluster(4)",
+        )
+    return count

@@ -1,0 +1,192 @@
+"""A torch process group that writes down what passes through it.
+
+It wraps the backend that does the work (gloo, or nccl on GPUs of their own) and is registered with
+`torch.distributed.Backend.register_backend`, so everything built on `torch.distributed` is seen:
+collectives, point to point, DDP, FSDP2, pipelines, device meshes, object collectives.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.nn.modules import module as nn_module
+
+from lablib.record.recorder import Recorder
+
+# The process group's methods: the name the learner knows, and which argument is this rank's payload.
+_COLLECTIVES = {
+    "allreduce": ("all_reduce", 0),
+    "allreduce_coalesced": ("all_reduce", 0),
+    "broadcast": ("broadcast", 0),
+    "reduce": ("reduce", 0),
+    "allgather": ("all_gather", 1),
+    "_allgather_base": ("all_gather", 1),
+    "all_gather_single": ("all_gather", 1),
+    "allgather_coalesced": ("all_gather", 1),
+    "all_gather_single_coalesced": ("all_gather", 1),
+    "allgather_into_tensor_coalesced": ("all_gather", 1),
+    "gather": ("gather", 1),
+    "scatter": ("scatter", 1),
+    "reduce_scatter": ("reduce_scatter", 1),
+    "_reduce_scatter_base": ("reduce_scatter", 1),
+    "reduce_scatter_single": ("reduce_scatter", 1),
+    "reduce_scatter_single_coalesced": ("reduce_scatter", 1),
+    "reduce_scatter_tensor_coalesced": ("reduce_scatter", 1),
+    "alltoall": ("all_to_all", 1),
+    "alltoall_base": ("all_to_all", 1),
+    "all_to_all_single": ("all_to_all", 1),
+    "barrier": ("barrier", None),
+}
+_recorder: Recorder
+_modules_entered = 0
+
+
+def join(recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device) -> None:
+    """Make this process rank `rank` of the default process group, recorded.
+
+    listening   descriptor of the socket that the store is served on; rank 0 only
+    """
+    global _recorder
+    _recorder = recorder
+    timeout = timedelta(seconds=timeout_s)
+    store = dist.TCPStore(
+        "127.0.0.1", port, ranks, rank == 0, timeout, master_listen_fd=listening
+    )
+    dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
+    nn_module.register_module_forward_pre_hook(_enter)
+    nn_module.register_module_forward_hook(_leave, always_call=True)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(device))
+    dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
+
+
+class _RecordedGroup(dist.ProcessGroup):
+    def __init__(self, inner, name, global_ranks):
+        super().__init__(inner.rank(), inner.size())
+        self.inner, self.channel, self.ranks = inner, name, tuple(global_ranks)
+
+    def getBackendName(self):  # noqa: N802 - torch looks for this name
+        return "lab"
+
+    def send(self, tensors, destination, tag):
+        group = (self.ranks[self.rank()], self.ranks[destination])
+        return self._sent("send", self.inner.send, tensors, destination, tag, group)
+
+    def recv(self, tensors, source, tag):
+        group = (self.ranks[source], self.ranks[self.rank()])
+        return self._sent("recv", self.inner.recv, tensors, source, tag, group)
+
+    def recv_anysource(self, tensors, tag):
+        group = (-1, self.ranks[self.rank()])
+        number = _issue("recv", _nbytes(tensors), group, f"{self.channel}:any>{group[1]}:{tag}")
+        return _RecordedWork(self.inner.recv_anysource(tensors, tag), number)
+
+    def _sent(self, name, call, tensors, peer, tag, group):
+        channel = f"{self.channel}:{group[0]}>{group[1]}:{tag}"
+        number = _issue(name, _nbytes(tensors), group, channel)
+        return _RecordedWork(call(tensors, peer, tag), number)
+
+
+def _recorded(method, name, payload):
+    def call(self, *args):
+        nbytes = 0 if payload is None else _nbytes(args[payload])
+        number = _issue(name, nbytes, self.ranks, self.channel)
+        return _RecordedWork(getattr(self.inner, method)(*args), number)
+
+    call.__name__ = method
+    return call
+
+
+for _method, (_name, _payload) in _COLLECTIVES.items():
+    setattr(_RecordedGroup, _method, _recorded(_method, _name, _payload))
+
+
+class _RecordedWork(dist.Work):
+    """A message under way. Says when it ended and when this rank stood still for it."""
+
+    def __init__(self, inner, number):
+        super().__init__()
+        self.inner, self.number, self._future, self._ended = inner, number, None, False
+        try:
+            self._future = inner.get_future()
+        except RuntimeError:
+            return  # gloo's point-to-point works have no future: their end is seen by `wait`
+        self._future.add_done_callback(self._done)
+
+    def wait(self, *timeout):
+        with _recorder.waiting(self.number):
+            answer = self.inner.wait(*timeout)
+        self._done()
+        return answer
+
+    def get_future(self):
+        # DDP's reducer asks for the future during the backward pass and waits for it in C++ when
+        # the pass is over: the engine's own end-of-pass callback marks where that wait begins.
+        if torch._C._current_graph_task_id() != -1:
+            engine = torch.autograd.Variable._execution_engine
+            engine.queue_callback(self._waited_for_in_cpp)
+        return self._future
+
+    def _waited_for_in_cpp(self):
+        if not self._ended:
+            _recorder.waits_from_now(self.number)
+
+    def _done(self, _=None):
+        if not self._ended:
+            self._ended = True
+            _recorder.done(self.number)
+
+    def is_completed(self):
+        return self.inner.is_completed()
+
+    def is_success(self):
+        return self.inner.is_success()
+
+    def exception(self):
+        return self.inner.exception()
+
+    def result(self):
+        return self.inner.result()
+
+    def synchronize(self):
+        self.inner.synchronize()
+
+    def source_rank(self):
+        return self.inner.source_rank()
+
+
+def _create(options, _):
+    rank, size = options.group_rank, options.group_size
+    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= size
+    kind = dist.ProcessGroupNCCL if own_gpus else dist.ProcessGroupGloo
+    inner = kind(options.store, rank, size, options.timeout)
+    members = options.global_ranks_in_group or range(size)
+    return _RecordedGroup(inner, options.group_id, members)
+
+
+def _issue(name, nbytes, group, channel):
+    return _recorder.issue(name, nbytes, group, channel=channel, phase=_phase())
+
+
+def _phase():
+    if torch._C._current_graph_task_id() != -1:
+        return "backward"
+    return "forward" if _modules_entered else "other"
+
+
+def _nbytes(tensors):
+    if isinstance(tensors, torch.Tensor):
+        return tensors.numel() * tensors.element_size()
+    return sum(map(_nbytes, tensors))
+
+
+def _enter(*_):
+    global _modules_entered
+    _modules_entered += 1
+
+
+def _leave(*_):
+    global _modules_entered
+    _modules_entered -= 1

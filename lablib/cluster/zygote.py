@@ -1,0 +1,258 @@
+"""The zygote: a process that has imported the framework once and forks ranks from itself.
+
+It stays single-threaded, so that forking it is safe; it adopts what its ranks leave behind, so that
+it can end it; and it watches the notebook's kernel, so that nothing outlives that. It signals no
+process but its own descendants. Started by `lablib.cluster.launch` as
+
+    python -m lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET_DESCRIPTOR
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from lablib.cluster import private_network, wire
+
+_PR_SET_CHILD_SUBREAPER = 36
+_SWEEPS = 50
+
+
+class Ranks:
+    """The rank processes of one run, and the kernel's end of that run."""
+
+    def __init__(self, channel: socket.socket):
+        self.channel, self.alive, self.sessions = channel, {}, set()
+
+    def tell(self, message) -> None:
+        try:
+            wire.send(self.channel, message)
+        except OSError:
+            pass  # the kernel has closed this run already
+
+    def signal(self, number) -> None:
+        for pid in self.alive:  # not yet waited for, so no other process can have this number
+            os.kill(pid, number)
+
+
+class Zygote:
+    """Serves runs until the kernel is gone.
+
+    start    "fork", or "spawn" where forking is not safe: slower, same behaviour
+    control  the kernel asks for runs on it; its end is the kernel's end
+    """
+
+    def __init__(self, framework: str, start: str, control: socket.socket):
+        self.framework, self.start, self.control = framework, start, control
+        self.runs: dict[int, Ranks] = {}
+        self.next_port = 20000
+        self.isolated = False
+        self.selector = selectors.DefaultSelector()
+        self.wakeup, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self.selector.register(self.wakeup, selectors.EVENT_READ)
+        self.selector.register(control, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Answer the kernel until it is gone, then leave nothing behind."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            for run in list(self.runs.values()):
+                self._close(run)
+
+    def _turn(self):
+        for key, _ in self.selector.select():
+            if key.fileobj == self.wakeup:
+                os.read(self.wakeup, 1 << 12)
+                self._reap()
+            elif key.fileobj is self.control:
+                if not self._open():
+                    return False
+            elif key.fd in self.runs:
+                self._answer(self.runs[key.fd])
+        return True
+
+    def _open(self):
+        message, fds = wire.receive(self.control, max_fds=1)
+        if message is None:
+            return False
+        run = Ranks(socket.socket(fileno=fds[0]))
+        self.runs[run.channel.fileno()] = run
+        self.selector.register(run.channel, selectors.EVENT_READ)
+        return True
+
+    def _answer(self, run):
+        try:
+            message, fds = wire.receive(run.channel, max_fds=2)
+        except (OSError, EOFError):
+            message, fds = None, []
+        if message is None or message["op"] == "close":
+            self._close(run)
+        elif message["op"] == "rank":
+            self._start_rank(run, message["job"], fds)
+        elif message["op"] == "ports":
+            run.tell({"ports": [self._port() for _ in range(message["count"])]})
+        elif message["op"] == "signal":
+            run.signal(message["number"])
+
+    def _start_rank(self, run, job, fds):
+        job["parent"] = os.getpid()
+        pid = self._fork(job, fds) if self.start == "fork" else self._spawn(job, fds)
+        run.alive[pid] = job["seat"]["rank"]
+        run.sessions.add(pid)
+        for fd in fds:
+            os.close(fd)
+        run.tell({"pid": pid})
+
+    def _fork(self, job, fds):
+        pid = os.fork()
+        if pid:
+            return pid
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        for run in self.runs.values():
+            run.channel.close()
+        self.control.close()
+        self.selector.close()
+        live(job, fds)
+
+    def _spawn(self, job, fds):
+        command = [sys.executable, "-m", "lablib.cluster.zygote", "rank", *map(str, fds)]
+        child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job["cwd"])
+        child.stdin.write(wire.pack(job))
+        child.stdin.close()
+        child.returncode = 0  # this process waits for all its children itself
+        return child.pid
+
+    def _port(self):
+        if not self.isolated:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                return probe.getsockname()[1]
+        # Alone on this network: a number that was never given out, below those that the system
+        # gives to outgoing connections, cannot collide.
+        self.next_port = 20000 + (self.next_port - 20000 + 1) % 10000
+        return self.next_port
+
+    def _reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for run in self.runs.values():
+                if pid in run.alive:
+                    rank = run.alive.pop(pid)
+                    code = os.waitstatus_to_exitcode(status)
+                    run.tell({"exit": code, "rank": rank, "at_s": time.monotonic()})
+
+    def _close(self, run):
+        """End what is left of a run, grandchildren included, and say so."""
+        self.runs.pop(run.channel.fileno(), None)
+        for _ in range(_SWEEPS):
+            run.signal(signal.SIGKILL)
+            orphans = self._orphans(run)
+            for pid in orphans:
+                os.kill(pid, signal.SIGKILL)
+            if not run.alive and not orphans:
+                break
+            self._wait_for_deaths(run, orphans)
+        self.selector.unregister(run.channel)
+        run.tell({"closed": True})
+        run.channel.close()
+
+    def _wait_for_deaths(self, run, orphans):
+        for pid in [*run.alive, *orphans]:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+            run.alive.pop(pid, None)
+
+    def _orphans(self, run):
+        """Children that are no rank: left by a rank of this run, or by one of an earlier run."""
+        ranks = {pid for other in self.runs.values() for pid in other.alive} | set(run.alive)
+        orphans = [pid for pid in _children() if pid not in ranks]
+        if not self.runs:
+            return orphans
+        return [pid for pid in orphans if _session(pid) in run.sessions]
+
+
+def live(job: dict, fds: list[int]) -> None:
+    """Become the rank of this job. Never returns."""
+    from lablib.cluster import rank
+
+    try:
+        rank.live(job, socket.socket(fileno=fds[0]), fds[1] if len(fds) > 1 else None)
+    finally:
+        os._exit(70)
+
+
+def _children():
+    import psutil
+
+    return [child.pid for child in psutil.Process().children()]
+
+
+def _session(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _prepare(framework, start):
+    """Everything that ranks share: the framework, and the network for those that need their own.
+
+    Returns why there is no private network, "" when there is one or none is needed.
+    """
+    why = private_network.enter() if framework == "tensorflow" else ""
+    if start == "fork":
+        modules = {"torch": ["torch", "torch.distributed", "lablib.cluster.torch_recorder"],
+                   "tensorflow": ["tensorflow", "lablib.cluster.tensorflow_recorder"]}  # fmt: skip
+        for module in [*modules[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
+            importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # the collector would touch, and so copy, pages that ranks share
+    return why
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[0] == "rank":
+        live(wire.unpack(sys.stdin.buffer.read()), list(map(int, arguments[1:])))
+    framework, start, folder, descriptor = arguments
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=int(descriptor))
+    zygote = Zygote(framework, start, control)
+    try:
+        why_shared = _prepare(framework, start)
+        zygote.isolated = framework == "tensorflow" and not why_shared
+        wire.send(control, {"ready": os.getpid(), "shared_network": why_shared})
+        zygote.serve()
+    except BaseException as error:
+        wire.send(control, {"failed": f"{type(error).__name__}: {error}"})
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

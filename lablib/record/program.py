@@ -1,0 +1,152 @@
+"""A rank's program: what it did, in its order, without times; and the trace that has the times.
+
+Rows of the recorder, one tuple each:
+
+    ("issue", number, at_s, name, nbytes, group, phase, line)
+    ("done", number, at_s)
+    ("wait", number, start_s, end_s)         end_s -1: until the message is done
+    ("step", start_s, end_s, samples)
+    ("mark", at_s, name)
+    ("derived", at_s, name, nbytes, group, line)
+    ("life", start_s, end_s)                 from the function's first line to its last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lablib.record.trace import Event, Trace
+
+Row = Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation of a rank's program.
+
+    kind    "issue" (a message is started), "wait" (the rank stands still for message `number`),
+            "step" (a training step ends here), "mark"
+    nbytes  payload that this rank passed to the message
+    group   global ranks taking part; (source, destination) for send and recv
+    """
+
+    kind: str
+    number: int = -1
+    name: str = ""
+    nbytes: int = 0
+    group: tuple[int, ...] = ()
+    phase: str = "other"
+    line: str = ""
+
+
+Program = tuple[tuple[Op, ...], ...]
+"""The operations of every rank, by rank."""
+
+
+def program(rows_by_rank: Iterable[Sequence[Row]]) -> Program:
+    """What the ranks did, without times. Equal runs give equal programs.
+
+    >>> program([[("issue", 0, 0.1, "all_reduce", 8, (0, 1), "other", ""), ("done", 0, 0.2)]])
+    ((Op(kind='issue', number=0, name='all_reduce', nbytes=8, group=(0, 1), phase='other', line=''),),)
+    """
+    return tuple(tuple(filter(None, map(_op, rows))) for rows in rows_by_rank)
+
+
+def trace(rows_by_rank: Sequence[Sequence[Row]], *, place=str, clock="measured") -> Trace:
+    """The program with the times that the wall clock saw; 0 is the first rank's first line.
+
+    place   turns the recorder's "file:line" into what the learner knows it by
+    """
+    starts = [row[1] for rows in rows_by_rank for row in rows if row[0] == "life"]
+    zero_s = min(starts, default=0.0)
+    events = [
+        event
+        for rank, rows in enumerate(rows_by_rank)
+        for event in _events(rank, rows, zero_s, place)
+    ]
+    return Trace(events, clock=clock, ranks=len(rows_by_rank))
+
+
+def _op(row):
+    kind = row[0]
+    if kind == "issue":
+        _, number, _, name, nbytes, group, phase, line = row
+        return Op("issue", number, name, nbytes, tuple(group), phase, line)
+    if kind == "wait":
+        return Op("wait", row[1])
+    if kind in ("step", "mark"):
+        return Op(kind, name=str(row[3]) if kind == "step" else row[2])
+    return None
+
+
+def _events(rank, rows, zero_s, place):
+    done = {row[1]: row[2] for row in rows if row[0] == "done"}
+    issued = {row[1]: row for row in rows if row[0] == "issue"}
+    life = next((row for row in rows if row[0] == "life"), None)
+    waits = sorted(_waits(rows, done))
+    messages = [
+        Event(rank, "message", name, at, done.get(number, at), nbytes, tuple(group), phase, line)
+        for _, number, at, name, nbytes, group, phase, line in issued.values()
+    ]
+    waited = [Event(rank, "wait", issued[number][3], a, b) for a, b, number in waits]
+    busy = [Event(rank, "compute", "compute", a, b) for a, b in _between(life, waits)]
+    steps = [Event(rank, "step", f"step {n}", row[1], row[2]) for n, row in _numbered(rows, "step")]
+    marks = [Event(rank, "mark", row[2], row[1], row[1]) for _, row in _numbered(rows, "mark")]
+    everything = messages + waited + busy + steps + marks + _derived(rows)
+    return [_moved(event, zero_s, place) for event in everything]
+
+
+def _waits(rows, done):
+    for row in rows:
+        if row[0] == "wait":
+            end_s = row[3] if row[3] >= 0 else done.get(row[1], row[2])
+            if end_s > row[2]:
+                yield row[2], end_s, row[1]
+
+
+def _between(life, waits):
+    """The stretches of a rank's life in which it did not wait."""
+    if life is None:
+        return
+    now_s, end_s = life[1:]
+    for start_s, stop_s, _ in waits:
+        if start_s > now_s:
+            yield now_s, start_s
+        now_s = max(now_s, stop_s)
+    if end_s > now_s:
+        yield now_s, end_s
+
+
+def _derived(rows):
+    steps = [row for _, row in _numbered(rows, "step")]
+    events = []
+    for _, row in _numbered(rows, "derived"):
+        _, at_s, name, nbytes, group, line = row
+        within = next((s for s in steps if s[1] <= at_s <= s[2]), (None, at_s, at_s))
+        events.append(
+            Event(
+                group[0],
+                "message",
+                name,
+                within[1],
+                within[2],
+                nbytes,
+                tuple(group),
+                line=line,
+                derived=True,
+            )  # fmt: skip
+        )
+    return events
+
+
+def _numbered(rows, kind):
+    return enumerate(row for row in rows if row[0] == kind)
+
+
+def _moved(event, zero_s, place):
+    return Event(
+        event.rank, event.kind, event.name, event.start_s - zero_s, event.end_s - zero_s,
+        event.nbytes, event.group, event.phase, place(event.line) if event.line else "",
+        event.derived,
+    )  # fmt: skip
