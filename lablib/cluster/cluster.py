@@ -28,6 +28,7 @@ class Cluster:
                 (TF_CONFIG is set)
     roles       how many of each: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
     device      "cpu", or "cuda": a GPU for each rank with nccl; gloo when ranks share one
+    threads     of every pool in each rank; cores / ranks, at least 1, when not given
     timeout_s   a run that takes longer is ended, and told who waits for whom
     echo        print what the ranks print as it comes, "[rank 2] ..."
 
@@ -49,10 +50,13 @@ class Cluster:
         roles: dict[str, int] | None = None,
         device: str = "cpu",
         hardware: object = None,
+        threads: int | None = None,
         timeout_s: float = 120,
         echo: bool = False,
     ):
-        self.spec = Spec.of(ranks, nodes=nodes, roles=roles, framework=framework, device=device)
+        self.spec = Spec.of(
+            ranks, nodes=nodes, roles=roles, framework=framework, device=device, threads=threads
+        )
         self.timeout_s, self.echo = _seconds(timeout_s), echo
         _check_hardware(hardware)
         _check_device(device)

@@ -104,17 +104,16 @@ class Execution:
             "cwd": os.getcwd(),
             "path": sys.path,
             "sources": _cells(),
-            "threads": threads_per_rank(cores(), self.spec.ranks),
+            "threads": self._threads(),
             "timeout_s": self.timeout_s + _BEYOND_TIMEOUT_S,
             "tasks": [[s.role, s.index, s.rank] for s in self.spec.seats if s.role != "evaluator"],
         }
 
     def _own(self, seat, ports):
         """What only this rank is told."""
-        threads = threads_per_rank(cores(), self.spec.ranks)
         device = "cpu" if self.spec.device == "cpu" else f"cuda:{seat.rank % self._gpus()}"
         env = self.spec.environment(seat, ports) | {
-            "OMP_NUM_THREADS": str(threads),
+            "OMP_NUM_THREADS": str(self._threads()),
             "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
         }
         if self.spec.device == "cpu":
@@ -129,6 +128,9 @@ class Execution:
                 "role": seat.role, "device": device, "framework": self.spec.framework,
             },
         }  # fmt: skip
+
+    def _threads(self):
+        return self.spec.threads or threads_per_rank(cores(), self.spec.ranks)
 
     def _gpus(self):
         from lablib.machine import gpus
@@ -198,10 +200,10 @@ class Execution:
         while time.monotonic() < until_s and not all(fate.failed for fate in self.fates):
             for key, _ in selector.select(_POLL_S):
                 self._hear(selector, key)
-        boards = self._boards()
+        boards, stacks = self._boards(), self._stacks()
         self._close()
         kept = keep_logs(self.folder, self.spec.ranks)
-        raise failures.rank_failed(self.fates, boards, self.logs(), kept)
+        raise failures.rank_failed(self.fates, boards, stacks, self.logs(), kept)
 
     def _look(self, give_up_s):
         """At clock, logs and boards: is time up, is there something to show, does nothing move?"""
@@ -219,18 +221,20 @@ class Execution:
             self._hang(boards, "The ranks wait for one another: none can ever go on.")
 
     def _hang(self, boards, why):
+        self._ask_for_stacks()
         stacks = self._stacks()
         self._close()
         raise failures.cluster_hangs(boards, stacks, why, keep_logs(self.folder, self.spec.ranks))
 
-    def _stacks(self):
+    def _ask_for_stacks(self):
         """Where the ranks are, by their own fault handlers: also of a rank deep in C++."""
         wire.send(self.channel, {"op": "signal", "number": int(signal.SIGUSR1)})
         until_s = time.monotonic() + _STACKS_WITHIN_S
-        stacks = self._files("stack")
-        while time.monotonic() < until_s and not all(map(_written, stacks)):
+        while time.monotonic() < until_s and not all(map(_written, self._files("stack"))):
             time.sleep(_POLL_S)
-        return [path.read_text() if _written(path) else "" for path in stacks]
+
+    def _stacks(self):
+        return [path.read_text() if _written(path) else "" for path in self._files("stack")]
 
     def _boards(self):
         return [_board(path) for path in self._files("board")]

@@ -53,10 +53,21 @@ class Fate:
         return bool(self.error) or (self.code is not None and not self.returned)
 
     @property
+    def cure(self) -> str:
+        """What to do about it."""
+        if self.error == "ResultCannotTravel":
+            return "return numbers, text, lists, dicts, arrays or tensors"
+        if self.error or self.code != -signal.SIGKILL:
+            return "mend that line and run the cell again"
+        return "find out who ended it: you, a job limit, or the system when memory was used up"
+
+    @property
     def what(self) -> str:
         """What happened, in words: the exception, the signal or the exit status."""
         if self.error == "SystemExit":
             return f"left with sys.exit({self.text or 0})"
+        if self.error == "ResultCannotTravel":
+            return f"returned what cannot travel to the notebook: {self.text}"
         if self.error:
             first, *rest = self.text.strip().splitlines() or [""]
             more = "" if not rest else "\n" + "\n".join(rest[:8])
@@ -66,11 +77,11 @@ class Fate:
         return f"ended without returning, exit status {self.code}"
 
 
-def rank_failed(fates, boards, logs, log_folder) -> RankFailed:
+def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     """The error for a run in which at least one rank failed; the first failure opens it."""
     failed = sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
-    saw = [where(first, boards[first.rank])]
+    saw = [where(first, boards[first.rank], stacks[first.rank])]
     saw += [_also(fate) for fate in others[: MOST_TRACEBACKS - 1]]
     if len(others) >= MOST_TRACEBACKS:
         saw.append(f"and {len(others) - MOST_TRACEBACKS + 1} more ranks")
@@ -79,8 +90,8 @@ def rank_failed(fates, boards, logs, log_folder) -> RankFailed:
     saw += _tail(logs[first.rank])
     error = RankFailed(
         f"rank {first.rank} of {len(fates)} {first.what}",
-        saw="\n".join(filter(None, saw)) or "nothing: it printed nothing and left no traceback",
-        do=f"mend that line and run the cell again; the whole log: {log_folder}",
+        saw="\n".join(filter(None, saw)) or "it printed nothing and left no traceback",
+        do=f"{first.cure}; the whole log: {log_folder}",
     )
     error.rank = first.rank
     return error
@@ -141,12 +152,13 @@ def place(where: str) -> str:
     return f"{filename.rpartition('/')[2]}, line {line}"
 
 
-def where(fate: Fate, board: dict) -> str:
-    """The learner's innermost line: from the traceback, else what the board showed last."""
-    if fate.frames:
-        filename, line, _ = fate.frames[-1]
-        source = linecache.getline(filename, line).strip()
-        return f"{place(f'{filename}:{line}')}" + (f": {source}" if source else "")
+def where(fate: Fate, board: dict, stack: str) -> str:
+    """The learner's innermost line: from the traceback, the fault handler or the board."""
+    line = ":".join(map(str, fate.frames[-1][:2])) if fate.frames else stack_line(stack)
+    if line:
+        filename, _, number = line.rpartition(":")
+        source = linecache.getline(filename, int(number)).strip()
+        return place(line) + (f": {source}" if source else "")
     if board.get("line"):
         return f"last seen in {_call(board)} ({place(board['line'])})"
     return ""
@@ -164,7 +176,7 @@ def stack_line(stack: str) -> str:
 
 
 def _also(fate):
-    line = where(fate, {})
+    line = where(fate, {}, "")
     return f"rank {fate.rank} {fate.what}" + (f" ({line})" if line else "")
 
 

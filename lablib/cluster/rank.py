@@ -91,10 +91,19 @@ def live(job: dict, sock: socket.socket, listening: int | None) -> None:
         with open(job["files"] + ".traceback", "w") as file:
             traceback.print_exception(error, file=file)
         _send_error(sock, error, recorder)
+        _stay(sock)
         os._exit(1)
-    sock.recv(1)  # until every rank has returned: a rank that left would break its neighbours
+    _stay(sock)
     _send_record(sock, me)
     os._exit(0)
+
+
+def _stay(sock):
+    """Until the kernel says so: a rank that left would look to its neighbours like a failure."""
+    try:
+        sock.recv(1)
+    except OSError:
+        pass
 
 
 def pss_bytes() -> int:
@@ -120,6 +129,7 @@ def _take_place(job):
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
     stacks = open(job["files"] + ".stack", "w")
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
+    faulthandler.enable(stacks, all_threads=False)
     os.environ.update(job["env"])
     os.chdir(job["cwd"])
     sys.path[:] = job["path"]
@@ -189,8 +199,7 @@ def _send_value(sock, value, function):
 
 class _ResultCannotTravel(Exception):
     def __init__(self, why, function):
-        super().__init__(f"the result cannot travel to the notebook: {why}; return numbers, text, "
-                         "lists, dicts, arrays or tensors")  # fmt: skip
+        super().__init__(str(why))
         code = getattr(function, "__code__", None)
         self.frames = code and [[code.co_filename, code.co_firstlineno, code.co_name]]
 

@@ -35,9 +35,12 @@ class Spec:
     seats: tuple[Seat, ...]
     nodes: int
     device: str = "cpu"
+    threads: int | None = None
 
     @classmethod
-    def of(cls, ranks=None, *, nodes=1, roles=None, framework="torch", device="cpu") -> Spec:
+    def of(
+        cls, ranks=None, *, nodes=1, roles=None, framework="torch", device="cpu", threads=None
+    ) -> Spec:
         """Check what was asked for. Raises LabError, before any process starts."""
         if framework not in FRAMEWORKS:
             raise LabError(
@@ -57,7 +60,8 @@ class Spec:
                 saw=f"{len(names)} ranks on {nodes} nodes",
                 do=f"choose a number of nodes that divides {len(names)}",
             )
-        return cls(framework, _seats(names, len(names) // nodes), nodes, device)
+        threads = None if threads is None else _count(threads, "threads")
+        return cls(framework, _seats(names, len(names) // nodes), nodes, device, threads)
 
     @property
     def ranks(self) -> int:

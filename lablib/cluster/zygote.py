@@ -25,6 +25,14 @@ from lablib.cluster import private_network, wire
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
+_IDLE_S = 0.3
+_FIRST = {
+    "torch": ["torch", "torch.distributed", "lablib.cluster.torch_recorder"],
+    "tensorflow": ["tensorflow", "lablib.cluster.tensorflow_recorder"],
+}
+# What the framework itself imports only when a model is trained. Importing it before the first
+# rank starts would double the wait for that; importing it in every rank would cost seconds each.
+_WHEN_IDLE = {"torch": ["torch._dynamo", "torch.distributed.pipelining"], "tensorflow": []}
 
 
 class Ranks:
@@ -54,6 +62,8 @@ class Zygote:
     def __init__(self, framework: str, start: str, control: socket.socket):
         self.framework, self.start, self.control = framework, start, control
         self.runs: dict[int, Ranks] = {}
+        self.to_import = list(_WHEN_IDLE[framework]) if start == "fork" else []
+        self.idle_s = _IDLE_S
         self.next_port = 20000
         self.isolated = False
         self.selector = selectors.DefaultSelector()
@@ -63,6 +73,9 @@ class Zygote:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self.selector.register(self.wakeup, selectors.EVENT_READ)
         self.selector.register(control, selectors.EVENT_READ)
+        self.kernel = _watch(os.getppid())
+        if self.kernel is not None:
+            self.selector.register(self.kernel, selectors.EVENT_READ)
 
     def serve(self) -> None:
         """Answer the kernel until it is gone, then leave nothing behind."""
@@ -74,10 +87,17 @@ class Zygote:
                 self._close(run)
 
     def _turn(self):
-        for key, _ in self.selector.select():
+        may_import = self.to_import and not self.runs
+        happened = self.selector.select(self.idle_s if may_import else None)
+        if not happened:
+            importlib.import_module(self.to_import.pop(0))
+            _share_what_is_there()
+        for key, _ in happened:
             if key.fileobj == self.wakeup:
                 os.read(self.wakeup, 1 << 12)
                 self._reap()
+            elif key.fileobj == self.kernel:
+                return False
             elif key.fileobj is self.control:
                 if not self._open():
                     return False
@@ -164,6 +184,7 @@ class Zygote:
 
     def _close(self, run):
         """End what is left of a run, grandchildren included, and say so."""
+        self.idle_s = 0
         self.runs.pop(run.channel.fileno(), None)
         for _ in range(_SWEEPS):
             run.signal(signal.SIGKILL)
@@ -192,6 +213,11 @@ class Zygote:
         if not self.runs:
             return orphans
         return [pid for pid in orphans if _session(pid) in run.sessions]
+
+
+def _watch(pid):
+    """A descriptor that tells when the process ends, which a forked copy of its socket hides."""
+    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
 
 
 def live(job: dict, fds: list[int]) -> None:
@@ -224,13 +250,16 @@ def _prepare(framework, start):
     """
     why = private_network.enter() if framework == "tensorflow" else ""
     if start == "fork":
-        modules = {"torch": ["torch", "torch.distributed", "lablib.cluster.torch_recorder"],
-                   "tensorflow": ["tensorflow", "lablib.cluster.tensorflow_recorder"]}  # fmt: skip
-        for module in [*modules[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
+        for module in [*_FIRST[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
             importlib.import_module(module)
-    gc.collect()
-    gc.freeze()  # the collector would touch, and so copy, pages that ranks share
+    _share_what_is_there()
     return why
+
+
+def _share_what_is_there():
+    """Keep the collector off the pages that ranks share: looking at an object copies its page."""
+    gc.collect()
+    gc.freeze()
 
 
 def main(arguments: list[str]) -> None:

@@ -58,6 +58,7 @@ class Recorder:
         self.rows: list[tuple] = []
         self.clock = clock
         self.state = "running"
+        self._steps = 0
         self._board = board
         self._issued: dict[str, int] = {}
         self._messages: dict[int, tuple] = {}
@@ -109,6 +110,8 @@ class Recorder:
         start_s = self.clock()
         yield
         self.rows.append(("step", start_s, self.clock(), samples))
+        self._steps += 1
+        self.show("running")
 
     def mark(self, name: str) -> None:
         self.rows.append(("mark", self.clock(), name))
@@ -118,7 +121,7 @@ class Recorder:
         self.state = state
         if self._board is None:
             return
-        board = {"state": state, "issued": self._issued, "last": len(self._messages)}
+        board = {"state": state, "issued": self._issued, "steps": self._steps}
         if number is not None:
             name, group, channel, order, line = self._messages[number]
             board |= dict(name=name, group=group, channel=channel, order=order, line=line)

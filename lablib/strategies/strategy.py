@@ -1,0 +1,86 @@
+"""What a strategy says of itself, and what it is given to train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lablib.errors import LabError
+from lablib.tasks import Task
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way to train in parallel.
+
+    family         "single", "data" or "model"
+    about          one sentence: what each rank holds and what the ranks send
+    read           where to read more
+    least_ranks, most_ranks   how many ranks it can use; most_ranks None: any number
+    splits         what the ranks divide: "nothing", "batch" or "blocks"
+    options        names that `lab.train` takes for it, with their defaults
+    """
+
+    name: str
+    framework: str
+    family: str
+    about: str
+    read: str
+    splits: str
+    least_ranks: int = 1
+    most_ranks: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self, task: Task, ranks: int, batch: int) -> None:
+        """Raise LabError, before any process starts, for what this strategy cannot do."""
+        most = task.blocks if self.splits == "blocks" else self.most_ranks
+        if ranks < self.least_ranks or (most is not None and ranks > most):
+            upto = f" to {most}" if most != self.least_ranks else ""
+            bound = f"{self.least_ranks}{upto}" if most else f"at least {self.least_ranks}"
+            raise LabError(
+                f"{self.name} cannot use {ranks} ranks.",
+                saw=f"ranks={ranks}; {task.name} has {task.blocks} blocks",
+                do=f"choose {bound}",
+            )
+        if self.splits == "batch" and batch % ranks:
+            raise LabError(
+                "The batch cannot be shared out evenly.",
+                saw=f"batch={batch} over {ranks} ranks",
+                do=f"choose a batch that is a multiple of {ranks}, at least {ranks}",
+            )
+
+    def chosen(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Its options, the given ones over the defaults. LabError for one it does not have."""
+        unknown = sorted(set(options) - set(self.options))
+        if unknown:
+            raise LabError(
+                f"{self.name} has no option {unknown[0]!r}.",
+                saw=f"{unknown[0]}={options[unknown[0]]!r}",
+                do=f"its options: {', '.join(self.options) or 'none'}",
+            )
+        return dict(self.options) | dict(options)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a strategy is to train: the same on every rank, whatever the strategy.
+
+    batch    samples of one step, all ranks together
+    """
+
+    task: Task
+    steps: int
+    batch: int
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def batch_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole batch of that step, (x, y)."""
+        return self.task.batch_at(step, self.batch, self.seed)
+
+    def shard_at(self, step: int, me) -> tuple[np.ndarray, np.ndarray]:
+        """This rank's part of the batch of that step, (x, y)."""
+        return tuple(map(me.shard, self.batch_at(step)))

@@ -1,0 +1,31 @@
+"""One process trains the whole model on the whole batch: what all the others are compared with."""
+
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="single",
+    framework="torch",
+    family="single",
+    about="One rank holds the whole model and sees the whole batch; nothing is sent.",
+    read="https://docs.pytorch.org/tutorials/beginner/basics/optimization_tutorial.html",
+    splits="nothing",
+    most_ranks=1,
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+
+    task = job.task
+    model = task.torch_model(job.seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.batch_at(step))
+        with me.step(samples=len(x)):
+            loss = task.torch_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    return {"losses": losses, "weights": task.torch_arrays(model)}
