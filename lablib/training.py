@@ -18,6 +18,7 @@ from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
 from lablib.errors import LabError
 from lablib.machine import cores, memory_bytes
+from lablib.progress import bar as progress_bar
 from lablib.record import metrics
 from lablib.strategies import Job, Strategy
 from lablib.units import show_bytes
@@ -83,7 +84,7 @@ def train(
         timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
     job = _job(described, task, ranks, steps, batch, seed, scaling, options)
-    with cluster, _bar(f"{strategy} on {ranks}", steps, progress) as bar:
+    with cluster, progress_bar(f"{strategy} on {ranks}", steps, progress) as bar:
         run = cluster.run(partial(module.train, job=job), watch=partial(_move, bar))
     return replace(run, history=_history(run.values, job.batch))
 
@@ -142,7 +143,7 @@ def compare(
     plan = _plan(tasks.get(task), ranks, strategies, framework, batch, scaling)
     threads = threads_per_rank(cores(), max(ranks))
     runs = {}
-    with _bar("comparing", len(plan), progress) as bar:
+    with progress_bar("comparing", len(plan), progress) as bar:
         for name, of, count in plan:
             bar.set_description(f"{name} on {count}, {of}")
             runs[name, of, count] = train(
@@ -255,12 +256,6 @@ def _conditions(task, runs, steps, seed, threads):
 def _label(key):
     name, framework, ranks = key
     return f"{name} ({framework}) on {ranks}"
-
-
-def _bar(text, total, shown):
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, desc=text, disable=not shown, leave=False)
 
 
 def _move(bar, boards):

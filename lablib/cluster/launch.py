@@ -9,9 +9,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
+from lablib import progress
 from lablib.cluster import wire
 from lablib.errors import LabError
 
@@ -20,6 +22,7 @@ _GIVE_UP_IMPORT_S = 300
 _CLOSE_WITHIN_S = 10
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _zygotes: dict[str, ZygoteProcess] = {}
+_one_at_a_time = threading.RLock()  # clusters may be used from several threads
 
 
 def start_method() -> str:
@@ -29,10 +32,13 @@ def start_method() -> str:
 
 def zygote(framework: str) -> ZygoteProcess:
     """This kernel's zygote of the framework, started when there is none or it has died."""
-    known = _zygotes.get(framework)
-    if known is None or not known.usable():
-        known = _zygotes[framework] = ZygoteProcess(framework)
-    return known
+    with _one_at_a_time:
+        known = _zygotes.get(framework)
+        if known is None or not known.usable():
+            if known is not None:
+                known.close()
+            known = _zygotes[framework] = ZygoteProcess(framework)
+        return known
 
 
 class ZygoteProcess:
@@ -63,8 +69,11 @@ class ZygoteProcess:
 
     def wait_ready(self) -> None:
         """Wait until the framework is imported, with a progress bar when that takes long."""
-        if self._ready:
-            return
+        with _one_at_a_time:
+            if not self._ready:
+                self._wait_ready()
+
+    def _wait_ready(self):
         self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
         try:
             answer = self._first_message()
@@ -77,7 +86,8 @@ class ZygoteProcess:
     def open_run(self) -> socket.socket:
         """A channel to the zygote for one run; closing it ends the run's processes."""
         channel, theirs = socket.socketpair()
-        wire.send(self.control, {"op": "run"}, fds=(theirs.fileno(),))
+        with _one_at_a_time:
+            wire.send(self.control, {"op": "run"}, fds=(theirs.fileno(),))
         theirs.close()
         return channel
 
@@ -100,7 +110,7 @@ class ZygoteProcess:
             pass
         except (ConnectionError, EOFError):
             return None
-        with _progress(f"importing {self.framework}, once for this notebook") as bar:
+        with progress.bar(f"importing {self.framework}, once for this notebook") as bar:
             return self._message_with(bar)
 
     def _message_with(self, bar):
@@ -130,12 +140,6 @@ def _environment():
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GRPC_ENABLE_FORK_SUPPORT": "0"}
     environment = quiet | dict(os.environ)
     return environment | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict.fromkeys(_ONE_THREAD, "1")
-
-
-def _progress(text):
-    from tqdm.auto import tqdm
-
-    return tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, file=sys.stdout)
 
 
 @atexit.register

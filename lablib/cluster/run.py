@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import median
 from typing import TYPE_CHECKING
 
 from lablib.cluster import failures
 from lablib.cluster.spec import Spec
-from lablib.record import program
+from lablib.record import metrics, program
 
 if TYPE_CHECKING:
     import pandas
@@ -54,34 +53,25 @@ class Run:
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
-        """One row a rank.
+        """One row a rank: what its trace says (`lablib.record.metrics.table`), and
 
-        cpu_s        processor seconds of the rank's process
+        role, node   who it was
+        cpu_s        processor seconds of its process
         peak_bytes   its memory, pages shared with other ranks counted in proportion (PSS),
                      looked at when steps end and at the end
-        sent_bytes   payload that it passed to messages
-        steps        how many steps it marked; step_s is their median, in seconds
-        wait_share   share of its time in which it stood still for messages
         and the last value of each name given to `me.log`
         """
-        import pandas
+        resources = {
+            seat.rank: self._resources(seat, record)
+            for seat, record in zip(self.spec.seats, self.records)
+        }
+        return metrics.table(self.trace, resources).set_index("rank")
 
-        rows = [self._row(seat, record) for seat, record in zip(self.spec.seats, self.records)]
-        return pandas.DataFrame(rows).set_index("rank")
-
-    def _row(self, seat, record):
-        mine = self.trace.of(rank=seat.rank)
-        steps = [event.end_s - event.start_s for event in mine.of(kind="step")]
-        waited = sum(event.end_s - event.start_s for event in mine.of(kind="wait"))
-        busy = sum(event.end_s - event.start_s for event in mine.of(kind="compute"))
-        last = {k: v for logged in record["logged"] for k, v in logged.items() if k != "at_s"}
-        return {
-            "rank": seat.rank, "role": seat.role, "node": seat.node,
-            "cpu_s": record["cpu_s"], "peak_bytes": record["peak_bytes"],
-            "sent_bytes": sum(e.nbytes for e in mine.of(kind="message") if e.name != "recv"),
-            "steps": len(steps), "step_s": median(steps) if steps else float("nan"),
-            "wait_share": waited / (waited + busy) if waited + busy else 0.0,
-        } | last  # fmt: skip
+    def _resources(self, seat, record):
+        last = {name: value for logged in record["logged"] for name, value in logged.items()}
+        last.pop("at_s", None)
+        measured = {"cpu_s": record["cpu_s"], "peak_bytes": record["peak_bytes"]}
+        return {"role": seat.role, "node": seat.node} | measured | last
 
     def __repr__(self):
         messages = len(self.trace.of(kind="message"))

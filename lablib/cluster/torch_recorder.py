@@ -90,10 +90,10 @@ class _RecordedGroup(dist.ProcessGroup):
 
 
 def _recorded(method, name, payload):
-    def call(self, *args):
+    def call(self, *args, **options):
         nbytes = 0 if payload is None else _nbytes(args[payload])
         number = _issue(name, nbytes, self.ranks, self.channel)
-        return _RecordedWork(getattr(self.inner, method)(*args), number)
+        return _RecordedWork(getattr(self.inner, method)(*args, **options), number)
 
     call.__name__ = method
     return call
@@ -158,12 +158,25 @@ class _RecordedWork(dist.Work):
 
 
 def _create(options, _):
-    rank, size = options.group_rank, options.group_size
-    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= size
-    kind = dist.ProcessGroupNCCL if own_gpus else dist.ProcessGroupGloo
-    inner = kind(options.store, rank, size, options.timeout)
-    members = options.global_ranks_in_group or range(size)
-    return _RecordedGroup(inner, options.group_id, members)
+    """What torch calls for every process group that is made."""
+    inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
+    members = options.global_ranks_in_group or range(options.group_size)
+    recorded = _RecordedGroup(inner, options.group_id, members)
+    device, kind, backend = _backend(options)
+    for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
+        group._register_backend(device, kind, backend)
+        group._set_default_backend(kind)
+    return recorded
+
+
+def _backend(options):
+    arguments = options.store, options.group_rank, options.group_size
+    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= options.group_size
+    if own_gpus:
+        backend = dist.ProcessGroupNCCL(*arguments, options.timeout)
+        return torch.device("cuda"), dist.ProcessGroup.BackendType.NCCL, backend
+    backend = dist.ProcessGroupGloo(*arguments, options.timeout)
+    return torch.device("cpu"), dist.ProcessGroup.BackendType.GLOO, backend
 
 
 def _issue(name, nbytes, group, channel):

@@ -126,3 +126,90 @@ def leaves_a_grandchild(me):
 
 def who(me):
     return os.getpid()
+
+
+def threads(me):
+    import threadpoolctl
+
+    pools = {pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
+    if me.framework == "torch":
+        import torch
+
+        return pools | {torch.get_num_threads()}
+    import tensorflow as tf
+
+    return pools | {tf.config.threading.get_intra_op_parallelism_threads()}
+
+
+def listens(me):
+    """Addresses on which this process listens."""
+    total(me)
+    import psutil
+
+    inet = psutil.Process().net_connections("inet")
+    return sorted({c.laddr.ip for c in inet if c.status == psutil.CONN_LISTEN})
+
+
+def tf_config(me):
+    return os.environ["TF_CONFIG"]
+
+
+def counts_on_parameter_servers(me):
+    import tensorflow as tf
+
+    resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    strategy = tf.distribute.ParameterServerStrategy(resolver)
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    with strategy.scope():
+        count = tf.Variable(0.0)
+
+    @tf.function
+    def add_one():
+        count.assign_add(1.0)
+
+    for _ in range(5):
+        coordinator.schedule(add_one)
+    coordinator.join()
+    return float(count.numpy())
+
+
+def evaluates(me):
+    return me.role
+
+
+def steps(me):
+    for step in range(3):
+        with me.step(samples=8):
+            total(me)
+        me.log(loss=1.0 / (step + 1))
+    me.mark("end")
+    print("done", me.rank)
+    return me.shard(list(range(7)))
+
+
+def talks(me):
+    """One message of each kind, with payloads of known size."""
+    import torch
+    import torch.distributed as dist
+
+    x = torch.ones(10)
+    dist.all_reduce(x)
+    dist.broadcast(x, 0)
+    dist.all_gather([torch.empty(10) for _ in range(me.ranks)], x)
+    dist.reduce_scatter_single(torch.empty(10), torch.ones(10 * me.ranks))
+    dist.all_to_all_single(torch.empty(10), x)
+    dist.barrier()
+    if me.rank == 0:
+        dist.send(x, 1)
+    elif me.rank == 1:
+        dist.recv(x, 0)
+    half = dist.new_group([0, 1])
+    if me.rank < 2:
+        dist.all_reduce(x, group=half)
+
+
+def leaks(me):
+    """Something that a second run would see if ranks were not fresh."""
+    seen = hasattr(sys, "lablib_was_here")
+    sys.lablib_was_here = True
+    return seen

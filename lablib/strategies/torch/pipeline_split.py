@@ -20,16 +20,17 @@ def train(me, job: Job) -> dict:
     import torch.distributed as dist
 
     task, last = job.task, me.ranks - 1
-    stage = task.torch_model(job.seed, task.cut(me.ranks)[me.rank])
+    blocks = task.cut(me.ranks)[me.rank]
+    stage = task.torch_model(job.seed, blocks)
     optimizer = torch.optim.SGD(stage.parameters(), lr=task.lr, momentum=task.momentum)
-    shape_in = _shape_from_before(me, stage, job)
     losses = []
     for step in range(job.steps):
         x, y = map(torch.from_numpy, job.batch_at(step))
         with me.step(samples=len(x)):
             if me.rank > 0:
-                x = torch.empty(shape_in, requires_grad=True)
-                dist.recv(x.data, me.rank - 1)
+                x = torch.empty(job.batch, *task.chain[blocks[0]].shape_in)
+                dist.recv(x, me.rank - 1)
+                x.requires_grad_()
             h = stage(x)
             optimizer.zero_grad()
             if me.rank == last:
@@ -45,18 +46,3 @@ def train(me, job: Job) -> dict:
                 dist.send(x.grad, me.rank - 1)
             optimizer.step()
     return {"losses": losses, "weights": task.torch_arrays(stage)}
-
-
-def _shape_from_before(me, stage, job):
-    """The shape of what the stage before sends; told once, from stage to stage."""
-    import torch
-    import torch.distributed as dist
-
-    shape = [job.batch_at(0)[0].shape]
-    if me.rank > 0:
-        dist.recv_object_list(shape, me.rank - 1)
-    x = torch.from_numpy(job.batch_at(0)[0]) if me.rank == 0 else torch.zeros(shape[0])
-    if me.rank < me.ranks - 1:
-        with torch.no_grad():
-            dist.send_object_list([stage(x).shape], me.rank + 1)
-    return shape[0]

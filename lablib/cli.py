@@ -1,0 +1,243 @@
+"""python -m lablib: doctor, compare, lab, reset, release.
+
+Exit status 0: done; 1: it ran, and the answer is no; 2: asked wrongly; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from lablib import __version__
+from lablib.errors import LabError
+
+DEMO_TASK = "digits-cnn"
+DEMO_RANKS = "1,2,4"
+_WIDTH = 100
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status is returned, errors of the user go to stderr."""
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if not hasattr(asked, "command"):
+        parser.print_help()
+        return 0
+    try:
+        return asked.command(asked)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        # What a rank did wrong is a kind of its own: then it was asked well, and it ran.
+        return 2 if type(error) is LabError else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m lablib",
+        description="Distributed AI training on one computer: real clusters, in PyTorch and "
+        "in TensorFlow.",
+        epilog="Exit status 0: done; 1: it ran, and the answer is no; 2: asked wrongly.",
+    )
+    parser.add_argument("--version", action="version", version=f"lablib {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add in (_add_doctor, _add_compare, _add_lab, _add_reset, _add_release):
+        add(commands)
+    return parser
+
+
+def _add(commands, name, command, about, **more):
+    parser = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}.", **more
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+# --- doctor
+
+
+def _add_doctor(commands):
+    about = "say what this computer can do, with the cure for what it lacks"
+    end = "Exit status 1: something that the kit needs is missing."
+    parser = _add(commands, "doctor", _doctor, about, epilog=end)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _doctor(asked):
+    from lablib.machine import doctor
+
+    report = doctor()
+    print(json.dumps(report.to_dict(), indent=2) if asked.json else report)
+    return 0 if report.ok else 1
+
+
+# --- compare
+
+
+def _add_compare(commands):
+    about = "train one task in several ways and compare them"
+    end = "Example: python -m lablib compare --task digits-mlp --ranks 1,2 --strategies single,ddp"
+    parser = _add(commands, "compare", _compare, about, epilog=end)
+    add = parser.add_argument
+    add("--task", default=DEMO_TASK, metavar="NAME", help="what to train (%(default)s)")
+    add("--ranks", default=DEMO_RANKS, metavar="N,N", help="how many ranks (%(default)s)")
+    add("--strategies", metavar="NAMES", help='such as "single,ddp"; without it, or "all": all')
+    add(
+        "--framework", choices=["torch", "tensorflow", "both"], default="both", help="(%(default)s)"
+    )
+    add("--steps", type=int, metavar="N", help="training steps of each run")
+    add("--batch", type=int, metavar="N", help="samples a step, of all ranks together")
+    add("--seed", type=int, default=0, metavar="N", help="of weights and data (%(default)s)")
+    add("--hardware", metavar="NAME", help="model this machine; without it times are measured here")
+    add(
+        "--out", default="demo", metavar="FOLDER", help="table, figure, traces, page (%(default)s/)"
+    )
+    add("--json", action="store_true", help="the table as JSON on stdout, and nothing else there")
+
+
+def _compare(asked):
+    from lablib.views import report
+
+    wanted = _comparison_arguments(asked)
+    report.check_folder(Path(asked.out))
+    from lablib.training import compare
+
+    with contextlib.redirect_stdout(sys.stderr):
+        comparison = compare(**wanted)
+        page = report.write(comparison, Path(asked.out))
+    if asked.json:
+        print(comparison.table.to_json(orient="records", indent=2))
+    else:
+        print(table_text(comparison.table))
+        print(f"\nThe page: {page.resolve()}")
+    return 0
+
+
+def _comparison_arguments(asked):
+    """What `lab.compare` is given; what was not asked for is left to its own defaults."""
+    given = {name: getattr(asked, name) for name in ("task", "seed", "steps", "batch", "hardware")}
+    given |= {"ranks": _ranks(asked.ranks), "strategies": _strategies(asked.strategies)}
+    given["framework"] = None if asked.framework == "both" else asked.framework
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _ranks(text):
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise LabError(
+            "--ranks must be whole numbers with commas between.",
+            saw=repr(text),
+            do="write for example --ranks 1,2,4",
+        ) from None
+
+
+def _strategies(text):
+    if text in (None, "all"):
+        return None
+    return [part.strip() for part in text.split(",")]
+
+
+# --- lab, reset
+
+
+def _add_lab(commands):
+    about = "open the labs in JupyterLab, on copies of your own in my_labs/"
+    end = "Listens on 127.0.0.1 only. Without a display it prints the address to open."
+    parser = _add(commands, "lab", _lab, about, epilog=end)
+    parser.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
+    parser.add_argument("--port", type=int, metavar="N", help="the first port to try (8888)")
+
+
+def _lab(asked):
+    from lablib import my_labs
+
+    for news in my_labs.bring():
+        print(news)
+    print(f"Your labs: {my_labs.ROOT / 'my_labs'}   (Ctrl-C twice ends JupyterLab)")
+    my_labs.open_jupyter(not asked.no_browser and my_labs.has_display(), asked.port)
+
+
+def _add_reset(commands):
+    about = "restore one lab as it came; your copy is kept under another name"
+    parser = _add(commands, "reset", _reset, about, epilog="Example: python -m lablib reset 03")
+    parser.add_argument("lab", help="its number, or its name")
+
+
+def _reset(asked):
+    from lablib import my_labs
+
+    print(my_labs.reset(asked.lab))
+    return 0
+
+
+# --- release
+
+
+def _add_release(commands):
+    about = "make labs/ from solutions/, the solutions cut out"
+    end = "Exit status 1 with --check: labs/ is stale, or tells a solution."
+    parser = _add(commands, "release", _release, about, epilog=end)
+    parser.add_argument("--check", action="store_true", help="write nothing, say what is wrong")
+
+
+def _release(asked):
+    from lablib.teach import release
+
+    if not asked.check:
+        print("\n".join(f"labs/{name}" for name in release.release()) or "labs/ is up to date")
+    found = release.complaints()
+    for complaint in found:
+        print(complaint)
+    return 1 if found else 0
+
+
+# --- the table on a terminal
+
+
+def table_text(table) -> str:
+    """A comparison's table in at most 100 columns; what is the same in every row is its caption.
+
+    table   a DataFrame, one row a run
+    """
+    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
+    caption = ", ".join(f"{name}: {_cell(name, table[name].iloc[0])}" for name in constant)
+    columns = [_column(table[name]) for name in table.columns if name not in constant]
+    gap = "  " if sum(len(cells[0]) + 2 for cells in columns) <= _WIDTH else " "
+    rows = [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    return "\n".join(filter(None, [caption, *rows]))
+
+
+def _column(values):
+    """Header and cells, equally wide: words to the left, numbers to the right."""
+    cells = [*_header(values.name), *(_cell(values.name, value) for value in values)]
+    width = max(map(len, cells))
+    side = "<" if isinstance(values.iloc[0], str) else ">"
+    return [f"{cell:{side}{width}}" for cell in cells]
+
+
+def _header(name):
+    """The words of a column's name below one another, in the last of three lines what is left."""
+    words = name.replace("_per_", "_/").replace("efficiency", "effi-_ciency").split("_")
+    return [""] * (3 - len(words)) + words[:2] + ["_".join(words[2:])] * (len(words) > 2)
+
+
+def _cell(name, value):
+    from lablib.units import show_bytes
+
+    if isinstance(value, str):
+        return value
+    if value != value or value is None:
+        return "-"
+    if "bytes" in name:
+        return show_bytes(value)
+    if name in ("efficiency", "comm_share"):
+        return f"{value:.0%}"
+    if isinstance(value, float):
+        return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+    return str(value)

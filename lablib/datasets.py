@@ -1,0 +1,214 @@
+"""Read the data files of `datasets/`, make synthetic data, and deal samples out to ranks.
+
+A file's checksum is verified at every load: a result that cannot be reproduced is worse than none.
+Each data set has a card, `datasets/<name>.md`, with its source, licence and split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import numbers
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+
+from lablib.errors import LabError
+
+FOLDER = Path(__file__).resolve().parent.parent / "datasets"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Samples `x`, targets `y`, and which of them are the test set, the same on every computer.
+
+    is_test   bool, one a sample
+    columns   names of the features, where they have names
+    classes   names of the classes, where `y` is a class
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    is_test: np.ndarray
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def train(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.x[~self.is_test], self.y[~self.is_test]
+
+    @property
+    def test(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.x[self.is_test], self.y[self.is_test]
+
+    def __repr__(self) -> str:
+        tests = int(self.is_test.sum())
+        return (
+            f"Dataset {self.name}: {len(self) - tests} train + {tests} test samples, "
+            f"x {self.x.dtype} {self.x.shape}, y {self.y.dtype} {self.y.shape}"
+        )
+
+
+def names() -> list[str]:
+    """The data sets that `load` knows.
+
+    >>> names()
+    ['cancer', 'digits', 'stdlib-text']
+    """
+    return sorted(_checksums())
+
+
+def load(name: str) -> Dataset:
+    """The data set of that name, its checksum verified.
+
+    LabError when there is none of that name, and when its file is missing or not the one recorded.
+
+    >>> load("digits")
+    Dataset digits: 1438 train + 359 test samples, x float32 (1797, 8, 8), y int64 (1797,)
+    """
+    if not isinstance(name, str) or name not in _checksums():
+        close = get_close_matches(str(name), names(), n=1)
+        raise LabError(
+            f"There is no data set {name!r}.",
+            saw="known: " + ", ".join(names()),
+            do=f"did you mean {close[0]!r}?" if close else "choose one of these",
+        )
+    return _READERS[name](name, _verified(**_checksums()[name]))
+
+
+def synthetic_classification(
+    samples: int, features: int, classes: int = 10, distance: float = 6.0, seed: int = 0
+) -> Dataset:
+    """A round cloud of samples for each class, its centre at random.
+
+    x float32 (samples, features), y int64 (samples,). `distance` is how far apart two centres
+    are, on average, in standard deviations of a cloud: at 2 the clouds overlap, at 8 they do not.
+
+    >>> synthetic_classification(samples=100, features=8, classes=3)
+    Dataset synthetic: 80 train + 20 test samples, x float32 (100, 8), y int64 (100,)
+    """
+    _at_least_one(samples=samples, features=features, classes=classes)
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((classes, features)) * distance / np.sqrt(2 * features)
+    y = rng.integers(classes, size=samples)
+    x = (centres[y] + rng.standard_normal((samples, features))).astype(np.float32)
+    labels = tuple(map(str, range(classes)))
+    return Dataset("synthetic", x, y, _every_fifth(samples), classes=labels)
+
+
+def synthetic_regression(
+    samples: int, features: int, outputs: int = 1, noise: float = 0.1, seed: int = 0
+) -> Dataset:
+    """Normal features; the targets are linear in them, with standard deviation 1, plus noise.
+
+    x float32 (samples, features), y float32 (samples, outputs). `noise` is a standard deviation.
+
+    >>> synthetic_regression(samples=100, features=8)
+    Dataset synthetic: 80 train + 20 test samples, x float32 (100, 8), y float32 (100, 1)
+    """
+    _at_least_one(samples=samples, features=features, outputs=outputs)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((samples, features), dtype=np.float32)
+    slopes = rng.standard_normal((features, outputs)) / np.sqrt(features)
+    y = x @ slopes + noise * rng.standard_normal((samples, outputs))
+    return Dataset("synthetic", x, y.astype(np.float32), _every_fifth(samples))
+
+
+def shard(array, rank: int, ranks: int):
+    """The samples of one rank: contiguous, every sample on exactly one rank, sizes within one.
+
+    Anything with a length that can be sliced. The first ranks get the longer shards; with fewer
+    samples than ranks the last ones get none. LabError when there is no such rank.
+
+    >>> [shard([0, 1, 2, 3, 4], rank, ranks=3) for rank in range(3)]
+    [[0, 1], [2, 3], [4]]
+    """
+    _at_least_one(ranks=ranks)
+    if not _is_whole(rank) or not 0 <= rank < ranks:
+        raise LabError(
+            f"There is no rank {rank!r}.", saw=f"{ranks} ranks", do=f"choose 0 to {ranks - 1}"
+        )
+    size, longer = divmod(len(array), ranks)
+    start = rank * size + min(rank, longer)
+    return array[start : start + size + (rank < longer)]
+
+
+def _is_whole(number):
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def _at_least_one(**counts):
+    for name, count in counts.items():
+        if not _is_whole(count) or count < 1:
+            raise LabError(
+                f"{name} must be a whole number of at least 1.",
+                saw=f"{name}={count!r}",
+                do=f"for example {name}=4",
+            )
+
+
+def _every_fifth(samples):
+    return np.arange(samples) % 5 == 4
+
+
+def _checksums():
+    try:
+        return tomllib.loads((FOLDER / "checksums.toml").read_text())
+    except (OSError, ValueError) as error:
+        raise LabError(
+            "The list of data sets cannot be read.",
+            saw=str(error),
+            do="restore it: git checkout -- datasets/checksums.toml",
+        ) from error
+
+
+def _verified(file, sha256):
+    restore = f"restore it: git checkout -- datasets/{file}"
+    try:
+        content = (FOLDER / file).read_bytes()
+    except OSError as error:
+        saw = f"{error}; expected a file with SHA-256 {sha256}"
+        raise LabError(f"datasets/{file} cannot be read.", saw=saw, do=restore) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise LabError(
+            f"datasets/{file} is damaged: it is not the file that was recorded.",
+            saw=f"SHA-256 {found}\nexpected {sha256}",
+            do=restore,
+        )
+    return content
+
+
+def _digits(name, content):
+    columns, table = _csv(content)
+    x = (table[:, :-1] / 16).astype(np.float32).reshape(-1, 8, 8)
+    y = table[:, -1].astype(np.int64)
+    return Dataset(name, x, y, _every_fifth(len(x)), columns, tuple("0123456789"))
+
+
+def _cancer(name, content):
+    columns, table = _csv(content)
+    x, y = table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)
+    return Dataset(name, x, y, _every_fifth(len(x)), columns, ("malignant", "benign"))
+
+
+def _stdlib_text(name, content):
+    text = np.frombuffer(bytearray(content), dtype=np.uint8)
+    # The tail, not every fifth byte: a byte is predicted from its neighbours.
+    is_test = np.arange(len(text) - 1) >= len(text) * 9 // 10
+    return Dataset(name, text[:-1], text[1:], is_test)
+
+
+def _csv(content):
+    header, _, rows = content.decode().partition("\n")
+    return tuple(header.split(",")[:-1]), np.loadtxt(io.StringIO(rows), delimiter=",")
+
+
+_READERS = {"digits": _digits, "cancer": _cancer, "stdlib-text": _stdlib_text}

@@ -1,0 +1,179 @@
+"""The learner's own copies of the labs: copied once, never overwritten, restored on request."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lablib.errors import LabError
+from lablib.machine import ROOT
+
+FIRST_LAB = "00_start_here.ipynb"
+
+
+def bring(root: Path = ROOT) -> list[str]:
+    """Copy from labs/ to my_labs/ what is not there yet. Returns what the learner should know.
+
+    A copy is never overwritten. Where labs/ has changed since the copy was made, the learner is
+    told how to get the new lab. Raises LabError when my_labs/ cannot be written.
+    """
+    seen, news = _read_record(root), []
+    with _writing(root):
+        for lab in _labs(root):
+            mine = root / "my_labs" / lab.name
+            if not mine.exists():
+                _copy(lab, mine)
+                seen[lab.name] = _digest(lab)
+            elif seen.setdefault(lab.name, _digest(lab)) != _digest(lab):
+                news.append(_is_newer(lab))
+        for picture in _pictures(root):
+            if not _beside(picture, root).exists():
+                _copy(picture, _beside(picture, root))
+        _write_record(root, seen)
+    return news
+
+
+def reset(name: str, root: Path = ROOT) -> str:
+    """Restore one lab from labs/; the old copy stays beside it. Returns what was done.
+
+    name   "03", "3" or the notebook's whole name. Raises LabError when there is no such lab.
+    """
+    lab = _find(name, root)
+    mine = root / "my_labs" / lab.name
+    with _writing(root):
+        kept = ""
+        if mine.exists() and _digest(mine) != _digest(lab):
+            kept = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}.ipynb"
+            mine.rename(mine.with_name(kept))
+        _copy(lab, mine)
+        for picture in _pictures(root):
+            _copy(picture, _beside(picture, root))
+        _write_record(root, _read_record(root) | {lab.name: _digest(lab)})
+    return f"my_labs/{lab.name} is as it came." + (
+        f" Yours is kept: my_labs/{kept}" if kept else ""
+    )
+
+
+def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> None:
+    """Become JupyterLab on the learner's first lab. It does not return.
+
+    Jupyter takes this process's place, so that Ctrl-C and the terminal are its own.
+    """
+    command = jupyter_command(browser, port, root)
+    os.chdir(root / "my_labs")
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:
+    """What starts JupyterLab: on the loopback only, whatever the user's configuration says."""
+    first = root / "my_labs" / FIRST_LAB
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={root / 'my_labs'}", "--log-level=WARN"]
+    command += [f"--LabApp.default_url=/lab{f'/tree/{first.name}' if first.exists() else ''}"]
+    # No question about news over the first lab, and no call to the network.
+    command += ["--LabApp.news_url=None"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    if port is not None:
+        command.append(f"--ServerApp.port={port}")
+    if not browser:
+        command.append("--no-browser")
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # as root, Jupyter starts only when told so
+    return command
+
+
+def has_display(environment=os.environ, system: str = sys.platform) -> bool:
+    """Whether a browser can show itself here; over ssh from a Mac or a PC it cannot.
+
+    >>> has_display({"DISPLAY": ":0"}, "linux"), has_display({}, "linux"), has_display({}, "darwin")
+    (True, False, True)
+    """
+    if system == "darwin":
+        return "SSH_CONNECTION" not in environment
+    return bool(environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
+
+
+def _is_newer(lab):
+    return (
+        f"There is a newer {lab.name}; yours is left as it is. To take the new one (yours is kept "
+        f"under another name): python -m lablib reset {lab.stem.partition('_')[0]}"
+    )
+
+
+def _find(name, root):
+    for lab in _labs(root):
+        if name.removesuffix(".ipynb") == lab.stem or name.zfill(2) == lab.stem.partition("_")[0]:
+            return lab
+    raise LabError(
+        "There is no such lab.",
+        saw=repr(name),
+        do="choose one of: " + ", ".join(lab.stem for lab in _labs(root)),
+    )
+
+
+def _labs(root) -> list[Path]:
+    labs = sorted((root / "labs").glob("*.ipynb"))
+    if not labs:
+        raise LabError(
+            "The labs are not here.",
+            saw=f"no notebook in {root / 'labs'}",
+            do="restore them: git checkout -- labs",
+        )
+    return labs
+
+
+def _pictures(root) -> Iterator[Path]:
+    return (path for path in sorted((root / "labs" / "img").rglob("*")) if path.is_file())
+
+
+def _beside(picture, root):
+    return root / "my_labs" / picture.relative_to(root / "labs")
+
+
+def _copy(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copyfile(source, part)
+    part.replace(target)  # whole or not at all, whatever interrupts the copy
+
+
+def _digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _record(root):
+    return root / ".lablib" / "labs.json"
+
+
+def _read_record(root) -> dict[str, str]:
+    """Name of a lab -> digest of labs/'s version that the learner's copy was made from."""
+    try:
+        return json.loads(_record(root).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _write_record(root, seen):
+    _record(root).parent.mkdir(exist_ok=True)
+    _record(root).write_text(json.dumps(seen, indent=1))
+
+
+@contextlib.contextmanager
+def _writing(root):
+    """Turns a failure to write into a lesson."""
+    try:
+        yield
+    except OSError as error:
+        raise LabError(
+            "Your copies of the labs cannot be written.",
+            saw=f"{error.filename or root / 'my_labs'}: {error.strerror}",
+            do="free some space, or clone the repository into a folder of your own",
+        ) from error

@@ -1,0 +1,132 @@
+"""Events in the trace-event format that ui.perfetto.dev and chrome://tracing open.
+
+One process a rank; in it a thread each for steps ("main"), marks, compute, messages and waits.
+The format lets two events of a thread nest but not overlap, so overlapping messages get threads
+of their own ("messages 2"). Source of the format: "Trace Event Format", Google, 2016. Process 0
+is avoided: Perfetto takes it for Linux's idle process (github.com/google/perfetto, issue 394).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+
+from lablib.record.event import Event
+from lablib.record.intervals import lanes
+
+_FIRST_PROCESS = 1000
+_THREADS = {
+    "step": "main",
+    "mark": "marks",
+    "compute": "compute",
+    "message": "messages",
+    "wait": "wait",
+}
+
+
+def text(events: Sequence[Event], clock: str) -> str:
+    """The whole file as JSON; `events` are sorted by start. Times count from the first event."""
+    origin_s = events[0].start_s if events else 0.0
+    threads = _threads(events)
+    rows = [*_names(threads), *_slices(threads, origin_s), *_arrows(threads, origin_s)]
+    return json.dumps({"traceEvents": rows, "displayTimeUnit": "ms", "otherData": {"clock": clock}})
+
+
+def _threads(events):
+    """(rank, thread's number, thread's name) -> the events in it, none overlapping."""
+    by_name = defaultdict(list)
+    for event in events:
+        by_name[event.rank, _THREADS[event.kind]].append(event)
+    threads = defaultdict(list)
+    for (rank, name), members in by_name.items():
+        order = list(_THREADS.values()).index(name)
+        spans = [(event.start_s, event.end_s) for event in members]
+        for event, lane in zip(members, lanes(spans), strict=True):
+            # Room for extra lanes between the numbers: viewers sort threads by them.
+            number = 1 + order * 10_000 + lane
+            threads[rank, number, name if lane == 0 else f"{name} {lane + 1}"].append(event)
+    return dict(sorted(threads.items()))
+
+
+def _names(threads):
+    for rank in sorted({rank for rank, _, _ in threads}):
+        yield _meta(rank, 0, "process_name", {"name": f"rank {rank}"})
+        yield _meta(rank, 0, "process_sort_index", {"sort_index": rank})
+    for rank, number, name in threads:
+        yield _meta(rank, number, "thread_name", {"name": name})
+        yield _meta(rank, number, "thread_sort_index", {"sort_index": number})
+
+
+def _meta(rank, number, name, args):
+    return {"ph": "M", "name": name, "pid": _FIRST_PROCESS + rank, "tid": number, "args": args}
+
+
+def _slices(threads, origin_s):
+    for (rank, number, _), events in threads.items():
+        for event in events:
+            start_ns, end_ns = _ns(event.start_s - origin_s), _ns(event.end_s - origin_s)
+            row = {
+                "name": event.name,
+                "cat": event.kind,
+                "pid": _FIRST_PROCESS + rank,
+                "tid": number,
+                "ts": start_ns / 1e3,
+                "args": _args(event),
+            }
+            is_mark = event.kind == "mark"
+            yield row | (
+                {"ph": "i", "s": "t"} if is_mark else {"ph": "X", "dur": (end_ns - start_ns) / 1e3}
+            )
+
+
+def _ns(seconds):
+    # Whole nanoseconds: rounding start and length apart would make neighbours overlap.
+    return round(seconds * 1e9)
+
+
+def _args(event):
+    args = {"phase": event.phase}
+    if event.kind == "message":
+        args |= {"bytes": event.nbytes, "group": list(event.group)}
+    if event.derived:
+        args["derived"] = "follows from TensorFlow's placement; its time was not seen"
+    return args | ({"line": event.line} if event.line else {})
+
+
+def _arrows(threads, origin_s):
+    """From the n-th send of a pair of ranks to its n-th recv."""
+    places = defaultdict(lambda: {"send": [], "recv": []})
+    for (rank, number, _), events in threads.items():
+        for event in events:
+            if event.kind == "message" and event.name in ("send", "recv") and not event.derived:
+                places[event.group][event.name].append((event, rank, number))
+    pairs = [
+        pair
+        for ends in places.values()
+        for pair in zip(
+            sorted(ends["send"], key=_start), sorted(ends["recv"], key=_start), strict=False
+        )
+    ]
+    for flow, ((sent, *source), (received, *target)) in enumerate(pairs, start=1):
+        # Just inside the recv's end: a viewer ties the arrow to the slice that is open then.
+        arrival_s = max(sent.start_s, received.start_s + 0.99 * received.seconds)
+        yield _end("s", flow, source, sent.start_s - origin_s)
+        yield _end("f", flow, target, arrival_s - origin_s) | {"bp": "e"}
+
+
+def _start(place):
+    return place[0].start_s
+
+
+def _end(phase, flow, place, at_s):
+    rank, number = place
+    return {
+        "ph": phase,
+        "id": flow,
+        "name": "message",
+        "cat": "flow",
+        "pid": _FIRST_PROCESS + rank,
+        "tid": number,
+        "ts": _ns(at_s) / 1e3,
+    }

@@ -1,0 +1,35 @@
+"""Files are written whole or not at all: a reader never meets half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from lablib.errors import LabError
+
+
+def write_whole(path: str | os.PathLike, content: bytes | str) -> Path:
+    """Write `content` (text as UTF-8) to `path`, replacing what was there, in one move.
+
+    Raises LabError naming the path when it cannot be written; what was there is then untouched.
+    """
+    path = Path(path)
+    data = content.encode() if isinstance(content, str) else content
+    # In the same folder, because a file can only be moved in one piece within one disk.
+    spare = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    try:
+        with open(spare, "xb") as file:
+            file.write(data)
+        os.replace(spare, path)
+    except OSError as error:
+        raise LabError(
+            "A file cannot be written.",
+            saw=f"{path}: {error.strerror or error}",
+            do="choose a path in a folder that exists, where you may write and the disk has room",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            spare.unlink()
+    return path

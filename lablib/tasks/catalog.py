@@ -1,0 +1,130 @@
+"""The named tasks. Batches can be split over 1, 2, 4 or 8 ranks."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from functools import cache
+from itertools import pairwise
+
+from lablib import datasets
+from lablib.errors import LabError
+from lablib.tasks.blocks import Block, attention, conv, dense, embed, feed_forward, head, logits
+from lablib.tasks.task import Task
+
+TOKENS = 64
+
+
+def names() -> list[str]:
+    """The tasks that `get` knows.
+
+    >>> names()
+    ['bytes-gpt', 'cancer-mlp', 'digits-cnn', 'digits-mlp', 'wide-mlp']
+    """
+    return sorted(_TASKS)
+
+
+def get(task: str | Task) -> Task:
+    """The task of that name; a Task is returned as it is. LabError when there is none.
+
+    >>> get("digits-mlp")
+    Task digits-mlp: 8 blocks, 75,082 parameters (300 kB), batch 64, SGD lr 0.02 momentum 0.9
+    """
+    if isinstance(task, Task):
+        return task
+    if not isinstance(task, str) or task not in _TASKS:
+        close = get_close_matches(str(task), names(), n=1)
+        raise LabError(
+            f"There is no task {task!r}.",
+            saw="known: " + ", ".join(names()),
+            do=f"did you mean {close[0]!r}?" if close else "choose one of these",
+        )
+    return _TASKS[task]
+
+
+def _mlp(*widths):
+    *hidden, classes = widths
+    chain = [dense((before,), after) for before, after in pairwise(hidden)]
+    return *chain, logits((hidden[-1],), classes)
+
+
+def _cnn(shape, whole, halved, classes):
+    """Convolutions at the whole size, pooling, convolutions at half the size, two dense layers."""
+    chain: list[Block] = []
+    for number, channels in enumerate((*whole, *halved), start=1):
+        chain.append(conv(shape, channels, pool=number == len(whole)))
+        shape = chain[-1].shape_out
+    return *chain, dense(shape, 64), logits((64,), classes)
+
+
+def _gpt(layers, width, vocabulary):
+    one = (attention(TOKENS, width), feed_forward(TOKENS, width))
+    return embed(TOKENS, vocabulary, width), *layers * one, head(TOKENS, width, vocabulary)
+
+
+@cache
+def _digits_flat():
+    x, y = datasets.load("digits").train
+    return x.reshape(len(x), -1), y
+
+
+@cache
+def _digits_images():
+    x, y = datasets.load("digits").train
+    return x[..., None], y
+
+
+@cache
+def _cancer():
+    x, y = datasets.load("cancer").train
+    return (x - x.mean(0)) / x.std(0), y
+
+
+@cache
+def _text_windows():
+    x, y = datasets.load("stdlib-text").train
+    windows = len(x) // TOKENS
+    x, y = (array[: windows * TOKENS].reshape(windows, TOKENS) for array in (x, y))
+    return x, y
+
+
+@cache
+def _wide():
+    return datasets.synthetic_classification(samples=2048, features=256, classes=10).train
+
+
+_TASKS = {
+    task.name: task
+    for task in (
+        Task(
+            "digits-mlp",
+            _mlp(64, 128, 128, 128, 128, 64, 64, 64, 10),
+            data=_digits_flat,
+            batch=64,
+            lr=0.02,
+        ),
+        # The one whose steps are long enough for a speed-up to show.
+        Task(
+            "digits-cnn",
+            _cnn((8, 8, 1), whole=(48, 48, 48, 48), halved=(64, 64), classes=10),
+            data=_digits_images,
+            batch=64,
+            lr=0.02,
+        ),
+        Task(
+            "cancer-mlp",
+            _mlp(30, 64, 64, 64, 64, 32, 32, 32, 2),
+            data=_cancer,
+            batch=32,
+            lr=0.01,
+        ),
+        Task(
+            "bytes-gpt",
+            _gpt(layers=3, width=64, vocabulary=256),
+            data=_text_windows,
+            batch=16,
+            lr=0.1,
+        ),
+        # The one that is slow to send: few samples to share the bytes of its gradients.
+        Task("wide-mlp", _mlp(256, *[1024] * 7, 10), data=_wide, batch=32, lr=0.005),
+    )
+}

@@ -1,0 +1,30 @@
+"""Cut a chain of blocks into pipeline stages."""
+
+from __future__ import annotations
+
+from functools import cache
+
+
+def balanced(costs: list[float], stages: int) -> list[range]:
+    """Contiguous, non-empty ranges that cover `costs` and whose sums are as even as can be.
+
+    Even means the smallest sum of squares.
+
+    >>> balanced([1, 1, 1, 3], stages=2)
+    [range(0, 3), range(3, 4)]
+    """
+
+    @cache
+    def best(start, stages):
+        if stages == 1:
+            return sum(costs[start:]) ** 2, (range(start, len(costs)),)
+        return min(
+            (
+                (sum(costs[start:end]) ** 2 + rest, (range(start, end), *ranges))
+                for end in range(start + 1, len(costs) - stages + 2)
+                for rest, ranges in [best(end, stages - 1)]
+            ),
+            key=lambda found: found[0],
+        )
+
+    return list(best(0, stages)[1])

@@ -1,0 +1,201 @@
+"""The chain of blocks in TensorFlow: Keras layers, and a forward function for each kind of block.
+
+Read it beside `torch_model.py`. TensorFlow is imported inside the functions, because nothing that
+imports lablib may load a framework by the way.
+
+Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
+N heads on this rank, K width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from lablib.tasks.blocks import HEAD_WIDTH, NORM_EPSILON, Layer
+
+# Keras's names for the canonical ones.
+_ATTRIBUTES = {
+    "dense": {"kernel": "kernel", "bias": "bias"},
+    "conv": {"kernel": "kernel", "bias": "bias"},
+    "norm": {"scale": "gamma", "bias": "beta"},
+    "table": {"table": "embeddings"},
+}
+
+
+def build(task, seed: int, numbers: range):
+    """The blocks of those numbers; `block.number` is the number in the task."""
+    Block, Chain = _classes()
+    blocks = [Block(number, task.chain[number]) for number in numbers]
+    for block in blocks:
+        _write(task.chain[block.number], block, task.initial(block.number, seed))
+    return Chain(blocks)
+
+
+def cross_entropy(outputs, y):
+    import tensorflow as tf
+
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs)
+    return tf.reduce_mean(losses)
+
+
+def arrays(task, model) -> dict[str, np.ndarray]:
+    return {
+        f"{block.number}.{layer.name}.{name}": np.array(variable.numpy())
+        for block in model.blocks
+        for layer in task.chain[block.number].layers
+        for name, variable in _variables(layer, getattr(block, layer.name))
+    }
+
+
+def _dense(block, x):
+    return _gelu(block.dense(_flat(x)))
+
+
+def _logits(block, x):
+    return block.dense(_flat(x))
+
+
+def _conv(block, x_BHWC):
+    return _gelu(block.conv(x_BHWC))
+
+
+def _conv_pool(block, x_BHWC):
+    import tensorflow as tf
+
+    return tf.nn.avg_pool2d(_gelu(block.conv(x_BHWC)), 2, 2, "VALID")
+
+
+def _embed(block, ids_BT):
+    positions_TD = block.positions.embeddings[: ids_BT.shape[1]]
+    return _look_up(block.tokens.embeddings, ids_BT) + positions_TD
+
+
+def _attention(block, x_BTD):
+    import tensorflow as tf
+
+    h_BTD = block.norm(x_BTD)
+    batch, tokens, width = tf.shape(x_BTD)[0], x_BTD.shape[1], x_BTD.shape[2]
+    q, k, v = (
+        tf.transpose(tf.reshape(layer(h_BTD), (batch, tokens, -1, HEAD_WIDTH)), (0, 2, 1, 3))
+        for layer in (block.query, block.key, block.value)  # BNTK
+    )
+    past_TT = tf.linalg.band_part(tf.ones((tokens, tokens), tf.bool), -1, 0)
+    scores_BNTT = tf.matmul(q, k, transpose_b=True) / HEAD_WIDTH**0.5
+    scores_BNTT = tf.where(past_TT, scores_BNTT, -np.inf)
+    heads_BNTK = tf.nn.softmax(scores_BNTT) @ v
+    joined_BTD = tf.reshape(tf.transpose(heads_BNTK, (0, 2, 1, 3)), (batch, tokens, width))
+    return x_BTD + block.out(joined_BTD)
+
+
+def _feed_forward(block, x_BTD):
+    return x_BTD + block.down(_gelu(block.up(block.norm(x_BTD))))
+
+
+def _head(block, x_BTD):
+    return block.dense(block.norm(x_BTD))  # BTV
+
+
+_FORWARD = {
+    "dense": _dense,
+    "logits": _logits,
+    "conv": _conv,
+    "conv_pool": _conv_pool,
+    "embed": _embed,
+    "attention": _attention,
+    "feed_forward": _feed_forward,
+    "head": _head,
+}
+
+
+@cache
+def _classes():
+    import keras
+
+    class Block(keras.layers.Layer):
+        """Keras layers, under the task's names, and the forward function of their kind."""
+
+        def __init__(self, number, block):
+            super().__init__(name=f"block_{number}")
+            self.number, self.kind = number, block.kind
+            for layer in block.layers:
+                setattr(self, layer.name, _layer(layer))
+            self.built = True
+
+        def call(self, x):
+            return _FORWARD[self.kind](self, x)
+
+    class Chain(keras.Model):
+        """Block after block. Not a keras.Sequential: that calls every block once more to build."""
+
+        def __init__(self, blocks):
+            super().__init__()
+            self.blocks = blocks
+            self.built = True
+
+        def call(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    return Block, Chain
+
+
+def _layer(layer: Layer):
+    """A Keras layer with its variables made, all zero."""
+    from keras import layers
+
+    zeros = {"kernel_initializer": "zeros"}
+    if layer.kind == "dense":
+        made, shape = layers.Dense(layer.shape[-1], use_bias=layer.bias, **zeros), layer.shape[:1]
+    elif layer.kind == "conv":
+        *size, channels_in, channels = layer.shape
+        made = layers.Conv2D(channels, size, padding="same", **zeros)
+        shape = (None, None, channels_in)
+    elif layer.kind == "norm":
+        made, shape = layers.LayerNormalization(epsilon=NORM_EPSILON), layer.shape
+    else:
+        made, shape = layers.Embedding(*layer.shape, embeddings_initializer="zeros"), ()
+    made.build((None, *shape))
+    return made
+
+
+def _write(described, block, initial):
+    for layer in described.layers:
+        for name, variable in _variables(layer, getattr(block, layer.name)):
+            variable.assign(initial[layer.name][name])
+
+
+def _variables(layer, made):
+    for name in layer.arrays:
+        yield name, getattr(made, _ATTRIBUTES[layer.kind][name])
+
+
+def _look_up(table, ids):
+    """Rows of a table, with a dense gradient as torch has it.
+
+    TensorFlow's own gradient is a list of rows, which ranks gather instead of summing.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def rows(table):
+        def gradient(upstream):
+            return tf.math.unsorted_segment_sum(upstream, ids, table.shape[0])
+
+        return tf.gather(table, ids), gradient
+
+    return rows(tf.convert_to_tensor(table))
+
+
+def _flat(x):
+    import tensorflow as tf
+
+    return tf.reshape(x, (tf.shape(x)[0], -1))
+
+
+def _gelu(x):
+    import tensorflow as tf
+
+    return tf.nn.gelu(x, approximate=False)

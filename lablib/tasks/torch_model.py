@@ -1,0 +1,170 @@
+"""The chain of blocks in PyTorch: its own layers, and a forward function for each kind of block.
+
+Read it beside `tensorflow_model.py`. torch is imported inside the functions, because nothing that
+imports lablib may load a framework by the way.
+
+Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
+N heads on this rank, K width of a head, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from lablib.tasks.blocks import HEAD_WIDTH, NORM_EPSILON, Layer
+
+# From the canonical layout to torch's: dense (out, in), conv (out, in, height, width).
+_AXES = {"dense": (1, 0), "conv": (3, 2, 0, 1)}
+
+
+def build(task, seed: int, numbers: range):
+    """The blocks of those numbers; their names in the model are their numbers in the task."""
+    from torch import nn
+
+    model = nn.Sequential()
+    for number in numbers:
+        block = _block_class()(task.chain[number], task.initial(number, seed))
+        model.add_module(str(number), block)
+    return model
+
+
+def cross_entropy(outputs, y):
+    from torch.nn import functional
+
+    return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
+
+
+def arrays(task, model) -> dict[str, np.ndarray]:
+    model = getattr(model, "module", model)  # DDP keeps what it wraps there
+    return {
+        f"{number}.{layer.name}.{name}": array
+        for number, block in model.named_children()
+        for layer in task.chain[int(number)].layers
+        for name, array in _read(layer, getattr(block, layer.name))
+    }
+
+
+def _dense(block, x):
+    return _gelu(block.dense(x.flatten(1)))
+
+
+def _logits(block, x):
+    return block.dense(x.flatten(1))
+
+
+def _conv(block, x_BHWC):
+    # torch names an image's dimensions B, C, H, W; the bytes stay where they are.
+    return _gelu(block.conv(x_BHWC.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
+
+
+def _conv_pool(block, x_BHWC):
+    from torch.nn.functional import avg_pool2d
+
+    y_BCHW = _gelu(block.conv(x_BHWC.permute(0, 3, 1, 2)))
+    return avg_pool2d(y_BCHW, 2).permute(0, 2, 3, 1)
+
+
+def _embed(block, ids_BT):
+    return block.tokens(ids_BT) + block.positions.weight[: ids_BT.shape[1]]
+
+
+def _attention(block, x_BTD):
+    import torch
+
+    h_BTD = block.norm(x_BTD)
+    q, k, v = (
+        layer(h_BTD).unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)  # BNTK
+        for layer in (block.query, block.key, block.value)
+    )
+    tokens = x_BTD.shape[1]
+    future_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).triu(1)
+    scores_BNTT = (q @ k.mT / HEAD_WIDTH**0.5).masked_fill(future_TT, float("-inf"))
+    heads_BNTK = scores_BNTT.softmax(-1) @ v
+    return x_BTD + block.out(heads_BNTK.transpose(1, 2).flatten(2))
+
+
+def _feed_forward(block, x_BTD):
+    return x_BTD + block.down(_gelu(block.up(block.norm(x_BTD))))
+
+
+def _head(block, x_BTD):
+    return block.dense(block.norm(x_BTD))  # BTV
+
+
+_FORWARD = {
+    "dense": _dense,
+    "logits": _logits,
+    "conv": _conv,
+    "conv_pool": _conv_pool,
+    "embed": _embed,
+    "attention": _attention,
+    "feed_forward": _feed_forward,
+    "head": _head,
+}
+
+
+@cache
+def _block_class():
+    from torch import nn
+
+    class Block(nn.Module):
+        """torch's own layers, under the task's names, and the forward function of their kind."""
+
+        def __init__(self, block, initial):
+            super().__init__()
+            self.kind = block.kind
+            for layer in block.layers:
+                self.add_module(layer.name, _layer(layer, initial[layer.name]))
+
+        def forward(self, x):
+            return _FORWARD[self.kind](self, x)
+
+        def extra_repr(self):
+            return self.kind
+
+    return Block
+
+
+def _layer(layer: Layer, initial):
+    """A torch layer with these weights. Born on "meta", so torch's own are never drawn."""
+    from torch import nn
+
+    if layer.kind == "dense":
+        made = nn.Linear(*layer.shape, bias=layer.bias, device="meta")
+    elif layer.kind == "conv":
+        made = nn.Conv2d(*layer.shape[2:], layer.shape[:2], padding="same", device="meta")
+    elif layer.kind == "norm":
+        made = nn.LayerNorm(layer.shape, NORM_EPSILON, device="meta")
+    else:
+        made = nn.Embedding(*layer.shape, device="meta")
+    _write(layer, made, initial)
+    return made
+
+
+def _write(layer, made, initial):
+    import torch
+
+    for name, array in initial.items():
+        axes = _AXES.get(layer.kind) if name == "kernel" else None
+        tensor = torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
+        setattr(made, _attribute(name), torch.nn.Parameter(tensor))
+
+
+def _read(layer, made):
+    for name in layer.arrays:
+        array = getattr(made, _attribute(name)).detach().cpu().numpy()
+        axes = np.argsort(_AXES[layer.kind]) if name == "kernel" else None
+        # A copy: training goes on in the same memory.
+        yield name, np.array(array.transpose(axes) if axes is not None else array, order="C")
+
+
+def _attribute(name):
+    return "bias" if name == "bias" else "weight"
+
+
+def _gelu(x):
+    from torch.nn.functional import gelu
+
+    return gelu(x, approximate="none")

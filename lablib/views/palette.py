@@ -1,0 +1,58 @@
+"""One meaning a colour, in every plot and diagram, and never by the colour alone.
+
+The hues are those of Masataka Okabe and Kei Ito, "Color Universal Design: How to make figures and
+presentations that are friendly to colorblind people" (2002, revised 2008,
+jfly.uni-koeln.de/color): they stay apart for every common kind of colour blindness. Because
+print, projectors and tired eyes are not covered by that, an ink always has a hatch for areas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Figures bring their own opaque paper, so that they read the same on a dark notebook theme.
+PAPER = "#ffffff"
+TEXT = "#1a1a1a"
+FAINT = "#6b6b6b"
+GRID = "#d9d9d9"
+
+
+@dataclass(frozen=True)
+class Ink:
+    """How one meaning is drawn: its colour, the hatch of its areas, its words in a legend."""
+
+    color: str
+    hatch: str
+    label: str
+
+
+COMPUTE = Ink("#56B4E9", "", "compute")
+# A graph that runs as one call shows no waits: its colour must not claim that it computed.
+BUSY = Ink("#56B4E9", "", "computing or waiting, not told apart")
+BACKWARD = Ink("#0072B2", "//", "compute, backward pass")
+COMMUNICATION = Ink("#E69F00", "..", "message under way")
+DERIVED = Ink("#E69F00", "", "message that follows from placement, time not seen")
+WAITING = Ink("#D55E00", "xx", "waiting for a message")
+TORCH = Ink("#CC79A7", "", "torch")
+TENSORFLOW = Ink("#009E73", "\\\\", "tensorflow")
+IDEAL = Ink("#6b6b6b", "", "ideal")
+NEUTRAL = Ink("#1a1a1a", "", "")
+
+# Phases of messages share their colour and differ in the hatch.
+PHASE_HATCH = {"forward": "\\\\\\", "backward": "///", "other": ".."}
+
+# Strategies are told apart by these, because colour says which framework it is.
+MARKERS = "osD^vPX*<>p"
+DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 3)))
+
+# Times that were computed, not seen, are dashed.
+CLOCK_LINE = {"measured": "-", "modelled": (0, (4, 2))}
+
+
+def framework(name: str) -> Ink:
+    """The ink of a framework; neutral for a name that is none.
+
+    >>> framework("torch").color
+    '#CC79A7'
+    """
+    return {"torch": TORCH, "tensorflow": TENSORFLOW}.get(name, NEUTRAL)

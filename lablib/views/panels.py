@@ -1,0 +1,217 @@
+"""Strategies side by side: speed-up, loss, how a step's time splits, memory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lablib.units import show_bytes
+from lablib.views import palette
+from lablib.views.curves import draw_losses
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+    from lablib.views.picture import Picture
+
+
+def comparison(
+    table: pandas.DataFrame, losses: Mapping[str, Sequence[float]] | None = None
+) -> Picture:
+    """Four panels of one row a run: speed-up, loss, time split, memory.
+
+    table    columns strategy, framework, ranks, clock, speedup, comm_share (0 to 1),
+             peak_bytes_per_rank, final_loss; and comm_counted where it is known (what
+             `record.metrics.comm_counted` says)
+    losses   label -> loss of each step; None: the final losses are drawn
+
+    Colour says the framework, marker the strategy in it, a dashed line or edge that times are
+    modelled. NaN is written as "not recorded".
+    """
+    from lablib.views.picture import blank, drawing
+
+    rows = table.to_dict("records")
+    clocks = sorted({row["clock"] for row in rows})
+    title = f"Strategies compared ({' and '.join(clocks)})"
+    heights = [3.4 + 0.2 * math.ceil(len(_lines(rows)) / 3), 1.5 + 0.27 * max(len(rows), 3)]
+    with drawing():
+        picture = blank(9, sum(heights))
+        # Apart, so that the long names below do not push the upper panels to the right.
+        upper, lower = picture.subfigures(2, 1, height_ratios=heights)
+        speedup, loss = upper.subplots(1, 2)
+        time, memory = lower.subplots(1, 2)
+        upper.suptitle(title, x=0.01, ha="left", weight="bold")
+        _legend(upper, _draw_speedup(speedup, rows))
+        if losses:
+            draw_losses(loss, losses)
+        else:
+            _draw_final_losses(loss, rows)
+        _legend(lower, _draw_time(time, rows, clocks))
+        _draw_memory(memory, rows)
+    picture.alt = _alt(title, rows)
+    return picture
+
+
+def _lines(rows):
+    """(strategy, framework, clock) -> its rows by number of ranks."""
+    lines = {}
+    for row in sorted(rows, key=lambda row: row["ranks"]):
+        lines.setdefault((row["strategy"], row["framework"], row["clock"]), []).append(row)
+    return lines
+
+
+def _markers(rows):
+    pairs = dict.fromkeys((row["strategy"], row["framework"]) for row in rows)
+    return dict(zip(pairs, itertools.cycle(palette.MARKERS), strict=False))
+
+
+def _draw_speedup(axes: Axes, rows):
+    markers, handles = _markers(rows), {}
+    for (strategy, framework, clock), members in sorted(_lines(rows).items()):
+        label = f"{strategy}, {framework}" + (", modelled" if clock == "modelled" else "")
+        handles[label] = axes.plot(
+            [row["ranks"] for row in members],
+            [row["speedup"] for row in members],
+            color=palette.framework(framework).color,
+            marker=markers[strategy, framework],
+            linestyle=palette.CLOCK_LINE[clock],
+            markeredgecolor=palette.TEXT,
+            markeredgewidth=0.5,
+        )[0]
+    ranks = sorted({row["ranks"] for row in rows})
+    handles["ideal"] = axes.plot(ranks, ranks, ":", color=palette.IDEAL.color, zorder=1)[0]
+    if max(ranks, default=1) > 8:
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.set_xticks(ranks, [str(count) for count in ranks])
+    axes.minorticks_off()
+    axes.set(title="Speed-up", xlabel="ranks", ylabel="times one process")
+    axes.grid()
+    return handles
+
+
+def _draw_final_losses(axes: Axes, rows):
+    markers = _markers(rows)
+    for row in rows:
+        axes.plot(
+            row["ranks"],
+            row["final_loss"],
+            markers[row["strategy"], row["framework"]],
+            color=palette.framework(row["framework"]).color,
+            markeredgecolor=palette.TEXT,
+            markeredgewidth=0.5,
+        )
+    axes.set_xticks(sorted({row["ranks"] for row in rows}))
+    axes.set(title="Final loss", xlabel="ranks", ylabel="loss")
+    # From 0: on a narrower axis the rounding of equal losses would look like a difference.
+    axes.set_ylim(bottom=min([0.0, *(row["final_loss"] for row in rows)]))
+    axes.grid()
+
+
+def _draw_time(axes: Axes, rows, clocks):
+    handles = {}
+    for place, row in enumerate(rows):
+        share, counted = row["comm_share"], row.get("comm_counted", "")
+        if math.isnan(share):
+            axes.text(1, place, "not recorded", size=9, va="center", color=palette.FAINT)
+            continue
+        ink, words = _communication(counted)
+        parts = ((0, 1 - share, palette.COMPUTE, "compute"), (1 - share, share, ink, words))
+        for left, width, part, label in parts if share else parts[:1]:
+            bar = _bar(axes, row, place, 100 * left, 100 * width, part)
+            handles.setdefault(label, bar)
+        sign = "≤ " if counted == "messages" else ""
+        axes.text(102, place, f"{sign}{share:.0%}", size=9, va="center", clip_on=False)
+    several = len(clocks) > 1
+    axes.set_yticks(range(len(rows)), [_name(row, several) for row in rows])
+    axes.set_ylim(max(len(rows), 3) - 0.5, -0.6)
+    axes.set_xlim(0, 100.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set(title="Where a step's time went", xlabel="% of a step (at the right: communication)")
+    return handles
+
+
+def _communication(counted):
+    if counted == "waits":
+        return palette.WAITING, palette.WAITING.label
+    if counted == "messages":
+        return palette.COMMUNICATION, "message under way (at most; it may overlap compute)"
+    return palette.COMMUNICATION, "communication"
+
+
+def _draw_memory(axes: Axes, rows):
+    known = [row["peak_bytes_per_rank"] for row in rows if row["peak_bytes_per_rank"] > 0]
+    scale = max(known, default=1.0)
+    for place, row in enumerate(rows):
+        size = row["peak_bytes_per_rank"]
+        if math.isnan(size):
+            axes.text(1, place, "not recorded", size=9, va="center", color=palette.FAINT)
+            continue
+        _bar(axes, row, place, 0, 100 * size / scale, palette.framework(row["framework"]))
+        inside = size > 0.7 * scale
+        axes.text(
+            100 * size / scale + (-2 if inside else 2),
+            place,
+            show_bytes(size),
+            size=9,
+            va="center",
+            ha="right" if inside else "left",
+            bbox={"facecolor": palette.PAPER, "edgecolor": "none", "pad": 1.5},
+        )
+    axes.set_yticks(range(len(rows)), [])
+    axes.set_ylim(max(len(rows), 3) - 0.5, -0.6)
+    axes.set_xlim(0, 100.5)
+    axes.set_xticks([0, 50, 100], ["0", show_bytes(scale / 2), show_bytes(scale)])
+    axes.tick_params(axis="y", length=0)
+    axes.set(title="Peak memory of a rank", xlabel="largest of the ranks")
+
+
+def _bar(axes, row, place, left, width, ink):
+    return axes.barh(
+        place,
+        width,
+        left=left,
+        height=0.72,
+        color=ink.color,
+        edgecolor=palette.TEXT,
+        hatch=ink.hatch,
+        linewidth=0.6,
+        linestyle=palette.CLOCK_LINE[row["clock"]],
+    )
+
+
+def _name(row, several_clocks):
+    from lablib.views.picture import plain
+
+    clock = f", {row['clock']}" if several_clocks else ""
+    return plain(f"{row['strategy']}, {row['framework']} × {row['ranks']}{clock}")
+
+
+def _legend(half, handles):
+    from lablib.views.picture import plain
+
+    names = [plain(name) for name in handles]
+    half.legend(handles.values(), names, loc="outside lower center", ncols=3)
+
+
+def _alt(title, rows):
+    def said(row):
+        ranks = f"{row['ranks']} rank{'' if row['ranks'] == 1 else 's'}"
+        parts = [f"{row['strategy']} in {row['framework']} on {ranks}"]
+        facts = (
+            ("speed-up {:.2f}", "speedup"),
+            ("communication {:.0%} of a step", "comm_share"),
+            ("loss {:.4g}", "final_loss"),
+        )
+        parts += [form.format(row[key]) for form, key in facts if not math.isnan(row[key])]
+        if not math.isnan(row["peak_bytes_per_rank"]):
+            parts.append(f"{show_bytes(row['peak_bytes_per_rank'])} a rank")
+        return f"{', '.join(parts)} ({row['clock']})"
+
+    return f"{title}: speed-up, loss, time split and memory. " + "; ".join(map(said, rows)) + "."

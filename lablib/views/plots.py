@@ -1,0 +1,191 @@
+"""All plots: take data, return a figure.
+
+`timeline` of one run, `comparison` of many; `losses`, `steps` and `messages` show one thing each.
+Every figure is a `Picture`: a matplotlib Figure that shows once, brings its own white paper,
+and says in words (`.alt`) what it shows and whether its times were measured or modelled.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lablib.errors import LabError
+from lablib.record.event import PHASES
+from lablib.record.trace import Trace
+from lablib.units import show_bytes, show_s
+from lablib.views import palette
+from lablib.views.curves import draw_losses
+from lablib.views.gantt import axis_of_seconds, timeline
+from lablib.views.panels import comparison
+
+if TYPE_CHECKING:
+    from lablib.views.picture import Picture
+
+__all__ = ["comparison", "losses", "messages", "steps", "timeline"]
+
+_MOST_LINES = 8
+
+
+def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
+    """Loss by step, one curve a label; curves that agree within 1 % are drawn once.
+
+    Losses are always measured: also on modelled hardware, real processes compute them.
+    A label that holds "torch" or "tensorflow" gives its curve that framework's colour.
+    Raises LabError when there is no curve.
+    """
+    from lablib.views.picture import blank, drawing
+
+    if not curves:
+        raise LabError("There is no loss to draw.", saw="no curve", do='pass {"ddp": [2.3, 1.9]}')
+    with drawing():
+        picture = blank(9, 3.6)
+        axes = picture.subplots()
+        groups = draw_losses(axes, curves)
+        axes.set_title("Loss by step (measured)", loc="left")
+    picture.alt = "Loss by step (measured). " + " ".join(
+        _said_of_loss(group, curves) for group in groups
+    )
+    return picture
+
+
+def _said_of_loss(group, curves):
+    curve = curves[group[0]]
+    ends = f"from {curve[0]:.4g} to {curve[-1]:.4g} in {len(curve)} steps" if len(curve) else "none"
+    return f"{', '.join(group)}: {ends}."
+
+
+def steps(trace: Trace) -> Picture:
+    """Seconds of every step, a line a rank; beyond 8 ranks their median and range.
+
+    Raises LabError when the trace has no steps.
+    """
+    from lablib.views.picture import blank, drawing
+
+    by_rank = {
+        rank: [event.seconds for event in part]
+        for rank, part in trace.of(kind="step").by_rank().items()
+    }
+    if not by_rank:
+        raise LabError(
+            "There are no steps to draw.",
+            saw=repr(trace),
+            do="mark each training step with `with me.step(samples=64):`",
+        )
+    scale, unit = axis_of_seconds(max(max(step_s) for step_s in by_rank.values()))
+    title = f"Seconds of each step ({trace.clock})"
+    with drawing():
+        picture = blank(9, 3.4)
+        axes = picture.subplots()
+        draw = _draw_each_rank if len(by_rank) <= _MOST_LINES else _draw_range
+        draw(axes, {r: [scale * s for s in step_s] for r, step_s in by_rank.items()})
+        axes.set(xlabel="step", ylabel=f"time of the step [{unit}]")
+        axes.set_title(title, loc="left")
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid()
+        picture.legend(loc="outside right upper")
+    medians = (f"rank {rank} {show_s(statistics.median(s))}" for rank, s in by_rank.items())
+    picture.alt = f"{title}. Medians: {', '.join(medians)}."
+    return picture
+
+
+def _draw_each_rank(axes, by_rank):
+    for number, (rank, lengths) in enumerate(by_rank.items()):
+        axes.plot(
+            range(len(lengths)),
+            lengths,
+            color=palette.NEUTRAL.color,
+            linestyle=palette.DASHES[number % len(palette.DASHES)],
+            linewidth=1,
+            marker=palette.MARKERS[number],
+            markevery=max(1, len(lengths) // 20),
+            # Ranks in step lie on top of one another: hollow markers of several sizes still show.
+            markersize=4 + 1.5 * (len(by_rank) - number),
+            markerfacecolor="none",
+            label=f"rank {rank}",
+        )
+
+
+def _draw_range(axes, by_rank):
+    longest = max(len(lengths) for lengths in by_rank.values())
+    columns = [[s[n] for s in by_rank.values() if n < len(s)] for n in range(longest)]
+    low, high = [min(column) for column in columns], [max(column) for column in columns]
+    axes.fill_between(
+        range(longest), low, high, color=palette.GRID, label="fastest to slowest rank"
+    )
+    middle = [statistics.median(column) for column in columns]
+    axes.plot(range(longest), middle, color=palette.TEXT, label=f"median of {len(by_rank)} ranks")
+
+
+def messages(trace: Trace) -> Picture:
+    """Payload by message and by pass, of all ranks; how many messages beside each bar.
+
+    A message between two ranks counts once, at its send. Raises LabError without messages.
+    """
+    from lablib.views.picture import blank, drawing
+
+    sent = [event for event in trace if event.kind == "message" and event.name != "recv"]
+    if not sent:
+        raise LabError(
+            "There are no messages to draw.",
+            saw=repr(trace),
+            do="draw a run on two ranks or more whose ranks send something",
+        )
+    payload = _by_name(sent)
+    title = f"Payload that {trace.ranks} ranks put into messages ({trace.clock})"
+    with drawing():
+        picture = blank(9, 1.7 + 0.42 * len(payload))
+        axes = picture.subplots()
+        handles = _draw_payloads(axes, payload)
+        axes.set_title(title, loc="left")
+        if handles:
+            picture.legend(handles.values(), handles, loc="outside lower center", ncols=3)
+    said = (f"{name}: {_said_of_payload(by_phase, calls)}" for name, by_phase, calls in payload)
+    picture.alt = f"{title}. {'; '.join(said)}."
+    return picture
+
+
+def _by_name(sent):
+    """(name, bytes by phase, calls) of each message, the largest first."""
+    calls, sizes = Counter(event.name for event in sent), Counter()
+    for event in sent:
+        sizes[event.name, event.phase] += event.nbytes
+    rows = [(name, {phase: sizes[name, phase] for phase in PHASES}, calls[name]) for name in calls]
+    return sorted(rows, key=lambda row: -sum(row[1].values()))
+
+
+def _draw_payloads(axes, payload):
+    from lablib.views.picture import plain
+
+    handles = {}
+    for place, (_, by_phase, calls) in enumerate(payload):
+        left = 0
+        for phase, size in by_phase.items():
+            if size:
+                label = phase if phase == "other" else f"{phase} pass"
+                handles[label] = axes.barh(
+                    place,
+                    size,
+                    left=left,
+                    height=0.7,
+                    color=palette.COMMUNICATION.color,
+                    edgecolor=palette.TEXT,
+                    linewidth=0.6,
+                    hatch=palette.PHASE_HATCH[phase],
+                )
+            left += size
+        axes.text(left, place, f"  {_said_of_payload(by_phase, calls)}", size=9, va="center")
+    axes.set_yticks(range(len(payload)), [plain(name) for name, *_ in payload])
+    axes.set_ylim(len(payload) - 0.4, -0.6)
+    # Room for the words to the right of the longest bar.
+    axes.set_xlim(0, 1.35 * max(sum(payload[0][1].values()), 1))
+    axes.xaxis.set_major_formatter(lambda size, _: show_bytes(size))
+    axes.set_xlabel("payload, all ranks together")
+    return handles
+
+
+def _said_of_payload(by_phase, calls):
+    return f"{show_bytes(sum(by_phase.values()))} in {calls} call{'' if calls == 1 else 's'}"

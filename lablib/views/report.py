@@ -1,0 +1,197 @@
+"""A comparison as a folder: table, figure, traces, and one page that shows them.
+
+index.html          opens without a network, on a phone, in the dark
+table.csv, .md      the table: whole numbers for programs, rounded ones for people
+figure.png, .svg
+traces/             one a run; each opens in ui.perfetto.dev
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+import re
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lablib.errors import LabError
+from lablib.record.whole import write_whole
+from lablib.units import show_bytes
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def check_folder(folder: str | os.PathLike) -> Path:
+    """The folder, made where it is missing, after a file could be written in it.
+
+    Call it before the work whose result goes there. Raises LabError when it cannot be used.
+    """
+    folder = Path(folder)
+    try:
+        (folder / "traces").mkdir(parents=True, exist_ok=True)
+        probe = write_whole(folder / "traces" / ".probe", "x")
+        probe.unlink()
+    except (OSError, LabError) as error:
+        seen = error.saw if isinstance(error, LabError) else f"{folder}: {error.strerror or error}"
+        raise LabError(
+            "The results cannot be written to this folder.",
+            saw=seen,
+            do="name a folder where you may write, on a disk that has room",
+        ) from error
+    return folder
+
+
+def write(comparison: Any, folder: str | os.PathLike) -> Path:
+    """Write a comparison's files; the path of its page.
+
+    comparison  has .table (DataFrame), .plot() (a Picture), .runs ((strategy, framework,
+                ranks) -> run with .trace), .conditions (what it ran on: words by name)
+
+    Each file appears whole or not at all. Raises LabError when one cannot be written.
+    """
+    folder = check_folder(folder)
+    picture = comparison.plot()
+    svg = picture.svg()
+    write_whole(folder / "table.csv", comparison.table.to_csv(index=False))
+    write_whole(folder / "table.md", _markdown(comparison.table))
+    write_whole(folder / "figure.png", picture.png())
+    write_whole(folder / "figure.svg", svg)
+    traces = _write_traces(comparison.runs, folder)
+    page = _page(comparison, picture.alt, svg, traces)
+    return write_whole(folder / "index.html", page)
+
+
+def _write_traces(runs, folder):
+    """(the run in words, its trace, the file) of each run that has events."""
+    written = []
+    for (strategy, framework, ranks), run in runs.items():
+        trace = run.trace
+        if not len(trace):
+            continue
+        name = re.sub(r"[^\w.-]", "_", f"{strategy}-{framework}-{ranks}", flags=re.ASCII)
+        trace.export(folder / "traces" / f"{name}.json.gz")
+        words = f"{strategy} in {framework} on {ranks} rank{'' if ranks == 1 else 's'}"
+        written.append((words, trace, f"traces/{name}.json.gz"))
+    return written
+
+
+def _shown(column, value):
+    """A cell for people."""
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if math.isnan(value):
+        return "–"
+    if "bytes" in column:
+        return show_bytes(value)
+    if column in ("efficiency", "comm_share"):
+        return f"{value:.0%}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _cells(table: pandas.DataFrame):
+    rows = table.to_dict("records")
+    cells = [{column: _shown(column, value) for column, value in row.items()} for row in rows]
+    for row in cells:
+        if row.get("comm_counted") == "messages":
+            row["comm_share"] = f"≤ {row['comm_share']}"
+    return [list(row.values()) for row in cells]
+
+
+def _markdown(table):
+    rows = [list(table.columns), ["---"] * len(table.columns), *_cells(table)]
+    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
+
+
+def _page(comparison, alt, svg, traces):
+    clocks = " and ".join(sorted(set(comparison.table["clock"])))
+    image = base64.b64encode(svg.encode()).decode()
+    return _PAGE.format(
+        title=escape(f"Strategies compared ({clocks})"),
+        style=_STYLE,
+        figure=f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(alt)}">',
+        table=_html_table(list(comparison.table.columns), _cells(comparison.table)),
+        conditions="".join(
+            f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
+            for name, value in comparison.conditions.items()
+        ),
+        traces="".join(
+            f'<li><a href="{escape(link)}" download>{escape(words)}</a> '
+            f"({len(trace)} events, {escape(trace.clock)})</li>"
+            for words, trace, link in traces
+        )
+        or "<li>No run recorded an event.</li>",
+    )
+
+
+def _html_table(head, rows):
+    def cells(tag, values):
+        return "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<h2>Figure</h2>
+<div class="wide" tabindex="0">{figure}</div>
+<h2>Table</h2>
+<div class="wide" tabindex="0">{table}</div>
+<p>Also as <a href="table.csv">table.csv</a> (exact) and <a href="table.md">table.md</a>.
+The figure: <a href="figure.png">figure.png</a>, <a href="figure.svg">figure.svg</a>.</p>
+<h2>What it ran on</h2>
+<dl>{conditions}</dl>
+<h2>Traces</h2>
+<ul>{traces}</ul>
+<p>To see who did what when: open <a href="https://ui.perfetto.dev">ui.perfetto.dev</a> and drop a
+trace file on it, or open <code>chrome://tracing</code> in Chrome and load it. Both read the
+compressed file, and the trace stays on your computer.</p>
+<h2>What the columns mean</h2>
+<dl>
+<dt>clock</dt><dd>measured: timed on this computer; modelled: computed for the hardware named</dd>
+<dt>samples_per_s</dt><dd>samples of all ranks together, the first step left out</dd>
+<dt>speedup, efficiency</dt><dd>times the throughput of one process; that per rank</dd>
+<dt>comm_share</dt><dd>share of a step in which a rank stood still for a message; inside a
+TensorFlow graph, where waiting cannot be seen, the share in which a message was under way, which
+is at most that large</dd>
+<dt>bytes_per_step</dt><dd>payload that all ranks put into messages in one step</dd>
+<dt>peak_bytes_per_rank</dt><dd>the largest memory of any rank</dd>
+</dl>
+</main>
+</body>
+</html>
+"""
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0; background: #fff; color: #1a1a1a; }
+main { max-width: 76rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+a { color: #0b5394; }
+.wide { overflow-x: auto; }
+.wide img { display: block; width: 100%; min-width: 42rem; max-width: 60rem; height: auto;
+  background: #fff; border-radius: 6px; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; border-bottom: 1px solid #bbb; text-align: left;
+  white-space: nowrap; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; }
+dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
+@media (max-width: 40rem) { dl { display: block; } dd { margin: 0 0 .6rem 1rem; } }
+@media (prefers-color-scheme: dark) {
+  body { background: #16181b; color: #e6e6e6; } a { color: #8ab8ff; }
+  th, td { border-color: #555; }
+}
+"""

@@ -1,0 +1,122 @@
+"""Diagrams as plain SVG: boxes, arrows, numbered badges, and a text alternative."""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lablib.record.whole import write_whole
+from lablib.views import palette
+
+FONT = "'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """A drawing with its own paper; `description` says in words what it shows."""
+
+    title: str
+    description: str
+    svg: str = field(repr=False)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write it as an SVG file, whole or not at all; LabError when that cannot be done."""
+        return write_whole(path, self.svg)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        image = base64.b64encode(self.svg.encode()).decode()
+        alt = html.escape(f"{self.title}. {self.description}", quote=True)
+        # An image, because notebooks that are not trusted drop SVG that stands in the page.
+        shown = f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}" style="max-width: 100%">'
+        return {
+            "text/plain": f"{self.title}. {self.description}",
+            "text/html": shown,
+            "image/svg+xml": self.svg,
+        }
+
+
+class Sheet:
+    """What is drawn on a sheet, in order; later things lie above. Sizes are pixels."""
+
+    def __init__(self, width: int):
+        self.width = width
+        self._parts: list[str] = []
+
+    def box(self, x, y, width, height, *, fill=palette.PAPER, dashed=False, about=""):
+        """A rectangle; `about` shows when a mouse rests on it."""
+        dash = ' stroke-dasharray="7 5"' if dashed else ""
+        shape = (
+            f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{fill}" '
+            f'stroke="{palette.TEXT}" stroke-width="1.5"{dash}'
+        )
+        tip = f"><title>{html.escape(about)}</title></rect>" if about else "/>"
+        self._parts.append(shape + tip)
+
+    def text(self, x, y, words, *, size=14, bold=False, anchor="middle", color=palette.TEXT):
+        """One line; `y` is its base line."""
+        weight = ' font-weight="bold"' if bold else ""
+        self._parts.append(
+            f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}" fill="{color}"'
+            f"{weight}>{html.escape(str(words))}</text>"
+        )
+
+    def paragraph(self, x, y, words, *, lead, letters, size=13, leading=18) -> int:
+        """`lead` in bold, then `words`, at most `letters` letters a line; the next base line."""
+        lines = textwrap.wrap(f"{lead} {words}", letters, break_on_hyphens=False)
+        for number, line in enumerate(lines):
+            shown = html.escape(line)
+            if number == 0:
+                bold = html.escape(lead)
+                shown = f'<tspan font-weight="bold">{bold}</tspan>{shown.removeprefix(bold)}'
+            self._parts.append(
+                f'<text x="{x}" y="{y}" font-size="{size}" fill="{palette.TEXT}">{shown}</text>'
+            )
+            y += leading
+        return y
+
+    def arrow(self, points, *, color=palette.TEXT, width=2, both=False, dashed=False):
+        """A line through the points with a head at its end, or at both."""
+        path = "M" + " L".join(f"{x} {y}" for x, y in points)
+        dash = ' stroke-dasharray="7 5"' if dashed else ""
+        start = ' marker-start="url(#head)"' if both else ""
+        self._parts.append(
+            f'<path d="{path}" fill="none" stroke="{color}" stroke-width="{width}"{dash}'
+            f'{start} marker-end="url(#head)"/>'
+        )
+
+    def line(self, x1, y1, x2, y2, *, width=2, color=palette.TEXT):
+        """A straight line without heads."""
+        self._parts.append(
+            f'<path d="M{x1} {y1} L{x2} {y2}" stroke="{color}" stroke-width="{width}"/>'
+        )
+
+    def badge(self, x, y, key, about=""):
+        """A component's number in a dark disc, an arrow's letter in a light one, around (x, y)."""
+        fill, ink = (
+            (palette.TEXT, palette.PAPER) if key.isdigit() else (palette.PAPER, palette.TEXT)
+        )
+        self._parts.append(
+            f"<g><title>{html.escape(about or key)}</title>"
+            f'<circle cx="{x}" cy="{y}" r="12" fill="{fill}" stroke="{palette.TEXT}" '
+            f'stroke-width="1.5"/><text x="{x}" y="{y + 5}" font-size="13" font-weight="bold" '
+            f'text-anchor="middle" fill="{ink}">{html.escape(key)}</text></g>'
+        )
+
+    def finish(self, height: int, title: str, description: str) -> Diagram:
+        """The sheet as a diagram, cut at `height`."""
+        head = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {height}" '
+            f'width="{self.width}" height="{height}" role="img" aria-labelledby="title desc" '
+            f'font-family="{FONT}">'
+            f'<title id="title">{html.escape(title)}</title>'
+            f'<desc id="desc">{html.escape(description)}</desc>'
+            '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" '
+            'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
+            f'<path d="M0 0 L10 5 L0 10 z" fill="{palette.TEXT}"/></marker></defs>'
+            f'<rect width="{self.width}" height="{height}" fill="{palette.PAPER}"/>'
+        )
+        return Diagram(title, description, head + "\n".join(["", *self._parts, "</svg>", ""]))

@@ -1,0 +1,149 @@
+"""Small files, short functions, names that say something, and an import that costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LABLIB = ROOT / "lablib"
+MOST_LINES_OF_A_FILE = 400
+MOST_LINES_OF_A_FUNCTION = 60
+FORBIDDEN = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers"}
+HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy", "IPython")
+# Loaded by a rank, inside a function, when the framework is there already: their classes derive
+# from the framework's own.
+ON_RANKS_ONLY = {"torch_recorder", "tensorflow_recorder"}
+FRAMEWORKS = {"torch", "tensorflow", "keras"}
+# One computer's folders: what a user gets must run on every other.
+FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")
+
+
+def complaints(path: Path) -> list[str]:
+    """What is wrong with one source file, each in a line."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    loads = [] if path.stem in ON_RANKS_ONLY else eager(tree)
+    return [*too_long(text, tree), *bad_names(path, tree), *foreign_paths(text), *loads]
+
+
+def too_long(text, tree):
+    lines = len(text.splitlines())
+    if lines >= MOST_LINES_OF_A_FILE:
+        yield f"{lines} lines"
+    for node in definitions(tree):
+        lines = node.end_lineno - node.lineno + 1
+        if not isinstance(node, ast.ClassDef) and lines > MOST_LINES_OF_A_FUNCTION:
+            yield f"{node.name} has {lines} lines"
+
+
+def bad_names(path, tree):
+    # common(a, b), what two intervals share, is a good name for a function.
+    defined = [node.name for node in definitions(tree) if node.name != "common"]
+    for name in [path.stem, path.parent.name, *defined]:
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+        if FORBIDDEN & {word.lower() for word in words}:
+            yield f"{name} is a name for anything"
+
+
+def foreign_paths(text):
+    return [f"{found} is a folder of one computer" for found in FOREIGN_PATH.findall(text)]
+
+
+def eager(tree):
+    """Frameworks imported as soon as the module is: each costs seconds, and both must not meet."""
+    for node in outside_functions(tree):
+        for name in sorted(imported(node) & (FRAMEWORKS | ON_RANKS_ONLY)):
+            yield f"line {node.lineno} imports {name} with the module"
+
+
+def imported(node):
+    """Outermost packages that an import statement loads, and modules that only a rank may load."""
+    if not isinstance(node, (ast.Import, ast.ImportFrom)):
+        return set()
+    dotted = [alias.name.split(".") for alias in node.names]
+    outermost = {words[0] for words in dotted}
+    if isinstance(node, ast.ImportFrom):
+        source = (node.module or "").split(".")
+        outermost = set() if node.level else {source[0]}
+        dotted.append(source)
+    return outermost | {word for words in dotted for word in words} & ON_RANKS_ONLY
+
+
+def definitions(tree):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
+def outside_functions(node):
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            # Annotations only: nothing is imported when the program runs.
+            if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                yield child
+                yield from outside_functions(child)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(LABLIB.rglob("*.py")), ids=lambda path: str(path.relative_to(LABLIB))
+)
+def test_a_source_file_is_small_and_says_what_it_is(path):
+    assert complaints(path) == []
+
+
+@pytest.mark.parametrize(
+    "name, source, complaint",
+    [
+        ("long.py", "x = 1\n" * 400, "400 lines"),
+        ("long.py", "def f():\n" + "    x = 1\n" * 60, "f has 61 lines"),
+        ("utils.py", "", "utils is a name for anything"),
+        ("common.py", "", "common is a name for anything"),
+        ("a.py", "from lablib.cluster import torch_recorder", "line 1 imports torch_recorder"),
+        ("a.py", "class RankManager: pass", "RankManager is a name for anything"),
+        ("a.py", "def _log_helper(): pass", "_log_helper is a name for anything"),
+        ("a.py", "p = '/tmp/lablib.lock'", "/tmp is a folder of one computer"),
+        ("a.py", "# see /root/notes", "/root is a folder of one computer"),
+        ("a.py", "import torch.distributed as dist", "line 1 imports torch with the module"),
+        ("a.py", "try:\n  from keras import ops\nfinally: pass", "line 2 imports keras with"),
+    ],
+)
+def test_that_claim_can_fail(tmp_path, name, source, complaint):
+    (tmp_path / name).write_text(source)
+    assert [found for found in complaints(tmp_path / name) if found.startswith(complaint)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from contextlib import contextmanager",
+        "def f():\n    import torch",
+        "from . import torch",
+        "url = 'https://example.org/home'; p = '/dev/shm/x'",
+        "if TYPE_CHECKING:\n    import torch",
+    ],
+)
+def test_what_is_allowed_is_not_complained_about(tmp_path, source):
+    (tmp_path / "a.py").write_text(source)
+    assert complaints(tmp_path / "a.py") == []
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Which of the heavy packages a fresh Python has loaded after the statement."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, timeout=60)
+    return set(json.loads(output)) & set(HEAVY)
+
+
+@pytest.mark.parametrize("statement", ["import lablib", "import lablib.cli, lablib.machine"])
+def test_the_import_of_the_kit_loads_nothing_heavy(statement):
+    assert loaded_by(statement) == set()
+
+
+def test_that_claim_about_imports_can_fail():
+    assert loaded_by("import lablib, numpy") == {"numpy"}
