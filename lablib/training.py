@@ -79,11 +79,12 @@ def train(
     module = strategies.get(strategy, framework)
     described, task = module.STRATEGY, tasks.get(task)
     ranks = described.least_ranks if ranks is None else ranks
+    _check_whole(1, ranks=ranks)
+    job = _job(described, task, ranks, steps, batch, seed, scaling, options)
     cluster = Cluster(
         ranks, nodes=nodes, framework=described.framework, hardware=hardware,
         timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
-    job = _job(described, task, ranks, steps, batch, seed, scaling, options)
     with cluster, progress_bar(f"{strategy} on {ranks}", steps, progress) as bar:
         run = cluster.run(partial(module.train, job=job), watch=partial(_move, bar))
     return replace(run, history=_history(run.values, job.batch))

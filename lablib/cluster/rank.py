@@ -176,8 +176,9 @@ def _join(job, recorder, listening):
 
     tasks = {(job_name, index): rank for job_name, index, rank in job["tasks"]}
     tensorflow_recorder.join(
-        recorder, rank_of_task=tasks, ranks=seat["ranks"], threads=job["threads"]
-    )
+        recorder, rank=seat["rank"], rank_of_task=tasks, ranks=seat["ranks"],
+        threads=job["threads"],
+    )  # fmt: skip
     if job["serves"]:
         tensorflow_recorder.serve()
 

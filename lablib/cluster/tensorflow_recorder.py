@@ -40,18 +40,19 @@ _LOOK_BACK = 200  # graph operations searched for the backward pass that made a 
 
 _recorder: Recorder
 _ranks: int
+_home: int
 _rank_of_task: dict[tuple[str, int], int]
 _to_monotonic_s: float
 
 
-def join(recorder: Recorder, *, rank_of_task: dict, ranks: int, threads: int) -> None:
-    """Record this rank's messages.
+def join(recorder: Recorder, *, rank: int, rank_of_task: dict, ranks: int, threads: int) -> None:
+    """Record the messages of this process, rank `rank`.
 
     rank_of_task   the rank of each (job, task) that TF_CONFIG names
     threads        threads of each of TensorFlow's pools
     """
-    global _recorder, _ranks, _rank_of_task, _to_monotonic_s
-    _recorder, _ranks, _rank_of_task = recorder, ranks, rank_of_task
+    global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s
+    _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -170,20 +171,29 @@ def _partition(function):
 def _crossings(graph: ops.Graph):
     """(nbytes, source rank, target rank, line) of every tensor used on another task's device.
 
-    An operation without a device is taken to run where its first placed input is made.
+    Arguments come from the rank that calls the graph, and results go back to it. An operation
+    without a device is taken to run where its first placed input is made.
     """
     place, sent = {}, set()
+    uses = [(tensor, op) for op in graph.get_operations() for tensor in op.inputs]
     for op in graph.get_operations():
         place[op] = _task(op.device)
+        if place[op] is None and op.type == "Placeholder" and _is_data(op.outputs[0]):
+            place[op] = _home
         if place[op] is None:
             place[op] = next((place[t.op] for t in op.inputs if place.get(t.op) is not None), None)
-        for tensor in op.inputs:
-            source, key = place.get(tensor.op), (tensor.name, place[op])
-            if None in (source, place[op]) or source == place[op] or key in sent:
-                continue
-            if tensor.dtype not in (tf.resource, tf.variant):
-                sent.add(key)
-                yield _payload(tensor), source, place[op], _line(tensor)
+    for tensor, op in [*uses, *((tensor, None) for tensor in graph.outputs)]:
+        source, target = place.get(tensor.op), place[op] if op else _home
+        if None in (source, target) or source == target or (tensor.name, target) in sent:
+            continue
+        if _is_data(tensor):
+            sent.add((tensor.name, target))
+            yield _payload(tensor), source, target, _line(tensor)
+
+
+def _is_data(tensor):
+    """Not a handle: a variable stays where it is."""
+    return tensor.dtype not in (tf.resource, tf.variant)
 
 
 def _task(device):

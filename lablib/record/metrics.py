@@ -55,7 +55,7 @@ def comm_share(trace: Trace) -> float:
     "none"      no message was under way in any step: 0;
     "unseen"    there are derived messages only: NaN.
 
-    NaN when no rank has two steps.
+    NaN when no rank has two steps, or steps took no time.
     """
     counted = comm_counted(trace)
     windows = _windows(trace)
@@ -63,11 +63,12 @@ def comm_share(trace: Trace) -> float:
         return NAN
     kind = {"waits": "wait", "messages": "message"}.get(counted)
     parts = trace.by_rank()
-    return statistics.fmean(
-        intervals.seconds(intervals.common(_seen(parts[rank], kind), window))
-        / intervals.seconds(window)
+    shares = [
+        intervals.seconds(intervals.common(_seen(parts[rank], kind), window)) / total_s
         for rank, window in windows.items()
-    )
+        if (total_s := intervals.seconds(window))
+    ]
+    return statistics.fmean(shares) if shares else NAN
 
 
 def comm_counted(trace: Trace) -> str:
@@ -87,17 +88,18 @@ def bytes_per_step(trace: Trace) -> float:
 
     Counted is what each rank passed to a call that began in its step: an all-reduce of n bytes
     on R ranks counts R n, whatever its algorithm sends over the wire; a message between
-    two ranks counts once, at its send; derived messages count. NaN when no rank has two steps.
+    two ranks counts once, at its send; derived messages count. A rank that marks no steps,
+    because it serves, counts in those of the first rank that does. NaN when no rank has two.
     """
-    totals: dict[int, int] = {}
-    parts = trace.by_rank()
-    for rank, window in _windows(trace).items():
-        totals |= {number: totals.get(number, 0) for number in range(len(window))}
-        for event in parts[rank]:
-            number = _step_of(event, window)
-            if number is not None:
-                totals[number] += event.sent_bytes
-    return float(statistics.median(totals.values())) if totals else NAN
+    windows = _windows(trace)
+    if not windows:
+        return NAN
+    totals = [0] * max(map(len, windows.values()))
+    for event in trace:
+        number = _step_of(event, windows.get(event.rank, windows[min(windows)]))
+        if number is not None:
+            totals[number] += event.sent_bytes
+    return float(statistics.median(totals))
 
 
 def overlap_share(trace: Trace) -> float:
