@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import linecache
 import os
 import selectors
@@ -20,6 +19,7 @@ from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
 from lablib.machine import cores
+from lablib.record.recorder import Board
 
 _POLL_S = 0.05
 _GRACE_S = 0.3  # for the other ranks' own words, once one has failed
@@ -237,7 +237,7 @@ class Execution:
         return [path.read_text() if _written(path) else "" for path in self._files("stack")]
 
     def _boards(self):
-        return [_board(path) for path in self._files("board")]
+        return [Board.read(path) for path in self._files("board")]
 
     def _close(self):
         """End every process of the run. Twice is harmless."""
@@ -297,10 +297,3 @@ def _cells():
 
 def _written(path):
     return path.exists() and path.stat().st_size > 0
-
-
-def _board(path):
-    try:
-        return json.loads(path.read_bytes() or b"{}")
-    except (OSError, ValueError):
-        return {}  # not there yet, or caught while it was being written

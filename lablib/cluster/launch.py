@@ -26,7 +26,7 @@ _one_at_a_time = threading.RLock()  # clusters may be used from several threads
 
 
 def start_method() -> str:
-    """"fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
+    """ "fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
     return os.environ.get("LABLIB_START") or ("fork" if sys.platform == "linux" else "spawn")
 
 
@@ -137,9 +137,17 @@ class ZygoteProcess:
 def _environment():
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "ERROR", "GRPC_ENABLE_FORK_SUPPORT": "0"}
+    quiet = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "GRPC_VERBOSITY": "ERROR",
+        "GRPC_ENABLE_FORK_SUPPORT": "0",
+    }
     environment = quiet | dict(os.environ)
-    return environment | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | dict.fromkeys(_ONE_THREAD, "1")
+    return (
+        environment
+        | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+        | dict.fromkeys(_ONE_THREAD, "1")
+    )
 
 
 @atexit.register

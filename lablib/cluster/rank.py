@@ -135,8 +135,7 @@ def _take_place(job):
     sys.path[:] = job["path"]
     _share_cores(job["threads"], job["seat"]["framework"])
     _show_sources(job["sources"])
-    board = os.open(job["files"] + ".board", os.O_WRONLY | os.O_CREAT, 0o600)
-    return Recorder(board)
+    return Recorder(job["files"] + ".board")
 
 
 def _share_cores(threads, framework):
@@ -187,7 +186,7 @@ def _lived(function, me, recorder):
     start_s = recorder.clock()
     value = function(me)
     recorder.rows.append(("life", start_s, recorder.clock()))
-    recorder.show("returned")
+    recorder.returned()
     return value
 
 

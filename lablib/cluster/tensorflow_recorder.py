@@ -2,7 +2,7 @@
 
 Collectives, those of `MultiWorkerMirroredStrategy` included, are made by a few functions of
 `tensorflow.python.ops.collective_ops`: these are wrapped. In a traced graph the wrapper adds a
-clock before and after the collective, and a call that hands both times to the recorder.
+clock before and after the collective, and a queue takes both times to the recorder.
 
 Messages that `tf.device` placement causes have no call that could be wrapped. They are derived from
 the graph: a tensor made on one task and used on another travels once.
@@ -36,6 +36,7 @@ _COLLECTIVES = {
     "broadcast_recv": "broadcast",
     "broadcast_recv_v2": "broadcast",
 }
+_MOST_A_GRAPH = 1 << 20  # messages that one call of a graph may pass
 _LOOK_BACK = 200  # graph operations searched for the backward pass that made a gradient
 
 _recorder: Recorder
@@ -84,8 +85,9 @@ def _recorded(collective, name):
 
 def _eager(collective, name, first, args, kwargs):
     number = _recorder.issue(name, _payload(first), _everyone(), channel="collectives")
-    with _recorder.waiting(number):
-        answer = collective(first, *args, **kwargs)
+    start_s = _recorder.waits(number)
+    answer = collective(first, *args, **kwargs)
+    _recorder.waited(number, start_s)
     _recorder.done(number)
     return answer
 
@@ -100,18 +102,38 @@ def _traced(collective, name, first, args, kwargs):
         end_s = tf.timestamp()
     phase = "backward" if is_payload and _is_gradient(first) else "other"
     nbytes = _payload(first if is_payload else answer)
-    note = functools.partial(_note, name, nbytes, phase, _line(answer))
-    tf.numpy_function(note, [start_s, end_s], [])
+    _traced_messages.append((name, nbytes, phase, _line(answer)))
+    _passed().enqueue([len(_traced_messages) - 1, start_s, end_s])
     return answer
 
 
-def _note(name, nbytes, phase, line, start_s, end_s):
-    """Runs on a thread of TensorFlow's, after the collective."""
-    start_s, end_s = float(start_s) + _to_monotonic_s, float(end_s) + _to_monotonic_s
-    number = _recorder.issue(
-        name, nbytes, _everyone(), channel="collectives", phase=phase, line=line, at_s=start_s
-    )
-    _recorder.done(number, at_s=end_s)
+# What was traced, by number; and the queue in which graphs leave (number, start, end) of what was
+# passed. A queue costs some microseconds a message, a call to Python from the graph some fifty.
+_traced_messages: list[tuple] = []
+_queue: list[tf.queue.FIFOQueue] = []
+
+
+def _passed():
+    if not _queue:
+        with tf.init_scope(), tf.device("CPU:0"):
+            types = [tf.int64, tf.float64, tf.float64]
+            _queue.append(tf.queue.FIFOQueue(_MOST_A_GRAPH, types, shapes=[()] * 3))
+    return _queue[0]
+
+
+def _note_passed():
+    """Hand the recorder what a graph that has just ended has passed."""
+    count = int(_passed().size())
+    if not count:
+        return
+    numbers, starts_s, ends_s = (t.numpy() for t in _passed().dequeue_many(count))
+    for order in starts_s.argsort(kind="stable"):
+        name, nbytes, phase, line = _traced_messages[numbers[order]]
+        number = _recorder.issue(
+            name, nbytes, _everyone(), channel="collectives", phase=phase, line=line,
+            at_s=float(starts_s[order]) + _to_monotonic_s,
+        )  # fmt: skip
+        _recorder.done(number, at_s=float(ends_s[order]) + _to_monotonic_s)
 
 
 def _payload(tensor):
@@ -149,11 +171,13 @@ def _line(tensor):
 def _watched(run_graph):
     @functools.wraps(run_graph)
     def call_flat(self, *args):
-        if not tf.executing_eagerly() or len(_rank_of_task) < 2:
-            return run_graph(self, *args)
         answer = run_graph(self, *args)
-        for nbytes, source, target, line in _partition(self):
-            _recorder.derived("send", nbytes, (source, target), line)
+        if tf.executing_eagerly():
+            if _queue:
+                _note_passed()
+            if len(_rank_of_task) > 1:
+                for nbytes, source, target, line in _partition(self):
+                    _recorder.derived("send", nbytes, (source, target), line)
         return answer
 
     return call_flat

@@ -15,7 +15,7 @@ from torch.nn.modules import module as nn_module
 
 from lablib.record.recorder import Recorder
 
-# The process group's methods: the name the learner knows, and which argument is this rank's payload.
+# The process group's methods: the name the learner knows, the argument that is the payload.
 _COLLECTIVES = {
     "allreduce": ("all_reduce", 0),
     "allreduce_coalesced": ("all_reduce", 0),
@@ -51,9 +51,7 @@ def join(recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device)
     global _recorder
     _recorder = recorder
     timeout = timedelta(seconds=timeout_s)
-    store = dist.TCPStore(
-        "127.0.0.1", port, ranks, rank == 0, timeout, master_listen_fd=listening
-    )
+    store = dist.TCPStore("127.0.0.1", port, ranks, rank == 0, timeout, master_listen_fd=listening)
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     nn_module.register_module_forward_pre_hook(_enter)
     nn_module.register_module_forward_hook(_leave, always_call=True)
@@ -81,19 +79,20 @@ class _RecordedGroup(dist.ProcessGroup):
     def recv_anysource(self, tensors, tag):
         group = (-1, self.ranks[self.rank()])
         number = _issue("recv", _nbytes(tensors), group, f"{self.channel}:any>{group[1]}:{tag}")
-        return _RecordedWork(self.inner.recv_anysource(tensors, tag), number)
+        return _RecordedWork(self.inner.recv_anysource(tensors, tag), number, watch=False)
 
     def _sent(self, name, call, tensors, peer, tag, group):
         channel = f"{self.channel}:{group[0]}>{group[1]}:{tag}"
         number = _issue(name, _nbytes(tensors), group, channel)
-        return _RecordedWork(call(tensors, peer, tag), number)
+        return _RecordedWork(call(tensors, peer, tag), number, watch=False)
 
 
 def _recorded(method, name, payload):
     def call(self, *args, **options):
         nbytes = 0 if payload is None else _nbytes(args[payload])
         number = _issue(name, nbytes, self.ranks, self.channel)
-        return _RecordedWork(getattr(self.inner, method)(*args, **options), number)
+        waits_later = getattr(args[-1], "asyncOp", True) if args else True
+        return _RecordedWork(getattr(self.inner, method)(*args, **options), number, waits_later)
 
     call.__name__ = method
     return call
@@ -104,24 +103,27 @@ for _method, (_name, _payload) in _COLLECTIVES.items():
 
 
 class _RecordedWork(dist.Work):
-    """A message under way. Says when it ended and when this rank stood still for it."""
+    """A message under way. Says when it ended and when this rank stood still for it.
 
-    def __init__(self, inner, number):
+    watch    be told when it ends; of a call that waits at once, `wait` knows
+    """
+
+    def __init__(self, inner, number, watch=True):
         super().__init__()
         self.inner, self.number, self._future, self._ended = inner, number, None, False
-        try:
-            self._future = inner.get_future()
-        except RuntimeError:
-            return  # gloo's point-to-point works have no future: their end is seen by `wait`
-        self._future.add_done_callback(self._done)
+        if watch:
+            self._watch()
 
     def wait(self, *timeout):
-        with _recorder.waiting(self.number):
-            answer = self.inner.wait(*timeout)
+        start_s = _recorder.waits(self.number)
+        answer = self.inner.wait(*timeout)
+        _recorder.waited(self.number, start_s)
         self._done()
         return answer
 
     def get_future(self):
+        if self._future is None:
+            self._watch()
         # DDP's reducer asks for the future during the backward pass and waits for it in C++ when
         # the pass is over: the engine's own end-of-pass callback marks where that wait begins.
         if torch._C._current_graph_task_id() != -1:
@@ -129,9 +131,16 @@ class _RecordedWork(dist.Work):
             engine.queue_callback(self._waited_for_in_cpp)
         return self._future
 
+    def _watch(self):
+        try:
+            self._future = self.inner.get_future()
+        except RuntimeError:
+            return  # gloo's point-to-point works have no future: their end is seen by `wait`
+        self._future.add_done_callback(self._done)
+
     def _waited_for_in_cpp(self):
         if not self._ended:
-            _recorder.waits_from_now(self.number)
+            _recorder.waits_until_done(self.number)
 
     def _done(self, _=None):
         if not self._ended:

@@ -9,6 +9,7 @@ that was killed.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import sys
 import time
@@ -48,24 +49,20 @@ def learners_line() -> str:
 class Recorder:
     """The rows of one rank. Row layouts are in `record/program.py`, which reads them.
 
-    board     descriptor of the rank's board, None to keep none
+    board     file on which the rank's state is shown, None to show it nowhere
     clock     seconds on a clock that all ranks of the computer share
     """
 
-    BOARD_BYTES = 4096
-
-    def __init__(self, board: int | None = None, clock=time.monotonic):
+    def __init__(self, board: str | None = None, clock=time.monotonic):
         self.rows: list[tuple] = []
         self.clock = clock
         self.state = "running"
+        self._board = Board(board) if board else None
         self._steps = 0
-        self._board = board
         self._issued: dict[str, int] = {}
-        self._messages: dict[int, tuple] = {}
+        self._messages: list[tuple] = []
 
-    def issue(
-        self, name, nbytes, group, *, channel, phase="other", line=None, at_s=None
-    ) -> int:
+    def issue(self, name, nbytes, group, *, channel, phase="other", line=None, at_s=None) -> int:
         """Write down that this rank passed `nbytes` of payload to message `name`; its number.
 
         group    global ranks that take part; (source, destination) for send and recv
@@ -74,32 +71,33 @@ class Recorder:
         line     "file:line" of the learner, looked up on the stack when not given
         at_s     when it was issued, if that was not now
         """
-        number = len(self._messages)
         order = self._issued[channel] = self._issued.get(channel, 0) + 1
         line = learners_line() if line is None else line
-        self._messages[number] = (name, group, channel, order, line)
+        number = len(self._messages)
+        self._messages.append((name, group, channel, order, line))
         at_s = self.clock() if at_s is None else at_s
         self.rows.append(("issue", number, at_s, name, nbytes, group, phase, line))
-        self.show("running")
+        self.goes_on()
         return number
 
     def done(self, number: int, at_s: float | None = None) -> None:
         """The message has ended. Called from the framework's own threads, too."""
         self.rows.append(("done", number, self.clock() if at_s is None else at_s))
 
-    @contextmanager
-    def waiting(self, number: int):
-        """The rank's main thread stands still for this message."""
-        start_s = self.clock()
-        self.show("waiting", number)
-        yield
-        self.rows.append(("wait", number, start_s, self.clock()))
-        self.show("running")
+    def waits(self, number: int) -> float:
+        """The rank's main thread stands still for this message from now on; the time."""
+        name, group, channel, order, line = self._messages[number]
+        self._show("waiting", name=name, group=group, channel=channel, order=order, line=line)
+        return self.clock()
 
-    def waits_from_now(self, number: int) -> None:
-        """As `waiting`, where only the message's end tells when the wait is over."""
-        self.rows.append(("wait", number, self.clock(), -1.0))
-        self.show("waiting", number)
+    def waited(self, number: int, start_s: float) -> None:
+        """The wait that began at `start_s` is over."""
+        self.rows.append(("wait", number, start_s, self.clock()))
+        self.goes_on()
+
+    def waits_until_done(self, number: int) -> None:
+        """As `waits`, where nobody sees the wait's end: it is the message's."""
+        self.rows.append(("wait", number, self.waits(number), -1.0))
 
     def derived(self, name, nbytes, group, line) -> None:
         """A message that follows from the framework's placement; seen by nobody on the way."""
@@ -111,20 +109,60 @@ class Recorder:
         yield
         self.rows.append(("step", start_s, self.clock(), samples))
         self._steps += 1
-        self.show("running")
+        self._show("running")
 
     def mark(self, name: str) -> None:
         self.rows.append(("mark", self.clock(), name))
 
-    def show(self, state: str, number: int | None = None) -> None:
-        """Put this rank's state on its board: running, waiting for a message, returned."""
+    def goes_on(self) -> None:
+        """Not waiting any more."""
+        if self.state != "running":
+            self.state = "running"
+            if self._board:
+                self._board.running()
+
+    def returned(self) -> None:
+        """The learner's function is over."""
+        self._show("returned")
+
+    def _show(self, state, **message):
         self.state = state
-        if self._board is None:
-            return
-        board = {"state": state, "issued": self._issued, "steps": self._steps}
-        if number is not None:
-            name, group, channel, order, line = self._messages[number]
-            board |= dict(name=name, group=group, channel=channel, order=order, line=line)
-        text = json.dumps(board).encode()
-        if len(text) < self.BOARD_BYTES:
-            os.pwrite(self._board, text.ljust(self.BOARD_BYTES), 0)
+        if self._board:
+            self._board.write(
+                {"state": state, "issued": self._issued, "steps": self._steps} | message
+            )
+
+
+class Board:
+    """A small file in memory that both the rank and the kernel map: JSON, or "-" while running.
+
+    Written at every wait, so it must cost microseconds; no system call is made.
+    """
+
+    SIZE = 4096
+
+    def __init__(self, path: str):
+        with open(path, "w+b") as file:
+            file.truncate(self.SIZE)
+            self._map = mmap.mmap(file.fileno(), self.SIZE)
+
+    def write(self, state: dict) -> None:
+        text = json.dumps(state).encode()
+        if len(text) < self.SIZE:
+            self._map[: len(text) + 1] = text + b"\n"
+
+    def running(self) -> None:
+        """The state is "running"; the rest of what was written stays."""
+        self._map[:1] = b"-"
+
+    @staticmethod
+    def read(path) -> dict:
+        """What the board at `path` shows; {} when there is none yet or it is being written."""
+        try:
+            with open(path, "rb") as file:
+                text = file.read().partition(b"\n")[0]
+            runs = text.startswith(b"-")
+            board = json.loads(b"{" + text[1:]) if runs else json.loads(text or b"{}")
+        except (OSError, ValueError):
+            return {}
+        return board | {"state": "running"} if runs else board

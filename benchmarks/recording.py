@@ -1,0 +1,85 @@
+"""What it costs to record a message: the same messages with the recorder and without it.
+
+python benchmarks/recording.py
+"""
+
+from __future__ import annotations
+
+import sys
+from statistics import median
+
+from paired import Claim, report
+
+import lablib as lab
+
+MESSAGES, PAIRS = 2000, 7
+
+
+def torch_messages(me):
+    """Microseconds a message: recorded and bare, in turn; one rank, so nothing else costs."""
+    import time
+
+    import torch
+    import torch.distributed as dist
+
+    bare = dist.ProcessGroupGloo(dist.HashStore(), 0, 1)
+    bare_group = dist.ProcessGroup(dist.HashStore(), 0, 1)
+    kind = dist.ProcessGroup.BackendType.GLOO
+    bare_group._register_backend(torch.device("cpu"), kind, bare)
+    bare_group._set_default_backend(kind)
+    x = torch.ones(1000)
+    options = dist.AllreduceOptions()
+
+    def each_us(group):
+        start_s = time.perf_counter()
+        for _ in range(MESSAGES):
+            group.allreduce([x], options).wait()
+        return (time.perf_counter() - start_s) / MESSAGES * 1e6
+
+    recorded = dist.group.WORLD
+    return [(each_us(recorded), each_us(bare_group)) for _ in range(PAIRS)]
+
+
+def tensorflow_messages(me):
+    """The same in a graph of 20 collectives on one worker."""
+    import time
+
+    import tensorflow as tf
+    from tensorflow.python.ops import collective_ops
+
+    def graph(all_reduce):
+        @tf.function
+        def summed(x):
+            for key in range(20):
+                x = all_reduce(x, 1, 100, key + 1, merge_op="Add", final_op="Id")
+            return x
+
+        x = tf.ones([1000])
+        summed(x)
+        return lambda: summed(x)
+
+    recorded = graph(collective_ops.all_reduce_v2)
+    bare = graph(collective_ops.all_reduce_v2.__wrapped__)
+
+    def each_us(run):
+        start_s = time.perf_counter()
+        for _ in range(MESSAGES // 20):
+            run()
+        return (time.perf_counter() - start_s) / MESSAGES * 1e6
+
+    return [(each_us(recorded), each_us(bare)) for _ in range(PAIRS)]
+
+
+def main():
+    claims, notes = [], []
+    for framework, work in (("torch", torch_messages), ("tensorflow", tensorflow_messages)):
+        pairs = lab.Cluster(1, framework=framework, threads=1).run(work).values[0]
+        costs = sorted(recorded - bare for recorded, bare in pairs)
+        notes.append(f"{framework}: bare {median(bare for _, bare in pairs):.0f} us a message, "
+                     "recording adds " + " ".join(f"{cost:.0f}" for cost in costs))  # fmt: skip
+        claims.append(Claim(f"{framework}, us a recorded message", median(costs), 50))
+    return report("cost of recording", claims, notes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""labs/ made from solutions/: nothing of a solution left, equal bytes, errors that say where."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+
+import nbformat
+import pytest
+
+from lablib import cli
+from lablib.errors import LabError
+from lablib.machine import ROOT
+from lablib.teach import release
+
+NAME = "07_example.ipynb"
+SECRET = "total = sum(part.mean() for part in parts)"
+EXERCISE = f"""def mean(parts):
+    \"\"\"The mean of all parts.\"\"\"
+    ### BEGIN SOLUTION
+    {SECRET}
+    return total / len(parts)
+    ### END SOLUTION
+"""
+
+
+def code(source, **more):
+    cell = {"cell_type": "code", "id": "c1", "metadata": {}, "source": source.splitlines(True)}
+    return cell | {"execution_count": 3, "outputs": []} | more
+
+
+def text(source, **more):
+    cell = {"cell_type": "markdown", "id": "t1", "metadata": {}}
+    return cell | {"source": source.splitlines(True)} | more
+
+
+def stream(words):
+    return {"output_type": "stream", "name": "stdout", "text": [words]}
+
+
+def notebook(*cells, **metadata):
+    return {"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def plant(root, book, folder="solutions"):
+    for name in ("solutions", "labs"):
+        (root / name).mkdir(exist_ok=True)
+    (root / folder / NAME).write_text(json.dumps(book))
+
+
+def released(root, book):
+    """The lab that release makes of the notebook, read back."""
+    plant(root, book)
+    release.release(root)
+    return json.loads((root / "labs" / NAME).read_text())
+
+
+# --- what the learner gets
+
+
+def test_a_solution_is_cut_out_and_what_is_left_says_so(tmp_path):
+    lab = released(tmp_path, notebook(code(EXERCISE)))
+    source = "".join(lab["cells"][0]["source"])
+    assert SECRET not in source
+    names = {}
+    exec(source, names)
+    with pytest.raises(NotImplementedError, match="not attempted yet"):
+        names["mean"]([])
+
+
+@pytest.mark.parametrize(
+    "source, left",
+    [
+        ("x = 1\n### BEGIN SOLUTION\ny = 2\n### END SOLUTION\nz = 3",
+         "x = 1\n# Your code here.\nz = 3"),
+        ("for i in range(2):\n    ### BEGIN SOLUTION\n    print(i)\n    ### END SOLUTION",
+         "for i in range(2):\n    # Your code here.\n"
+         "    raise NotImplementedError(\"not attempted yet\")"),
+        ("a = 1\n\n\nb = '### BEGIN'", "a = 1\n\n\nb = '### BEGIN'"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_what_stands_outside_the_markers_is_left_as_it_is(source, left):
+    assert release.cut(source, "here")[0] == left
+
+
+def test_what_varies_from_run_to_run_is_cleared(tmp_path):
+    volatile = {"tags": ["raises-exception"], "execution": {"iopub.execute_input": "2026-01-01"}}
+    book = notebook(
+        code("1", metadata=volatile, outputs=[stream("1")]),
+        widgets={"state": {}},
+        language_info={"name": "python", "version": "3.11.2"},
+    )
+    lab = released(tmp_path, book)
+    (cell,) = lab["cells"]
+    assert cell["outputs"] == [] and cell["execution_count"] is None
+    assert cell["metadata"] == {"tags": ["raises-exception"]}
+    assert lab["metadata"].keys() == {"kernelspec", "language_info"}
+    assert lab["metadata"]["language_info"] == {"name": "python"}
+
+
+def test_a_lab_is_a_valid_notebook(tmp_path):
+    lab = released(tmp_path, notebook(text("# A"), code(EXERCISE, outputs=[stream("1")])))
+    nbformat.validate(lab)
+
+
+def test_equal_solutions_give_equal_bytes(tmp_path):
+    book = notebook(text("# Zürich"), code(EXERCISE))
+    again = copy.deepcopy(book)
+    again["cells"] = [dict(reversed(cell.items())) for cell in again["cells"]]
+    again["cells"][1] |= {"execution_count": 99, "outputs": [stream("other")]}
+    again["metadata"]["signature"] = "x"
+    for folder, solution in (("one", book), ("two", again)):
+        (tmp_path / folder).mkdir()
+        released(tmp_path / folder, solution)
+    one, two = ((tmp_path / folder / "labs" / NAME).read_bytes() for folder in ("one", "two"))
+    assert one == two
+
+
+def test_the_second_time_there_is_nothing_to_do(tmp_path):
+    plant(tmp_path, notebook(code(EXERCISE)))
+    assert release.release(tmp_path) == [NAME]
+    assert release.release(tmp_path) == []
+
+
+def test_a_lab_goes_with_its_solution_and_other_files_stay(tmp_path):
+    released(tmp_path, notebook(code("1")))
+    (tmp_path / "labs" / "notes.ipynb").write_text("{}")
+    (tmp_path / "solutions" / NAME).unlink()
+    assert release.release(tmp_path) == [NAME]
+    assert [path.name for path in (tmp_path / "labs").iterdir()] == ["notes.ipynb"]
+
+
+# --- markers that are not as they must be
+
+
+@pytest.mark.parametrize(
+    "source, saw",
+    [
+        ("### BEGIN SOLUTION\n### BEGIN SOLUTION\n### END SOLUTION", "line 2: ### BEGIN SOLUTION"),
+        ("x\n### END SOLUTION", "line 2: ### END SOLUTION"),
+        ("x\n### BEGIN SOLUTION\ny", "line 2: ### BEGIN SOLUTION, and nothing that ends it"),
+        ("### Begin Solution\n### End Solution", "line 1: ### Begin Solution"),
+        ("###BEGIN SOLUTION\n### END SOLUTION", "line 1: ###BEGIN SOLUTION"),
+        ("### BEGIN SOLUTION 2\n### END SOLUTION", "line 1: ### BEGIN SOLUTION 2"),
+        ("### BEGIN SOLUTION\n### END SOLUTIONS", "line 2: ### END SOLUTIONS"),
+    ],
+)
+def test_a_misplaced_marker_is_named_and_nothing_is_written(tmp_path, source, saw):
+    plant(tmp_path, notebook(text("# A"), code(source)))
+    with pytest.raises(LabError) as raised:
+        release.release(tmp_path)
+    assert f"solutions/{NAME}, cell 1, {saw}" in raised.value.saw
+    assert list((tmp_path / "labs").iterdir()) == []
+
+
+# --- --check
+
+
+def test_a_fresh_release_has_no_complaints(tmp_path):
+    released(tmp_path, notebook(text("# A"), code(EXERCISE)))
+    assert release.complaints(tmp_path) == []
+
+
+def changed_solution(root):
+    plant(root, notebook(code(EXERCISE + "\n")))
+
+
+def missing_lab(root):
+    (root / "labs" / NAME).unlink()
+
+
+def lab_without_solution(root):
+    (root / "labs" / "08_other.ipynb").write_bytes((root / "labs" / NAME).read_bytes())
+
+
+def one_more_space(root):
+    with open(root / "labs" / NAME, "a") as file:
+        file.write("\n")
+
+
+@pytest.mark.parametrize(
+    "change", [changed_solution, missing_lab, lab_without_solution, one_more_space]
+)
+def test_a_stale_lab_is_named(tmp_path, change):
+    released(tmp_path, notebook(code(EXERCISE)))
+    change(tmp_path)
+    (complaint,) = release.complaints(tmp_path)
+    assert "is stale: python -m lablib release" in complaint
+
+
+def with_extra(**places):
+    """A lab in which a line of the solution survives somewhere."""
+    cells = [code(EXERCISE), places.get("cell") or text("more")]
+    return notebook(*cells, **places.get("metadata", {}))
+
+
+ENCODED = base64.b64encode(f"<svg><text>{SECRET}</text></svg>".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "book",
+    [
+        with_extra(cell=code(f"if True:\n    {SECRET.replace(' ', '  ')}")),
+        with_extra(cell=text(f"A hint: `{SECRET}`")),
+        with_extra(cell=code("mean", outputs=[stream(f"--> 3 {SECRET}")])),
+        with_extra(cell=code("mean", metadata={"was": {"answer": SECRET}})),
+        with_extra(cell=text("![plan](attachment:a.svg)",
+                             attachments={"a.svg": {"image/svg+xml": ENCODED}})),
+        with_extra(metadata={"answers": [SECRET]}),
+    ],
+    ids=["source", "text", "output", "metadata", "attachment", "metadata of the notebook"],
+)  # fmt: skip
+def test_a_line_of_a_solution_that_survives_in_a_lab_is_named(tmp_path, book):
+    released(tmp_path, notebook(code(EXERCISE)))
+    book["cells"][0] = json.loads((tmp_path / "labs" / NAME).read_text())["cells"][0]
+    plant(tmp_path, book, folder="labs")
+    assert f"labs/{NAME} tells a line of a solution: {SECRET}" in release.complaints(tmp_path)
+
+
+@pytest.mark.parametrize("cell", [text(f"A hint: `{SECRET}`"), code(SECRET)])
+def test_a_release_of_a_solution_that_tells_itself_outside_its_markers_fails(tmp_path, cell):
+    released(tmp_path, notebook(code(EXERCISE), cell))
+    assert release.complaints(tmp_path) == [f"labs/{NAME} tells a line of a solution: {SECRET}"]
+
+
+def test_lines_that_anybody_may_write_do_not_count(tmp_path):
+    lines = "import torch.distributed as dist\nreturn total\nloss.backward()"
+    exercise = f"### BEGIN SOLUTION\n{lines}\n### END SOLUTION"
+    released(tmp_path, notebook(code(exercise), text(lines)))
+    assert release.complaints(tmp_path) == []
+
+
+# --- the command
+
+
+def test_the_command_writes_and_then_has_nothing_to_say(tmp_path, monkeypatch, capsys):
+    plant(tmp_path, notebook(code(EXERCISE)))
+    use(monkeypatch, tmp_path)
+    assert cli.main(["release", "--check"]) == 1
+    assert capsys.readouterr().out == f"labs/{NAME} is stale: python -m lablib release\n"
+    assert not (tmp_path / "labs" / NAME).exists()
+    assert cli.main(["release"]) == 0
+    assert capsys.readouterr().out == f"labs/{NAME}\n"
+    assert cli.main(["release", "--check"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_misplaced_marker_is_asked_wrongly(tmp_path, monkeypatch, capsys):
+    plant(tmp_path, notebook(code("### END SOLUTION")))
+    use(monkeypatch, tmp_path)
+    assert cli.main(["release"]) == 2
+    assert f"solutions/{NAME}, cell 0, line 1" in capsys.readouterr().err
+
+
+def use(monkeypatch, root):
+    for function in (release.release, release.complaints):
+        monkeypatch.setattr(function, "__defaults__", (root,))
+
+
+def test_the_labs_in_this_repository_are_what_the_solutions_give():
+    assert list((ROOT / "solutions").glob("*.ipynb"))
+    assert release.complaints() == []

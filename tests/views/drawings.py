@@ -1,0 +1,102 @@
+"""Traces and tables to draw, small and without a clock of their own; and how to read a drawing."""
+
+import itertools
+import math
+
+from lablib.record.trace import Event, Trace
+
+
+def data_parallel(ranks=2, steps=3, clock="measured"):
+    """Each step of 10 ms: compute to 7, an all-reduce from 4 to 9, so a wait from 7 to 9."""
+    group, events = tuple(range(ranks)), []
+    for rank, number in itertools.product(range(ranks), range(steps)):
+        at = 0.010 * number
+        events += [
+            Event(rank, "step", f"step {number}", at, at + 0.010),
+            Event(rank, "compute", "compute", at, at + 0.007),
+            Event(rank, "message", "all_reduce", at + 0.004, at + 0.009, 4000, group, "backward"),
+            Event(rank, "message", "broadcast", at + 0.005, at + 0.006, 8, group, "forward"),
+            Event(rank, "wait", "all_reduce", at + 0.007, at + 0.009),
+        ]
+    events.append(Event(0, "mark", "checkpoint", 0.005, 0.005))
+    return Trace(events, clock, ranks)
+
+
+def in_a_graph():
+    """The same without waits, as TensorFlow shows it; one message that only placement tells of."""
+    seen = [event for event in data_parallel() if event.kind != "wait"]
+    return Trace([*seen, Event(0, "message", "send", 0.01, 0.02, 64, (0, 1), derived=True)])
+
+
+def row(strategy, framework, ranks, speedup, share, peak=2e6, clock="measured", counted="waits"):
+    return {
+        "strategy": strategy,
+        "framework": framework,
+        "ranks": ranks,
+        "clock": clock,
+        "samples_per_s": 1000.25 * speedup,
+        "speedup": speedup,
+        "efficiency": speedup / ranks,
+        "comm_share": share,
+        "bytes_per_step": 1e6 * ranks,
+        "peak_bytes_per_rank": peak,
+        "final_loss": 0.4,
+        "comm_counted": counted,
+    }
+
+
+SINGLE = [row("single", "torch", 1, 1.0, 0.0, counted="none")]
+DEMO = [
+    *SINGLE,
+    row("ddp", "torch", 2, 1.7, 0.12),
+    row("ddp", "torch", 4, 1.6, 0.31),
+    row("pipeline_split", "torch", 2, 1.2, 0.42, peak=1e6),
+    row("single", "tensorflow", 1, 1.0, 0.0, counted="none"),
+    row("multi_worker_mirrored", "tensorflow", 2, 1.5, 0.22, counted="messages"),
+    row("multi_worker_mirrored", "tensorflow", 4, 1.3, 0.41, counted="messages"),
+    row("device_split", "tensorflow", 2, math.nan, math.nan, peak=math.nan, counted="unseen"),
+]
+MIXED = DEMO + [
+    row(strategy, "torch", ranks, 0.8 * ranks, 0.2, clock="modelled")
+    for strategy in ("ddp", "fsdp", "zero_1")
+    for ranks in (8, 16, 64)
+]
+TABLES = {"one row": SINGLE, "the demo": DEMO, "mixed clocks": MIXED}
+
+
+def labels(picture):
+    """(words, box) of everything written on a picture, as it is drawn."""
+    import matplotlib.axes
+    import matplotlib.text
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(picture).draw()
+    undrawn = {
+        id(label)
+        for axes in picture.findobj(matplotlib.axes.Axes)
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
+    return [
+        (text.get_text(), text.get_window_extent())
+        for text in picture.findobj(matplotlib.text.Text)
+        if text.get_visible() and text.get_text().strip() and id(text) not in undrawn
+    ]
+
+
+def collisions(picture):
+    """Pairs of words that lie on one another."""
+    pairs = itertools.combinations(labels(picture), 2)
+    return [(a, b) for (a, one), (b, two) in pairs if one.padded(-1).overlaps(two.padded(-1))]
+
+
+def beyond_the_edge(picture):
+    """Words that the picture's edge cuts."""
+    paper = picture.bbox.padded(2)
+    return [
+        words
+        for words, box in labels(picture)
+        if not (paper.contains(*box.min) and paper.contains(*box.max))
+    ]

@@ -1,0 +1,307 @@
+"""Claims about the plots: legible, honest about the clock, told in words as well."""
+
+import base64
+import functools
+import io
+import subprocess
+import sys
+
+import matplotlib
+import matplotlib.image
+import matplotlib.style
+import numpy
+import pandas
+import pytest
+from drawings import (
+    DEMO,
+    MIXED,
+    TABLES,
+    beyond_the_edge,
+    collisions,
+    data_parallel,
+    in_a_graph,
+    labels,
+    row,
+)
+
+from lablib.errors import LabError
+from lablib.record.trace import Event, Trace
+from lablib.views import palette, plots
+from lablib.views.curves import agreeing
+from lablib.views.picture import blank, drawing
+
+LOSSES = {
+    "ddp, torch, 2": [2.3, 1.1, 0.5],
+    "single, torch, 1": [2.3, 1.1001, 0.5],
+    "alone, torch": [2.3, 1.9, 1.8],
+    "diverged": [2.3, 9e9, float("inf")],
+}
+PICTURES = {
+    "timeline": lambda: plots.timeline(data_parallel()),
+    "timeline of a graph": lambda: plots.timeline(in_a_graph()),
+    "timeline of 40 ranks": lambda: plots.timeline(data_parallel(40, 2)),
+    "timeline of one mark": lambda: plots.timeline(Trace([Event(0, "mark", "here", 5, 5)])),
+    "steps": lambda: plots.steps(data_parallel()),
+    "steps of 12 ranks": lambda: plots.steps(data_parallel(12)),
+    "messages": lambda: plots.messages(data_parallel()),
+    "messages without bytes": lambda: plots.messages(Trace([Event(0, "message", "barrier", 0, 1)])),
+    "losses": lambda: plots.losses(LOSSES),
+}
+
+
+@pytest.fixture(params=TABLES)
+def table(request):
+    return pandas.DataFrame(TABLES[request.param])
+
+
+@functools.cache
+def drawn(name):
+    return PICTURES[name]()
+
+
+def words(picture):
+    return [text for text, _ in labels(picture)]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_words_of_a_plot_collide_or_leave_its_paper(name):
+    picture = drawn(name)
+    assert not collisions(picture)
+    assert not beyond_the_edge(picture)
+
+
+def test_no_words_of_a_comparison_collide_or_leave_its_paper(table):
+    picture = plots.comparison(table, {label: LOSSES[label] for label in LOSSES})
+    assert not collisions(picture)
+    assert not beyond_the_edge(picture)
+
+
+def test_those_claims_can_fail():
+    with drawing():
+        picture = blank(4, 2)
+        for words in ("one", "two"):
+            picture.text(0.5, 0.5, words)
+        picture.text(0.99, 0.1, "over the edge")
+    assert collisions(picture) == [("one", "two")]
+    assert beyond_the_edge(picture) == ["over the edge"]
+
+
+def test_all_words_have_nine_points_or_more():
+    largest = plots.comparison(pandas.DataFrame(MIXED))
+    for picture in (largest, *map(drawn, PICTURES)):
+        sizes = [text.get_fontsize() for text in picture.findobj(matplotlib.text.Text)]
+        assert min(sizes) >= 9
+
+
+@pytest.mark.parametrize("clock", ["measured", "modelled"])
+@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages])
+def test_a_plot_says_its_clock_in_the_picture_and_in_words(draw, clock):
+    picture = draw(data_parallel(clock=clock))
+    other = {"measured": "modelled", "modelled": "measured"}[clock]
+    assert clock in picture.alt and other not in picture.alt
+    assert any(clock in text for text in words(picture))
+
+
+# How it shows
+
+
+def pixels(png):
+    return matplotlib.image.imread(io.BytesIO(png))
+
+
+def test_a_picture_is_opaque_and_the_same_whatever_style_the_learner_chose():
+    plain = plots.steps(data_parallel()).png()
+    with (
+        matplotlib.rc_context({"savefig.transparent": True}),
+        matplotlib.style.context("dark_background"),
+    ):
+        dark = plots.steps(data_parallel()).png()
+    assert numpy.array_equal(pixels(plain), pixels(dark))
+    assert (pixels(dark)[..., 3] == 1).all()
+    assert (pixels(dark)[0, 0] == 1).all()
+
+
+def test_drawing_leaves_the_learners_style_alone():
+    before = dict(matplotlib.rcParams)
+    plots.timeline(data_parallel()).png()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_notebook_gets_one_image_with_its_text_alternative():
+    picture = plots.losses({'"<b>': [2.0, 1.0]})
+    data, metadata = picture._repr_mimebundle_()
+    assert (
+        'alt="Loss by step (measured). &quot;&lt;b&gt;: from 2 to 1 in 2 steps."'
+        in (data["text/html"])
+    )
+    assert data["text/plain"] == picture.alt == metadata["image/png"]["alt"]
+    assert pixels(base64.b64decode(data["image/png"])).shape[2] == 4
+
+
+def test_equal_pictures_give_equal_svg_with_the_words_as_title():
+    one, two = (plots.timeline(data_parallel()).svg() for _ in range(2))
+    assert one == two
+    assert "<title>What each rank did when (measured)" in one
+
+
+def test_plots_leave_no_figure_behind_and_load_matplotlib_late():
+    code = (
+        "import sys; from lablib.views import plots, diagrams, report;"
+        "assert not {'matplotlib', 'pandas', 'torch', 'tensorflow'} & set(sys.modules);"
+        "plots.losses({'a': [1.0]}).png(); assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# Palette
+
+
+def test_every_meaning_has_its_own_colour():
+    inks = (
+        palette.COMPUTE,
+        palette.BACKWARD,
+        palette.COMMUNICATION,
+        palette.WAITING,
+        palette.TORCH,
+        palette.TENSORFLOW,
+        palette.IDEAL,
+        palette.NEUTRAL,
+    )
+    assert len({ink.color for ink in inks}) == len(inks)
+
+
+def test_areas_side_by_side_differ_without_colour():
+    for stack in (
+        (palette.COMPUTE, palette.BACKWARD, palette.WAITING, palette.COMMUNICATION),
+        (palette.TORCH, palette.TENSORFLOW),
+    ):
+        assert len({ink.hatch for ink in stack}) == len(stack)
+
+
+# Timeline
+
+
+def bars(picture):
+    """label -> (start, width) of the bars in the units of the axis."""
+    legend = picture.legends[0]
+    names = [text.get_text() for text in legend.get_texts()]
+    found = {}
+    for collection in picture.axes[0].collections:
+        for path in getattr(collection, "get_paths", list)():
+            box = path.get_extents()
+            found.setdefault(collection.get_hatch(), []).append((box.x0, box.width))
+    return names, found
+
+
+def test_a_bar_is_as_long_as_what_it_shows():
+    names, found = bars(plots.timeline(data_parallel(ranks=1), steps=1))
+    assert "waiting for a message" in names
+    (wait,) = found[palette.WAITING.hatch]
+    assert wait == pytest.approx((7.0, 2.0))
+
+
+def test_a_choice_of_steps_shows_those_alone():
+    shown = words(plots.timeline(data_parallel(), steps=range(1, 3)))
+    assert {"step 1", "step 2"} <= set(shown) and "step 0" not in shown
+
+
+@pytest.mark.parametrize("steps", [3, -1, range(7, 9)])
+def test_steps_that_the_trace_does_not_have_are_an_error(steps):
+    with pytest.raises(LabError, match="up to 3 steps"):
+        plots.timeline(data_parallel(), steps=steps)
+
+
+def test_a_long_run_shows_its_last_steps_and_says_so():
+    long = data_parallel(ranks=1, steps=30)
+    shown = words(plots.timeline(long))
+    assert "step 29" in shown and "step 24" not in shown
+    assert "What each rank did when (measured, steps 25 to 29 of 30)" in shown
+    assert "What each rank did when (measured)" in words(plots.timeline(long[:50]))
+
+
+def test_more_bars_than_a_screen_has_dots_are_joined_and_cover_the_same_time():
+    halves = [Event(0, "wait", "recv", number, number + 0.5) for number in range(3000)]
+    _, found = bars(plots.timeline(Trace(halves)))
+    joined = found[palette.WAITING.hatch]
+    assert len(joined) < 1000
+    assert joined[0][0] == 0 and sum(joined[-1]) == pytest.approx(2999.5, abs=3)
+
+
+def test_where_waits_were_not_seen_nothing_claims_to_be_compute():
+    names, _ = bars(plots.timeline(in_a_graph()))
+    assert "computing or waiting, not told apart" in names and "compute" not in names
+    assert any("time not seen" in name for name in names)
+    assert "compute" in bars(plots.timeline(data_parallel()))[0]
+
+
+def test_a_rank_without_events_has_its_row():
+    assert "rank 2" in words(plots.timeline(Trace(data_parallel(), ranks=3)))
+
+
+@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages])
+def test_nothing_to_draw_is_an_error_that_says_so(draw):
+    with pytest.raises(LabError, match="draw"):
+        draw(Trace())
+
+
+# Comparison
+
+
+def test_both_clocks_are_named_where_both_occur():
+    shown = words(plots.comparison(pandas.DataFrame(MIXED)))
+    assert "Strategies compared (measured and modelled)" in shown
+    assert "ddp, torch × 2, measured" in shown and "ddp, torch × 8, modelled" in shown
+    assert "fsdp, torch, modelled" in shown
+
+
+def test_modelled_lines_are_dashed():
+    table = pandas.DataFrame([row("ddp", "torch", 2, 1, 0.1, clock="modelled")])
+    dashed = plots.comparison(table).subfigs[0].axes[0].lines[0]
+    solid = plots.comparison(pandas.DataFrame(DEMO)).subfigs[0].axes[0].lines[0]
+    assert (dashed.get_linestyle(), solid.get_linestyle()) == ("--", "-")
+
+
+def test_unknown_numbers_are_said_to_be_unknown():
+    shown = words(plots.comparison(pandas.DataFrame(DEMO)))
+    assert shown.count("not recorded") == 2
+
+
+def test_a_bound_is_not_shown_as_a_value():
+    shown = words(plots.comparison(pandas.DataFrame(DEMO)))
+    assert "≤ 41%" in shown and "31%" in shown
+    assert "message under way (at most; it may overlap compute)" in shown
+
+
+def test_the_words_of_a_comparison_hold_every_row():
+    alt = plots.comparison(pandas.DataFrame(DEMO)).alt
+    assert "ddp in torch on 4 ranks, speed-up 1.60, communication 31% of a step" in alt
+    assert alt.count("(measured)") == len(DEMO) + 1
+    assert "nan" not in alt
+
+
+# Losses
+
+
+def test_runs_that_nobody_could_tell_apart_are_one_curve_and_others_are_not():
+    assert agreeing(LOSSES) == [
+        ["ddp, torch, 2", "single, torch, 1"],
+        ["alone, torch"],
+        ["diverged"],
+    ]
+
+
+def test_a_run_that_became_nan_agrees_with_nothing():
+    nan = float("nan")
+    assert agreeing({"a": [1.0, nan], "b": [1.0, nan]}) == [["a"], ["b"]]
+
+
+def test_a_run_that_diverges_does_not_flatten_the_others():
+    top = plots.losses(LOSSES).axes[0].get_ylim()[1]
+    assert top < 5
+
+
+@pytest.mark.parametrize("label", ["$x^2", "$a$ and $b$", "_hidden", r"\frac{"])
+def test_a_label_is_shown_as_it_was_written(label):
+    picture = plots.losses({label: [2.0, 1.0]})
+    assert len(picture.png()) > 1000
+    assert any(label.strip("$") in text.replace("\\$", "$") for text in words(picture))
