@@ -6,6 +6,7 @@ python benchmarks/recording.py
 from __future__ import annotations
 
 import sys
+from functools import partial
 from statistics import median
 
 from paired import Claim, report
@@ -15,8 +16,8 @@ import lablib as lab
 MESSAGES, PAIRS = 2000, 7
 
 
-def torch_messages(me):
-    """Microseconds a message: recorded and bare, in turn; one rank, so nothing else costs."""
+def torch_messages(me, under_way):
+    """Microseconds a message, recorded and bare in turn; one rank, so nothing else costs."""
     import time
 
     import torch
@@ -29,11 +30,14 @@ def torch_messages(me):
     bare_group._set_default_backend(kind)
     x = torch.ones(1000)
     options = dist.AllreduceOptions()
+    options.asyncOp = under_way > 1  # as dist.all_reduce sets it
 
     def each_us(group):
         start_s = time.perf_counter()
-        for _ in range(MESSAGES):
-            group.allreduce([x], options).wait()
+        for _ in range(MESSAGES // under_way):
+            works = [group.allreduce([x], options) for _ in range(under_way)]
+            for work in works:
+                work.wait()
         return (time.perf_counter() - start_s) / MESSAGES * 1e6
 
     recorded = dist.group.WORLD
@@ -72,12 +76,17 @@ def tensorflow_messages(me):
 
 def main():
     claims, notes = [], []
-    for framework, work in (("torch", torch_messages), ("tensorflow", tensorflow_messages)):
+    kinds = [
+        ("torch", "waited for at once", partial(torch_messages, under_way=1)),
+        ("torch", "20 under way", partial(torch_messages, under_way=20)),
+        ("tensorflow", "in a graph", tensorflow_messages),
+    ]
+    for framework, kind, work in kinds:
         pairs = lab.Cluster(1, framework=framework, threads=1).run(work).values[0]
         costs = sorted(recorded - bare for recorded, bare in pairs)
-        notes.append(f"{framework}: bare {median(bare for _, bare in pairs):.0f} us a message, "
+        notes.append(f"{framework}, {kind}: bare {median(bare for _, bare in pairs):.0f} us a message, "
                      "recording adds " + " ".join(f"{cost:.0f}" for cost in costs))  # fmt: skip
-        claims.append(Claim(f"{framework}, us a recorded message", median(costs), 50))
+        claims.append(Claim(f"{framework}, {kind}, us a recorded message", median(costs), 50))
     return report("cost of recording", claims, notes)
 
 

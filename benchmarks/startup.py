@@ -98,9 +98,9 @@ def sixteen():
 
     def look(boards):
         nonlocal most
-        if sum(bool(board) for board in boards) == 16:
+        if [board.get("state") for board in boards] == ["running"] * 16:
             pids = cluster._last.pids.values()
-            most = max(most, sum(psutil.Process(p).memory_full_info().pss for p in pids))
+            most = max(most, sum(psutil.Process(pid).memory_full_info().pss for pid in pids))
 
     cluster.run(stays, watch=look)
     return took_s, most

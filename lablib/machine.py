@@ -82,11 +82,13 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
+        left = "style='text-align:left'"
+        head = "".join(f"<th {left}>{name}</th>" for name in ("state", "what", "found", "cure"))
         rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row)
+            "<tr>" + "".join(f"<td {left}>{escape(cell)}</td>" for cell in row) + "</tr>"
             for row in ((f.state, f.name, f.found, f.cure) for f in self.findings)
         )
-        return f"<table><tr><th>state<th>what<th>found<th>cure</tr>{rows}</table>"
+        return f"<table><tr>{head}</tr>{rows}</table>"
 
 
 def doctor() -> Report:
@@ -206,8 +208,13 @@ def _disk():
     return Finding("disk", "ok", found, needed=True)
 
 
+def start_method() -> str:
+    """ "fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
+    return os.environ.get("LABLIB_START") or ("fork" if sys.platform == "linux" else "spawn")
+
+
 def _start():
-    if sys.platform == "linux":
+    if start_method() == "fork":
         return Finding("start of a rank", "ok", "fork")
     return Finding("start of a rank", "limited", "spawn", "each run imports the framework again")
 

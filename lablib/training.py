@@ -95,8 +95,8 @@ class Comparison:
     """Strategies side by side.
 
     table        one row a run: strategy, framework, ranks, clock, samples_per_s, speedup (over
-                 "single" of the same framework), efficiency (speedup / ranks), comm_share,
-                 bytes_per_step, peak_bytes_per_rank, final_loss. What is counted says
+                 "single" of the same framework), efficiency (speedup / ranks), comm_share and
+                 what it counts ("messages": an upper bound), bytes_per_step, peak_bytes_per_rank, final_loss. What is counted says
                  `lablib.record.metrics`
     runs         (strategy, framework, ranks) -> Run
     conditions   what it ran on, in words
@@ -232,6 +232,7 @@ def _table(runs):
             "samples_per_s": rate, "speedup": speedup,
             "efficiency": metrics.efficiency(speedup, ranks),
             "comm_share": metrics.comm_share(run.trace),
+            "comm_counted": metrics.comm_counted(run.trace),
             "bytes_per_step": metrics.bytes_per_step(run.trace),
             "peak_bytes_per_rank": float(run.metrics.peak_bytes.max()),
             "final_loss": run.history.loss[-1],

@@ -69,6 +69,7 @@ class Cluster:
 
         With roles it runs on the chief, the workers and the evaluators; with a chief and
         parameter servers it runs on the chief (and the evaluators), and the others serve.
+        Temporary files that a rank makes end with the run.
 
         watch   called often with what each rank shows of itself, for progress bars
 

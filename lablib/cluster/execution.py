@@ -113,6 +113,7 @@ class Execution:
         """What only this rank is told."""
         device = "cpu" if self.spec.device == "cpu" else f"cuda:{seat.rank % self._gpus()}"
         env = self.spec.environment(seat, ports) | {
+            "TMPDIR": str(self.folder),  # TensorFlow leaves a file for every function it traces
             "OMP_NUM_THREADS": str(self._threads()),
             "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
         }

@@ -16,6 +16,7 @@ from pathlib import Path
 from lablib import progress
 from lablib.cluster import wire
 from lablib.errors import LabError
+from lablib.machine import start_method
 
 _SHOW_PROGRESS_AFTER_S = 0.4
 _GIVE_UP_IMPORT_S = 300
@@ -23,11 +24,6 @@ _CLOSE_WITHIN_S = 10
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _zygotes: dict[str, ZygoteProcess] = {}
 _one_at_a_time = threading.RLock()  # clusters may be used from several threads
-
-
-def start_method() -> str:
-    """ "fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
-    return os.environ.get("LABLIB_START") or ("fork" if sys.platform == "linux" else "spawn")
 
 
 def zygote(framework: str) -> ZygoteProcess:

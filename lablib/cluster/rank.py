@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import contextmanager
@@ -131,6 +132,7 @@ def _take_place(job):
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
     os.environ.update(job["env"])
+    tempfile.tempdir = None  # the zygote's choice; the rank's is in its environment
     os.chdir(job["cwd"])
     sys.path[:] = job["path"]
     _share_cores(job["threads"], job["seat"]["framework"])

@@ -115,7 +115,8 @@ class _RecordedWork(dist.Work):
             self._watch()
 
     def wait(self, *timeout):
-        start_s = _recorder.waits(self.number)
+        over = self.inner.is_completed()  # then nobody has to be told of a wait
+        start_s = _recorder.clock() if over else _recorder.waits(self.number)
         answer = self.inner.wait(*timeout)
         _recorder.waited(self.number, start_s)
         self._done()

@@ -37,6 +37,7 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[
             label=plain(_said(group)) if number < _MOST_NAMED else "_",
         )
     axes.set(title="Loss by step", xlabel="step", ylabel="loss")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid()
     _keep_others_readable(axes, losses)
     if groups:

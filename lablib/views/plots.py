@@ -44,6 +44,7 @@ def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
         picture = blank(9, 3.6)
         axes = picture.subplots()
         groups = draw_losses(axes, curves)
+        axes.set_title("")
         axes.set_title("Loss by step (measured)", loc="left")
     picture.alt = "Loss by step (measured). " + " ".join(
         _said_of_loss(group, curves) for group in groups

@@ -295,6 +295,12 @@ def test_a_run_that_became_nan_agrees_with_nothing():
     assert agreeing({"a": [1.0, nan], "b": [1.0, nan]}) == [["a"], ["b"]]
 
 
+def test_losses_have_one_title_and_whole_steps():
+    axes = plots.losses(LOSSES).axes[0]
+    assert (axes.get_title(), axes.get_title("left")) == ("", "Loss by step (measured)")
+    assert all(step == int(step) for step in axes.get_xticks())
+
+
 def test_a_run_that_diverges_does_not_flatten_the_others():
     top = plots.losses(LOSSES).axes[0].get_ylim()[1]
     assert top < 5

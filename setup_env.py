@@ -1,0 +1,394 @@
+"""Make .venv/ ready: what `make` runs before anything else.
+
+    python3 setup_env.py                      make or renew .venv/, if there is anything to do
+    python3 setup_env.py current              exit status 0: .venv/ is ready; 1: it is not
+    python3 setup_env.py suits                exit status 0: this Python can make .venv/
+    .venv/bin/python setup_env.py test-packages   Debian packages that some tests need
+    python3 setup_env.py constraints          a fresh .venv/ with the newest versions, then its list
+
+Standard library only, in the syntax of Python 3.6: it must run where the kit cannot, to say why.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.abspath(__file__))
+# Measured on Linux with Python 3.11 and torch for the CPU: 3.8 GB in .venv/, 0.9 GB of downloads
+# beside it until they are unpacked.
+NEEDED_BYTES = 5 * 10**9
+# soupsieve 3 and later need Python 3.11.5; Debian 12 has 3.11.2. The recorder stands between torch
+# and its process group: a newer torch is taken by hand, when the tests have passed with it.
+HELD_BACK = ["soupsieve<3", "torch<2.14"]
+# Pinned by torch itself, and absent on machines without CUDA.
+ONLY_WITH_CUDA = re.compile(r"(nvidia|cuda)[-_]|triton$")
+# What stands in pip's log -> what is wrong, what to do. The first that is found is told.
+PIP_FAILURES = [
+    (r"No space left on device|Disk quota exceeded", "The disk is full.", "free about 5 GB"),
+    (
+        r"requires a different Python",
+        "The Python of .venv does not suit.",
+        "remove it (rm -r .venv), then make again",
+    ),
+    (r"Permission denied", "A file may not be written.", "see the path above, and who owns it"),
+    (
+        r"NewConnectionError|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|name resolution",
+        "The packages cannot be downloaded.",
+        "check the network (or the proxy: HTTPS_PROXY)",
+    ),
+    (
+        r"No matching distribution|ResolutionImpossible",
+        "A package is not offered for this computer.",
+        "check the network; if it works, try another Python: make PYTHON=python3.12",
+    ),
+]
+
+
+class SetupError(Exception):
+    """Three lines, as lablib.LabError, which a Python that is too old cannot import."""
+
+    def __init__(self, wrong, saw, do):
+        Exception.__init__(self, "%s\n  saw: %s\n  do:  %s" % (wrong, saw, do))
+
+
+def main(arguments):
+    commands = {
+        "current": is_current,
+        "suits": lambda: suits(sys.version_info) and has_ensurepip(),
+        "test-packages": system_packages,
+        "constraints": lambda: prepare(renew=True),
+    }
+    try:
+        done = commands[arguments[0]]() if arguments else prepare()
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(from_os(error), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The next `make` starts the set-up again.", file=sys.stderr)
+        return 130
+    return 0 if done else 1
+
+
+def prepare(renew=False):
+    """Leave a .venv/ that holds pyproject.toml's packages in the versions of constraints.txt.
+
+    renew   take the newest versions that pyproject.toml allows, and write them to constraints.txt
+    """
+    check_python(sys.version_info)
+    check_writable(ROOT)
+    with alone():
+        if not renew and is_current() and not other_python(read_stamp()):
+            return True
+        if renew or must_be_made_again(read_stamp()):
+            remove(path(".venv"))
+        made = not os.path.exists(path(".venv")) or bool(read_stamp().get("made"))
+        if not os.path.exists(path(".venv")):
+            make_venv()
+        elif made:
+            write_stamp(state="unfinished", made=True)
+        install(HELD_BACK if renew else ["-c", "constraints.txt"])
+        if renew:
+            write_constraints()
+        write_stamp(state="ready", made=made)
+    print("The environment is ready: .venv (%.1f GB)." % (size_bytes(path(".venv")) / 1e9))
+    return True
+
+
+# --- what must be there first
+
+
+def check_python(version):
+    if not suits(version):
+        low, high = python_bounds()
+        raise SetupError(
+            "This Python does not suit.",
+            saw="Python %s (%s)" % (".".join(map(str, version[:3])), sys.executable),
+            do="install Python >=%d.%d,<%d.%d, or name one that is there: make PYTHON=/path/to/it"
+            % (low + high),
+        )
+
+
+def suits(version):
+    low, high = python_bounds()
+    return low <= tuple(version[:2]) < high
+
+
+def python_bounds():
+    """((3, 11), (3, 14)): pyproject.toml is the one place that says it."""
+    text = read("pyproject.toml").decode()
+    found = re.search(r'requires-python = ">=(\d+)\.(\d+),<(\d+)\.(\d+)"', text)
+    numbers = tuple(int(number) for number in found.groups())
+    return numbers[:2], numbers[2:]
+
+
+def has_ensurepip():
+    return all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+
+
+def check_ensurepip():
+    if not has_ensurepip():
+        version = "%d.%d" % sys.version_info[:2]
+        raise SetupError(
+            "This Python cannot make environments: its venv module is not complete.",
+            saw="no module ensurepip in Python %s (%s)" % (version, sys.executable),
+            do="sudo apt install python%s-venv   (Debian, Ubuntu), then make again" % version,
+        )
+
+
+def check_writable(folder):
+    try:
+        # Asking for the permission bits would not see a read-only file system.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise SetupError(
+            "This folder cannot be written.",
+            saw="%s: %s" % (folder, error.strerror),
+            do="clone the repository into a folder of your own",
+        ) from None
+
+
+def check_disk(folder):
+    free = shutil.disk_usage(folder).free
+    if free < NEEDED_BYTES:
+        raise SetupError(
+            "The disk is too full.",
+            saw="%.1f GB free at %s" % (free / 1e9, folder),
+            do="free some space: the environment needs about %.0f GB" % (NEEDED_BYTES / 1e9),
+        )
+
+
+def from_os(error):
+    return SetupError(
+        "The set-up could not go on.",
+        saw="%s: %s" % (error.filename or ROOT, error.strerror or error),
+        do="cure that, then make again",
+    )
+
+
+# --- the environment
+
+
+@contextlib.contextmanager
+def alone():
+    """Two makes at once: the second waits, then finds that nothing is left to do."""
+    try:
+        import fcntl
+    except ImportError:
+        raise SetupError(
+            "The kit does not run on Windows itself.",
+            saw=sys.platform,
+            do="use WSL: wsl --install, then clone the repository there",
+        ) from None
+    os.makedirs(path(".lablib"), exist_ok=True)
+    with open(path(".lablib", "setup.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another set-up is at work in this folder; waiting for it.", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_current():
+    stamp = read_stamp()
+    return (
+        stamp.get("state") == "ready"
+        and stamp.get("root") == ROOT
+        and stamp.get("inputs") == inputs_digest()
+        and os.access(venv_python(), os.X_OK)
+    )
+
+
+def must_be_made_again(stamp):
+    """An environment that this script made, and that cannot be trusted or is in the wrong place.
+
+    One that the user made is never removed: it is only installed into.
+    """
+    return bool(stamp.get("made")) and (
+        stamp.get("state") != "ready"
+        or stamp.get("root") != ROOT
+        or other_python(stamp)
+        or not os.access(venv_python(), os.X_OK)
+    )
+
+
+def other_python(stamp):
+    """Whether the user named a Python (make PYTHON=...) whose version .venv/ does not have."""
+    return bool(os.environ.get("PYTHON")) and stamp.get("python") != list(sys.version_info[:2])
+
+
+def remove(folder):
+    if os.path.exists(folder):
+        print("Removing %s, to make it afresh." % folder, flush=True)
+        shutil.rmtree(folder)
+
+
+def make_venv():
+    check_ensurepip()
+    check_disk(ROOT)
+    print("Making .venv with Python %d.%d.%d" % sys.version_info[:3], flush=True)
+    os.mkdir(path(".venv"))
+    # Before anything else is in it: a set-up interrupted from here on is known to be ours.
+    write_stamp(state="unfinished", made=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "venv", path(".venv")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode:
+        lines = done.stdout.decode(errors="replace").strip().splitlines() or ["no output"]
+        raise SetupError(
+            "Python could not make the environment .venv.",
+            saw=lines[-1],
+            do="try another Python: make PYTHON=/path/to/python",
+        )
+
+
+def install(versions):
+    extra = shlex.split(os.environ.get("PIP_EXTRA", ""))
+    downloads, log = path(".venv", "downloads"), path(".venv", "setup.log")
+    os.makedirs(downloads, exist_ok=True)
+    with contextlib.suppress(OSError):
+        os.remove(log)
+    # Downloads are unpacked on the disk whose free space was checked: /tmp may be a small one.
+    environment = dict(os.environ, TMPDIR=downloads, PIP_USER="0")
+    command = [venv_python(), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
+    command += ["--log", log] + versions + ["-e", ".[dev]"] + extra
+    print("Installing the packages: some minutes, about 1 GB to download", flush=True)
+    status = subprocess.call(command, cwd=ROOT, env=environment)
+    shutil.rmtree(downloads, ignore_errors=True)
+    if status:
+        raise explain_pip(log, status)
+
+
+def explain_pip(log, status):
+    text = ""
+    with contextlib.suppress(OSError), open(log, errors="replace") as file:
+        text = file.read()
+    for pattern, wrong, do in PIP_FAILURES:
+        found = re.search(".*(%s).*" % pattern, text)
+        if found:
+            return SetupError(wrong, saw=re.sub(r"^\S+\s+", "", found.group().strip()), do=do)
+    return SetupError(
+        "pip could not install the packages.",
+        saw="exit status %d" % status,
+        do="read pip's lines above; the whole log is %s" % log,
+    )
+
+
+def write_constraints():
+    """Every installed version, in a form that any platform can use: no local label, no CUDA."""
+    command = [venv_python(), "-I", "-m", "pip", "list", "--format=json", "--exclude-editable"]
+    listed = json.loads(subprocess.check_output(command + ["--disable-pip-version-check"]).decode())
+    with open(path("constraints.txt"), "w") as file:
+        file.write(constraints_text({item["name"]: item["version"] for item in listed}))
+
+
+def constraints_text(versions):
+    pins = {re.sub(r"[-_.]+", "-", name).lower(): versions[name] for name in versions}
+    lines = ["# The exact versions that were tested. Written by `make constraints`.\n"]
+    for name in sorted(pins):
+        if name not in ("pip", "lablib") and not ONLY_WITH_CUDA.match(name):
+            lines.append("%s==%s\n" % (name, pins[name].split("+")[0]))
+    return "".join(lines)
+
+
+# --- the stamp
+
+
+def read_stamp():
+    try:
+        return json.loads(read(".venv", "lablib-setup.json").decode())
+    except (OSError, ValueError):
+        return {}
+
+
+def write_stamp(state, made):
+    stamp = {"state": state, "made": made, "root": ROOT, "inputs": inputs_digest()}
+    stamp["python"] = venv_version() or list(sys.version_info[:2])
+    with open(path(".venv", "lablib-setup.json"), "w") as file:
+        json.dump(stamp, file)
+
+
+def venv_version():
+    """[3, 11] of the Python that .venv/ was made with; None when it cannot be told."""
+    with contextlib.suppress(OSError):
+        found = re.search(
+            r"^version\w* *= *(\d+)\.(\d+)", read(".venv", "pyvenv.cfg").decode(), re.M
+        )
+        return found and [int(number) for number in found.groups()]
+
+
+def inputs_digest():
+    return hashlib.sha256(read("pyproject.toml") + b"\0" + read("constraints.txt")).hexdigest()
+
+
+# --- packages of the system
+
+
+def system_packages():
+    """Install what some tests need beside Python packages, where this user may; else say how."""
+    from lablib.machine import DEBIAN_PACKAGES, find_command
+
+    missing = [package for package in DEBIAN_PACKAGES if not find_command(package)]
+    if not missing:
+        return True
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        print("Not here: %s. The tests that need them are skipped." % ", ".join(missing))
+        return True
+    print("Installing %s for the tests" % ", ".join(missing), flush=True)
+    if not apt_get("update") or not apt_get("install", "-y", "--no-install-recommends", *missing):
+        print("warning: apt-get could not install %s (above)" % ", ".join(missing), file=sys.stderr)
+    return True
+
+
+def apt_get(*arguments):
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    command = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0"]
+    command += list(arguments)
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        print(done.stdout.decode(errors="replace")[-2000:], file=sys.stderr)
+    return done.returncode == 0
+
+
+# --- files
+
+
+def path(*parts):
+    return os.path.join(ROOT, *parts)
+
+
+def venv_python():
+    return path(".venv", "bin", "python")
+
+
+def read(*parts):
+    with open(path(*parts), "rb") as file:
+        return file.read()
+
+
+def size_bytes(folder):
+    """Space on disk, hard links and holes as the file system counts them."""
+    return sum(
+        os.lstat(os.path.join(where, name)).st_blocks * 512
+        for where, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,329 @@
+"""python -m lablib: what it prints where, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import lablib
+from lablib import cli, my_labs
+from lablib.errors import LabError
+from lablib.machine import ROOT, Finding, Report
+
+COMMANDS = ("doctor", "compare", "lab", "reset", "release")
+
+
+def test_without_a_command_it_prints_its_help(capsys):
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(command in printed for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0 and f"python -m lablib {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_library(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"lablib {lablib.__version__}\n"
+
+
+def test_an_unknown_command_is_asked_wrongly():
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["no-such-command"])
+    assert ended.value.code == 2
+
+
+def test_it_runs_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "lablib", "doctor", "--json"],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    report = json.loads(done.stdout)
+    assert done.returncode == (0 if report["ok"] else 1), done.stderr
+
+
+@pytest.mark.parametrize("state, status", [("ok", 0), ("limited", 0), ("missing", 1)])
+def test_doctor_answers_with_its_exit_status(monkeypatch, capsys, state, status):
+    report = Report((Finding("torch", state, "?", "make lab", needed=True),))
+    monkeypatch.setattr("lablib.machine.doctor", lambda: report)
+    assert cli.main(["doctor"]) == status
+    assert cli.main(["doctor", "--json"]) == status
+    assert state in capsys.readouterr().out
+
+
+# --- compare, with a stand-in for the training
+
+
+COLUMNS = {
+    "strategy": ["single", "multi_worker_mirrored"],
+    "framework": ["torch", "tensorflow"],
+    "ranks": [1, 4],
+    "clock": ["measured", "measured"],
+    "samples_per_s": [1234.5678, 2345.6789],
+    "speedup": [1.0, 1.9],
+    "efficiency": [1.0, 0.475],
+    "comm_share": [float("nan"), 0.125],
+    "bytes_per_step": [0.0, 1.5e6],
+    "peak_bytes_per_rank": [3.1e8, 3.2e8],
+    "final_loss": [0.1234567, 0.1234568],
+}
+
+
+@pytest.fixture
+def compared(monkeypatch, tmp_path):
+    """Puts a comparison in place of the real one; collects what it is asked for."""
+    import pandas
+
+    asked = []
+
+    def compare(**wanted):
+        print("a word of the framework")
+        asked.append(wanted)
+        return types.SimpleNamespace(table=pandas.DataFrame(COLUMNS))
+
+    training = types.ModuleType("lablib.training")
+    training.compare = compare
+    monkeypatch.setitem(sys.modules, "lablib.training", training)
+    monkeypatch.setattr("lablib.views.report.write", lambda *_: tmp_path / "index.html")
+    return asked
+
+
+def test_compare_passes_on_what_was_asked_and_nothing_else(compared, tmp_path):
+    out = str(tmp_path / "out")
+    assert cli.main(["compare", "--out", out]) == 0
+    options = "--task bytes-gpt --ranks 1,2 --strategies single,ddp --framework torch --steps 7"
+    options += " --batch 64 --seed 3 --hardware dgx-a100"
+    assert cli.main(["compare", *options.split(), "--out", out]) == 0
+    demo = {"task": cli.DEMO_TASK, "seed": 0, "ranks": [1, 2, 4]}
+    full = {"task": "bytes-gpt", "seed": 3, "steps": 7, "batch": 64, "hardware": "dgx-a100"}
+    full |= {"ranks": [1, 2], "strategies": ["single", "ddp"], "framework": "torch"}
+    assert compared == [demo, full]
+
+
+def test_compare_takes_arguments_that_the_real_one_has():
+    import inspect
+
+    from lablib.training import compare
+
+    known = set(inspect.signature(compare).parameters)
+    assert known >= {"task", "seed", "steps", "batch", "hardware", "ranks", "strategies"}
+    assert "framework" in known
+
+
+def test_the_table_fits_a_terminal_and_the_page_is_named(compared, tmp_path, capsys):
+    assert cli.main(["compare", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert all(len(line) <= 100 for line in printed.splitlines()[:-1])
+    assert "clock: measured" in printed and "multi_worker_mirrored" in printed
+    assert "1.5 MB" in printed and printed.rstrip().endswith("index.html")
+
+
+def test_a_table_that_mixes_clocks_says_so_in_every_row_and_still_fits():
+    import pandas
+
+    table = pandas.DataFrame(COLUMNS | {"clock": ["measured", "modelled"]})
+    *_, first, second = cli.table_text(table).splitlines()
+    assert "measured" in first and "modelled" in second
+    assert max(map(len, cli.table_text(table).splitlines())) <= 100
+
+
+def test_with_json_there_is_nothing_but_json_on_stdout(compared, tmp_path, capsys):
+    assert cli.main(["compare", "--json", "--out", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["ranks"] for row in rows] == [1, 4] and rows[0]["comm_share"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--ranks", "1,x"], "--ranks must be whole numbers"),
+        (["--out", "/proc/lablib"], "cannot be written"),
+    ],
+)
+def test_asked_wrongly_is_said_before_anything_runs(compared, capsys, arguments, says):
+    assert cli.main(["compare", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert says in printed.err and not printed.out and not compared
+
+
+class RankFailed(LabError):
+    """As the cluster's own error: a kind of LabError."""
+
+
+@pytest.mark.parametrize(
+    "raised, status",
+    [
+        (LabError("There is no such task.", saw="'x'", do="choose"), 2),
+        (RankFailed("rank 1 of 4 was killed by signal SIGKILL"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_an_exit_status_and_never_a_traceback(
+    monkeypatch, compared, tmp_path, capsys, raised, status
+):
+    def fail(**_):
+        raise raised
+
+    monkeypatch.setattr(sys.modules["lablib.training"], "compare", fail)
+    assert cli.main(["compare", "--out", str(tmp_path)]) == status
+    printed = capsys.readouterr()
+    assert str(raised) in printed.err and "Traceback" not in printed.err and not printed.out
+
+
+# --- lab and reset
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A kit with two labs and a picture, in a folder whose name has a space."""
+    (tmp_path / "a kit" / "labs" / "img").mkdir(parents=True)
+    for name, text in [("00_start_here.ipynb", "zero"), ("03_data.ipynb", "three")]:
+        (tmp_path / "a kit" / "labs" / name).write_text(text)
+    (tmp_path / "a kit" / "labs" / "img" / "ring.svg").write_text("<svg/>")
+    return tmp_path / "a kit"
+
+
+def test_the_learner_gets_copies_of_labs_and_pictures(root):
+    assert my_labs.bring(root) == []
+    assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
+    assert (root / "my_labs" / "img" / "ring.svg").read_text() == "<svg/>"
+
+
+def test_a_copy_is_never_overwritten_and_a_newer_lab_is_announced(root):
+    my_labs.bring(root)
+    (root / "my_labs" / "03_data.ipynb").write_text("my work")
+    assert my_labs.bring(root) == []
+    (root / "labs" / "03_data.ipynb").write_text("three, second edition")
+    (news,) = my_labs.bring(root)
+    assert "03_data" in news and "reset 03" in news
+    assert (root / "my_labs" / "03_data.ipynb").read_text() == "my work"
+
+
+def test_a_lab_that_the_learner_lost_comes_back(root):
+    my_labs.bring(root)
+    (root / "my_labs" / "03_data.ipynb").unlink()
+    my_labs.bring(root)
+    assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
+
+
+@pytest.mark.parametrize("name", ["03", "3", "03_data", "03_data.ipynb"])
+def test_reset_restores_one_lab_and_keeps_the_old_copy(root, name):
+    my_labs.bring(root)
+    for lab in ("00_start_here", "03_data"):
+        (root / "my_labs" / f"{lab}.ipynb").write_text("my work")
+    my_labs.reset(name, root)
+    kept = [path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")]
+    assert kept == ["my work"]
+    assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
+    assert (root / "my_labs" / "00_start_here.ipynb").read_text() == "my work"
+
+
+def test_reset_twice_does_not_lose_the_work(root):
+    my_labs.bring(root)
+    (root / "my_labs" / "03_data.ipynb").write_text("my work")
+    my_labs.reset("03", root)
+    my_labs.reset("03", root)
+    kept = [path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")]
+    assert kept == ["my work"]
+
+
+def test_after_a_reset_the_lab_is_not_announced_again(root):
+    my_labs.bring(root)
+    (root / "labs" / "03_data.ipynb").write_text("three, second edition")
+    assert my_labs.bring(root)
+    my_labs.reset("03", root)
+    assert my_labs.bring(root) == []
+
+
+def test_a_lab_that_does_not_exist_is_answered_with_those_that_do(root):
+    with pytest.raises(LabError) as error:
+        my_labs.reset("42", root)
+    assert "00_start_here, 03_data" in str(error.value)
+
+
+def test_a_place_where_nothing_can_be_written_is_said(root):
+    (root / "my_labs").write_text("a file in the way")
+    with pytest.raises(LabError, match="cannot be written"):
+        my_labs.bring(root)
+
+
+def test_jupyter_listens_on_the_loopback_and_opens_a_browser_only_where_one_shows(root):
+    shown, hidden = (my_labs.jupyter_command(browser, root=root) for browser in (True, False))
+    assert "--ServerApp.ip=127.0.0.1" in shown and "--ServerApp.ip=127.0.0.1" in hidden
+    assert "--no-browser" in hidden and "--no-browser" not in shown
+    assert ("--allow-root" in shown) is (os.geteuid() == 0)
+
+
+def free_port():
+    """Free a moment ago; should somebody take it meanwhile, Jupyter tries the next ones."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def fetched(address):
+    """The page; Jupyter prints its address a moment before it listens."""
+    give_up_s = time.monotonic() + 60
+    while True:
+        try:
+            return urllib.request.urlopen(address, timeout=60).read()
+        except urllib.error.URLError:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.1)
+
+
+def test_jupyterlab_starts_on_the_first_lab_and_prints_its_address(root, tmp_path):
+    code = f"from pathlib import Path; from lablib import my_labs; root = Path({str(root)!r})\n"
+    code += (
+        f"my_labs.bring(root); my_labs.open_jupyter(browser=False, port={free_port()}, root=root)"
+    )
+    home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=dict(os.environ, **home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        address = next(
+            word for line in process.stdout for word in line.split() if "?token=" in word
+        )
+        assert (
+            address.startswith("http://127.0.0.1:") and "/lab/tree/00_start_here.ipynb" in address
+        )
+        assert b"JupyterLab" in fetched(address)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "lablib", "reset", "no-such-lab"],
+        cwd=Path(ROOT),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr

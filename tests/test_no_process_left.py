@@ -1,0 +1,87 @@
+"""The session's own guards: nothing stays alive, and in CI nothing is skipped in silence."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+LEAVES_ONE = """
+import subprocess, sys
+def test_that_leaves_a_grandchild_with_a_session_of_its_own():
+    code = "import subprocess; p = subprocess.Popen(['sleep', '60'], start_new_session=True)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+"""
+CLEAN = """
+import subprocess
+def test_that_waits_for_its_child():
+    subprocess.run(["true"], check=True)
+"""
+SKIPS = """
+import pytest
+@pytest.mark.skip(reason="{reason}")
+def test_left_out(): pass
+def test_done(): pass
+"""
+
+
+def session(folder, test, *options, **environment):
+    """Run one test file under a copy of our conftest; (exit status, output)."""
+    (folder / "conftest.py").write_text(CONFTEST.read_text())
+    (folder / "test_it.py").write_text(test)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    plain = {name: text for name, text in os.environ.items() if name != "LABLIB_STRICT_SKIPS"}
+    # Half of a short session is the import of plugins that it does not need.
+    path = {"PYTHONPATH": str(CONFTEST.parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)],
+        env=plain | path | environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_process_that_a_test_left_fails_the_session_and_is_named(tmp_path):
+    status, output = session(tmp_path, LEAVES_ONE)
+    pids = re.findall(r"no_process_is_left - pid (\d+) .*sleep 60", output)
+    for pid in pids:
+        os.kill(int(pid), signal.SIGKILL)
+    assert (status, len(pids)) == (1, 1), output
+    assert "1 passed, 1 error" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")])
+def test_a_clean_session_passes(tmp_path, options):
+    status, output = session(tmp_path, CLEAN, *options)
+    assert status == 0, output
+    assert "1 passed" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "reason, strict, expected",
+    [
+        ("needs chromium: sudo apt install chromium", "1", 1),
+        ("needs chromium: sudo apt install chromium", "", 0),
+        ("needs a GPU", "1", 0),
+    ],
+)
+def test_a_skip_fails_strict_sessions_unless_it_needs_a_gpu(tmp_path, reason, strict, expected):
+    test = SKIPS.format(reason=reason)
+    status, output = session(tmp_path, test, LABLIB_STRICT_SKIPS=strict)
+    assert status == expected, output
+    assert f"1 x {reason}" in output
+
+
+def test_what_a_test_needs_is_looked_up_before_it_runs(tmp_path):
+    test = "import pytest\n@pytest.mark.needs('chromium')\ndef test_page(): assert False\n"
+    status, output = session(tmp_path, test, PATH=str(tmp_path))
+    assert status == 0 and "needs chromium: sudo apt install chromium" in output, output
