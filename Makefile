@@ -41,7 +41,7 @@ bench: environment
 # setup_env.py runs all the same, to say why not.
 WITH_A_PYTHON = found="$(PYTHON)"; \
 	if [ -z "$$found" ]; then \
-		for found in python3.13 python3.12 python3.11 python3 none; do \
+		for found in python3 python3.13 python3.12 python3.11 none; do \
 			"$$found" setup_env.py suits 2>/dev/null && break; \
 		done; \
 		if [ "$$found" = none ]; then found=python3; fi; \

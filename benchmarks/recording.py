@@ -84,8 +84,9 @@ def main():
     for framework, kind, work in kinds:
         pairs = lab.Cluster(1, framework=framework, threads=1).run(work).values[0]
         costs = sorted(recorded - bare for recorded, bare in pairs)
-        notes.append(f"{framework}, {kind}: bare {median(bare for _, bare in pairs):.0f} us a message, "
-                     "recording adds " + " ".join(f"{cost:.0f}" for cost in costs))  # fmt: skip
+        bare_us = median(bare for _, bare in pairs)
+        added = " ".join(f"{cost:.0f}" for cost in costs)
+        notes.append(f"{framework}, {kind}: bare {bare_us:.0f} us, recording adds {added}")
         claims.append(Claim(f"{framework}, {kind}, us a recorded message", median(costs), 50))
     return report("cost of recording", claims, notes)
 

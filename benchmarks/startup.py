@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -120,7 +121,7 @@ def main():
     claims.append(Claim("tensorflow, 2 workers, warm, seconds", median(warm), 0.6))
     claims.append(Claim("times faster than plain", ratio(own, warm), 12, at_most=False))
     for framework, module in (("torch", "torch.distributed"), ("tensorflow", "tensorflow")):
-        cold, bare = in_turn(lambda: first_run(framework), lambda: plain_import(module), 5)
+        cold, bare = in_turn(partial(first_run, framework), partial(plain_import, module), 5)
         notes += [f"{framework}, first run: {spread(cold)}", f"import {module}: {spread(bare)}"]
         claims.append(Claim(f"{framework}, first run / import", ratio(cold, bare), 1.5))
     took_s, pss_bytes = sixteen()

@@ -95,9 +95,10 @@ class Comparison:
     """Strategies side by side.
 
     table        one row a run: strategy, framework, ranks, clock, samples_per_s, speedup (over
-                 "single" of the same framework), efficiency (speedup / ranks), comm_share and
-                 what it counts ("messages": an upper bound), bytes_per_step, peak_bytes_per_rank, final_loss. What is counted says
-                 `lablib.record.metrics`
+                 "single" of the same framework), efficiency (speedup / ranks), comm_share,
+                 comm_counted (what that share counts; "messages" is an upper bound),
+                 bytes_per_step, peak_bytes_per_rank (PSS), final_loss. The counting rules are
+                 in `lablib.record.metrics`
     runs         (strategy, framework, ranks) -> Run
     conditions   what it ran on, in words
     """

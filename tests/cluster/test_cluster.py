@@ -163,8 +163,8 @@ def test_two_clusters_at_once_in_one_kernel():
     values = {}
 
     def use(framework):
-        values[threading.current_thread().name] = [lab.Cluster(2, framework=framework).run(jobs.total).values
-                             for _ in range(5)]  # fmt: skip
+        cluster, name = lab.Cluster(2, framework=framework), threading.current_thread().name
+        values[name] = [cluster.run(jobs.total).values for _ in range(5)]
 
     used = ["torch", "tensorflow", "torch"]
     threads = [threading.Thread(target=use, args=(framework,)) for framework in used]

@@ -1,0 +1,271 @@
+"""How a lab is built, in numbers: sizes of cells, order of headings, questions, figures.
+
+Read from the notebooks as they are stored; nothing runs. `tests/test_notebooks.py` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = [
+    path for name in ("solutions", "labs") for path in sorted((ROOT / name).glob("*.ipynb"))
+]
+CELLS = range(45, 81)
+LEAST_QUESTIONS = 6
+FIGURES = range(4, 11)
+MOST_LINES, MEDIAN_LINES, LINE_WIDTH = 30, 5, 100
+MOST_WORDS, MOST_CODE_IN_A_ROW, FIRST_RESULT_WITHIN = 90, 3, 5
+BEGINNING = ["Objectives", "You need", "It takes|Time"]
+ENDING = ["Takeaways", "Knowledge check", "Terms", "Further reading"]
+FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")
+FRAMEWORK = re.compile(r"^(?:import|from) (?:torch|tensorflow|keras)\b", re.MULTILINE)
+
+
+def complaints(notebook: dict) -> list[str]:
+    """What is wrong with the text and the code of a lab, a line each."""
+    cells = notebook["cells"]
+    return [
+        *sizes(cells),
+        *rhythm(cells),
+        *headings(cells),
+        *parts(cells),
+        *(f"cell {n}: an image has no text alternative" for n in images_without_words(cells)),
+        *(f"cell {n} imports a framework into the kernel" for n in framework_in_kernel(cells)),
+    ]
+
+
+def sizes(cells):
+    if len(cells) not in CELLS:
+        yield f"{len(cells)} cells"
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "markdown" and words(cell) > MOST_WORDS:
+            yield f"cell {number} has {words(cell)} words"
+        if is_code(cell):
+            if len(lines(cell)) > MOST_LINES:
+                yield f"cell {number} has {len(lines(cell))} lines"
+            for line in lines(cell):
+                if len(line) > LINE_WIDTH:
+                    yield f"cell {number} has a line of {len(line)} characters"
+    median = statistics.median([len(lines(cell)) for cell in cells if is_code(cell)] or [0])
+    if median > MEDIAN_LINES:
+        yield f"the median of the code cells is {median:g} lines"
+
+
+def rhythm(cells):
+    """How text and code take turns."""
+    kinds = "".join("c" if is_code(cell) else "t" for cell in cells)
+    if kinds.count("t") < kinds.count("c"):
+        yield f"{kinds.count('t')} text cells for {kinds.count('c')} code cells"
+    if "c" * (MOST_CODE_IN_A_ROW + 1) in kinds:
+        yield f"more than {MOST_CODE_IN_A_ROW} code cells in a row"
+    if "c" not in kinds[:FIRST_RESULT_WITHIN]:
+        yield f"no code in the first {FIRST_RESULT_WITHIN} cells"
+    asked = sum(len(re.findall(r"(?i)\bwrite down\b|lab\.predict\(", source(c))) for c in cells)
+    if asked < LEAST_QUESTIONS:
+        yield f"asks before a run {asked} times"
+
+
+def headings(cells):
+    text = "\n".join(source(cell) for cell in cells if not is_code(cell))
+    found = re.findall(r"(?m)^(#+) +(.+?)\s*$", text)
+    levels = [len(marks) for marks, _ in found]
+    if levels[:1] != [1] or levels.count(1) != 1:
+        yield "the first heading, and no other, must be of level 1"
+    yield from (
+        f"{title!r} skips a level of headings"
+        for before, now, (_, title) in zip(levels, levels[1:], found[1:], strict=False)
+        if now > before + 1
+    )
+
+
+def parts(cells):
+    """What a lab begins and ends with, each under a heading or in bold, in this order."""
+    begins, ends = ("\n".join(map(source, some)) for some in (cells[:4], cells[-12:]))
+    for names, text in ((BEGINNING, begins), (ENDING, ends)):
+        places = [re.search(rf"(?m)^(?:#+ |\*\*)(?:{name})", text) for name in names]
+        at = [place.start() if place else -1 for place in places]
+        if -1 in at or at != sorted(at):
+            yield f"needs, in this order, {', '.join(names)}"
+
+
+def images_without_words(cells):
+    for number, cell in enumerate(cells):
+        shown = [] if is_code(cell) else [source(cell)]
+        for data in bundles(cell):
+            if any(kind.startswith("image/") for kind in data):
+                shown.append("".join(data.get("text/html", "<img>")))
+        tags = [tag for text in shown for tag in re.findall(r"<img[^>]*>", text)]
+        bare = [tag for tag in tags if not re.search(r'\balt="[^"]+"', tag)]
+        if bare or any("![](" in text for text in shown):
+            yield number
+
+
+def framework_in_kernel(cells):
+    return (n for n, cell in enumerate(cells) if is_code(cell) and FRAMEWORK.search(source(cell)))
+
+
+def complaints_about_outputs(notebook: dict) -> list[str]:
+    """What is wrong with the stored outputs of a solution, a line each."""
+    cells = [cell for cell in notebook["cells"] if is_code(cell)]
+    found, figures = [], 0
+    for number, cell in enumerate(notebook["cells"]):
+        kinds = [output["output_type"] for output in cell.get("outputs", ())]
+        figures += sum(any(k.startswith("image/") for k in data) for data in bundles(cell))
+        if ("error" in kinds) != ("raises-exception" in cell["metadata"].get("tags", ())):
+            found.append(f"cell {number}: an error and the tag raises-exception go together")
+        if any(output.get("name") == "stderr" for output in cell.get("outputs", ())):
+            found.append(f"cell {number} wrote to stderr")
+        if any("widget" in kind for data in bundles(cell) for kind in data):
+            found.append(f"cell {number} stores a widget, which nobody can show")
+        told = json.dumps(cell.get("outputs", []))
+        found += [f"cell {number} shows {path}, a folder of one computer"
+                  for path in FOREIGN_PATH.findall(told)]  # fmt: skip
+    numbers = [cell["execution_count"] for cell in cells]
+    if numbers != list(range(1, len(cells) + 1)):
+        found.append("was not run whole, from a fresh kernel")
+    first = [bool(cell.get("outputs")) for cell in notebook["cells"][:FIRST_RESULT_WITHIN]]
+    if not any(first):
+        found.append(f"shows no result in its first {FIRST_RESULT_WITHIN} cells")
+    if figures not in FIGURES:
+        found.append(f"has {figures} figures")
+    return found
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def lines(cell):
+    """Its lines, without the empty ones."""
+    return [line for line in source(cell).splitlines() if line.strip()]
+
+
+def words(cell):
+    """How many words a reader reads: no marks, tags and addresses."""
+    text = re.sub(r"<[^>]*>|\]\([^)]*\)", " ", source(cell))
+    return sum(bool(re.search(r"\w", word)) for word in text.split())
+
+
+def is_code(cell):
+    return cell["cell_type"] == "code"
+
+
+def bundles(cell):
+    return [output["data"] for output in cell.get("outputs", ()) if "data" in output]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_lab_is_built_as_labs_are(path):
+    assert complaints(json.loads(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in NOTEBOOKS if p.parent.name == "solutions"], ids=lambda path: path.name
+)
+def test_a_solution_shows_what_it_gave(path):
+    assert complaints_about_outputs(json.loads(path.read_text())) == []
+
+
+# --- a lab that nobody complains about, and what spoils it
+
+
+def text(*lines):
+    return {"cell_type": "markdown", "metadata": {}, "source": "\n".join(lines)}
+
+
+def code(source, *outputs, tags=()):
+    cell = {"cell_type": "code", "metadata": {"tags": list(tags)}, "source": source}
+    return cell | {"outputs": list(outputs)}
+
+
+FIGURE = {
+    "output_type": "display_data",
+    "data": {"image/png": "AAAA", "text/html": '<img alt="a line" src="x">'},
+}
+ERROR = {"output_type": "error", "ename": "RankFailed", "evalue": "", "traceback": []}
+
+
+def good_lab():
+    """Cells: 0 title, 1 objectives, 2 needs, then pairs of a question and a figure, 4 sections."""
+    cells = [text("# A lab"), text("## Objectives"), text("**You need** it.", "", "**Time** 1 h")]
+    for number in range(22):
+        asks = f"## Part {number}", "Write down your guess." if number < 8 else "Look."
+        cells += [text(*asks), code("lab.doctor()", *[FIGURE] * (number < 6))]
+    cells += [text(f"## {name}") for name in ENDING]
+    numbered = [cell for cell in cells if is_code(cell)]
+    for number, cell in enumerate(numbered, start=1):
+        cell["execution_count"] = number
+    return {"cells": cells, "metadata": {}}
+
+
+def test_the_good_lab_is_good():
+    assert complaints(good_lab()) == complaints_about_outputs(good_lab()) == []
+
+
+def changed(number, **changes):
+    return lambda cells: cells[number].update(changes)
+
+
+def inserted(number, *new):
+    return lambda cells: cells.__setitem__(slice(number, number), new)
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (inserted(9, *[text("more")] * 30), "81 cells"),
+        (changed(9, source="word " * 91), "cell 9 has 91 words"),
+        (changed(6, source="x = 1\n" * 31), "cell 6 has 31 lines"),
+        (changed(6, source="x" * 101), "cell 6 has a line of 101 characters"),
+        (lambda cells: [c.update(source="x\n" * 6) for c in cells if is_code(c)],
+         "the median of the code cells is 6 lines"),
+        (inserted(7, *[code("x")] * 3), "more than 3 code cells in a row"),
+        (inserted(4, text("wait"), text("wait")), "no code in the first 5 cells"),
+        (lambda cells: [c.update(source=source(c).replace("Write down", "Think"))
+                        for c in cells], "asks before a run 0 times"),
+        (changed(5, source="# Another title"), "the first heading, and no other"),
+        (changed(5, source="#### Deep"), "'Deep' skips a level of headings"),
+        (changed(-1, source="## References"), "needs, in this order, Takeaways"),
+        (changed(-1, source="## Takeaways"), "needs, in this order, Takeaways"),
+        (changed(1, source="## Purpose"), "needs, in this order, Objectives"),
+        (changed(2, source="**Time** 1 h"), "needs, in this order, Objectives"),
+        (changed(9, source="![](a.svg)"), "cell 9: an image has no text alternative"),
+        (changed(9, source="<img src='a.svg'>"), "cell 9: an image has no text alternative"),
+        (changed(4, outputs=[{"output_type": "display_data", "data": {"image/png": "AAAA"}}]),
+         "cell 4: an image has no text alternative"),
+        (changed(6, source="import torch.distributed as dist"), "cell 6 imports a framework"),
+    ],
+)  # fmt: skip
+def test_that_claim_can_fail(spoil, complaint):
+    lab = good_lab()
+    spoil(lab["cells"])
+    assert [found for found in complaints(lab) if found.startswith(complaint)]
+
+
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (changed(20, outputs=[ERROR]), "cell 20: an error and the tag"),
+        (changed(20, metadata={"tags": ["raises-exception"]}), "cell 20: an error and the tag"),
+        (changed(20, outputs=[{"output_type": "stream", "name": "stderr", "text": "!"}]),
+         "cell 20 wrote to stderr"),
+        (changed(20, outputs=[{"output_type": "display_data",
+                               "data": {"application/vnd.jupyter.widget-view+json": {}}}]),
+         "cell 20 stores a widget"),
+        (changed(20, outputs=[{"output_type": "stream", "name": "stdout", "text": "/home/me/x"}]),
+         "cell 20 shows /home, a folder of one computer"),
+        (changed(20, execution_count=99), "was not run whole"),
+        (changed(4, outputs=[]), "shows no result in its first 5 cells"),
+        (lambda cells: [c.update(outputs=[]) for c in cells[5:] if is_code(c)], "has 1 figures"),
+    ],
+)  # fmt: skip
+def test_that_claim_about_outputs_can_fail(spoil, complaint):
+    lab = good_lab()
+    spoil(lab["cells"])
+    assert [found for found in complaints_about_outputs(lab) if found.startswith(complaint)]

@@ -1,0 +1,116 @@
+"""Every notebook runs whole in a fresh kernel, under nbval; it fails where it says so, only there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = [
+    path for name in ("solutions", "labs") for path in sorted((ROOT / name).glob("*.ipynb"))
+]
+CELL_WITHIN_S = 60
+# The kinds of error that a lab shows on purpose: they explain themselves.
+LESSONS = {"LabError", "RankFailed", "ClusterHangs"}
+# nbval compares what cells give with what is stored, but does not look at stderr, nor whether a
+# cell that may fail does. So it is asked what each cell gave.
+PLUGIN = """
+import json, os
+def pytest_runtest_teardown(item):
+    cell = {"tags": item.cell.metadata.get("tags", []), "outputs": item.test_outputs or []}
+    with open(os.environ["CELLS"], "a") as file:
+        file.write(json.dumps(cell) + "\\n")
+"""
+
+
+def complaints(path: Path, folder: Path) -> list[str]:
+    """Run the notebook, with `folder` for what it leaves; what is wrong with it, a line each."""
+    status, printed, cells = lived(path, folder)
+    found = [] if status == 0 else [printed]
+    for number, cell in enumerate(cells):
+        errors = [o["ename"] for o in cell["outputs"] if o["output_type"] == "error"]
+        tagged = "raises-exception" in cell["tags"]
+        if tagged and not (len(errors) == 1 and LESSONS.issuperset(errors)):
+            found.append(f"code cell {number} should fail with a lesson, and has {errors}")
+        for output in cell["outputs"]:
+            if output.get("name") == "stderr":
+                found.append(f"code cell {number} wrote to stderr: {output['text']}")
+    return found
+
+
+def lived(path, folder):
+    """Exit status and output of nbval, and what each code cell gave."""
+    (folder / "record_cells.py").write_text(PLUGIN)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_WITHIN_S}"]
+    options += ["-p", "no:cacheprovider", "-p", "nbval.plugin", "-p", "record_cells"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "-c", folder / "pytest.ini", path],
+        env=os.environ | {
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
+            "CELLS": str(folder / "cells"),
+            # What the user's own settings would change, and what a run leaves behind.
+            "IPYTHONDIR": str(folder),
+            "LABLIB_HOME": str(folder / "home"),
+        },
+        capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    recorded = folder / "cells"
+    lines = recorded.read_text().splitlines() if recorded.exists() else []
+    return done.returncode, done.stdout + done.stderr, [json.loads(line) for line in lines]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_notebook_runs_whole(path, tmp_path):
+    assert complaints(path, tmp_path) == []
+
+
+def test_there_is_a_lab_for_every_solution():
+    names = {folder: {p.name for p in NOTEBOOKS if p.parent.name == folder} for folder in
+             ("solutions", "labs")}  # fmt: skip
+    assert names["solutions"] == names["labs"] and "00_start_here.ipynb" in names["labs"]
+
+
+def notebook(*cells):
+    """A notebook of code cells, each (source, tags...)."""
+    return {
+        "cells": [
+            {"cell_type": "code", "execution_count": None, "id": str(number), "outputs": [],
+             "metadata": {"tags": tags}, "source": source}
+            for number, (source, *tags) in enumerate(cells)
+        ],
+        "metadata": {"kernelspec": {"display_name": "", "language": "python", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }  # fmt: skip
+
+
+LESSON = "import lablib as lab; lab.Cluster(0)"
+
+
+@pytest.mark.parametrize(
+    "cells, complaint",
+    [
+        ([("x = 1",), (LESSON, "raises-exception"), ("x",)], None),
+        ([("x = 1",), (LESSON,)], "LabError: ranks must be a whole number"),
+        ([("y",)], "NameError"),
+        (
+            [("y", "raises-exception")],
+            "code cell 0 should fail with a lesson, and has ['NameError']",
+        ),
+        ([("1", "raises-exception")], "code cell 0 should fail with a lesson, and has []"),
+        ([("import sys; print('oh', file=sys.stderr)",)], "code cell 0 wrote to stderr: oh"),
+    ],
+)
+def test_that_claim_can_fail(tmp_path, cells, complaint):
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook(*cells)))
+    found = complaints(path, tmp_path)
+    assert (found == []) if complaint is None else any(complaint in line for line in found), found
