@@ -16,7 +16,6 @@ from lablib.errors import LabError
 
 DEMO_TASK = "digits-cnn"
 DEMO_RANKS = "1,2,4"
-_WIDTH = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -101,7 +100,7 @@ def _add_compare(commands):
 
 
 def _compare(asked):
-    from lablib.views import report
+    from lablib.views import report, table
 
     wanted = _comparison_arguments(asked)
     report.check_folder(Path(asked.out))
@@ -113,7 +112,7 @@ def _compare(asked):
     if asked.json:
         print(comparison.table.to_json(orient="records", indent=2))
     else:
-        print(table_text(comparison.table))
+        print(table.text(comparison.table))
         print(f"\nThe page: {page.resolve()}")
     return 0
 
@@ -195,49 +194,3 @@ def _release(asked):
     for complaint in found:
         print(complaint)
     return 1 if found else 0
-
-
-# --- the table on a terminal
-
-
-def table_text(table) -> str:
-    """A comparison's table in at most 100 columns; what is the same in every row is its caption.
-
-    table   a DataFrame, one row a run
-    """
-    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
-    caption = ", ".join(f"{name}: {_cell(name, table[name].iloc[0])}" for name in constant)
-    columns = [_column(table[name]) for name in table.columns if name not in constant]
-    gap = "  " if sum(len(cells[0]) + 2 for cells in columns) <= _WIDTH else " "
-    rows = [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
-    return "\n".join(filter(None, [caption, *rows]))
-
-
-def _column(values):
-    """Header and cells, equally wide: words to the left, numbers to the right."""
-    cells = [*_header(values.name), *(_cell(values.name, value) for value in values)]
-    width = max(map(len, cells))
-    side = "<" if isinstance(values.iloc[0], str) else ">"
-    return [f"{cell:{side}{width}}" for cell in cells]
-
-
-def _header(name):
-    """The words of a column's name below one another, in the last of three lines what is left."""
-    words = name.replace("_per_", "_/").replace("efficiency", "effi-_ciency").split("_")
-    return [""] * (3 - len(words)) + words[:2] + ["_".join(words[2:])] * (len(words) > 2)
-
-
-def _cell(name, value):
-    from lablib.units import show_bytes
-
-    if isinstance(value, str):
-        return value
-    if value != value or value is None:
-        return "-"
-    if "bytes" in name:
-        return show_bytes(value)
-    if name in ("efficiency", "comm_share"):
-        return f"{value:.0%}"
-    if isinstance(value, float):
-        return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
-    return str(value)

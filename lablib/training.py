@@ -97,7 +97,7 @@ class Comparison:
     table        one row a run: strategy, framework, ranks, clock, samples_per_s, speedup (over
                  "single" of the same framework), efficiency (speedup / ranks), comm_share,
                  comm_counted (what that share counts; "messages" is an upper bound),
-                 bytes_per_step, peak_bytes_per_rank (PSS), final_loss. The counting rules are
+                 bytes_per_step, peak_bytes_per_rank (its own), final_loss. The counting rules are
                  in `lablib.record.metrics`
     runs         (strategy, framework, ranks) -> Run
     conditions   what it ran on, in words
@@ -118,7 +118,9 @@ class Comparison:
         return f"<Comparison of {len(self.table)} runs of {self.conditions['task']}>"
 
     def _repr_html_(self):
-        return self.table.to_html(index=False, float_format="{:.3g}".format)
+        from lablib.views import table
+
+        return table.page(self.table)
 
 
 def compare(

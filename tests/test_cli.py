@@ -20,6 +20,7 @@ import lablib
 from lablib import cli, my_labs
 from lablib.errors import LabError
 from lablib.machine import ROOT, Finding, Report
+from lablib.views.table import text as table_text
 
 COMMANDS = ("doctor", "compare", "lab", "reset", "release")
 
@@ -142,9 +143,9 @@ def test_a_table_that_mixes_clocks_says_so_in_every_row_and_still_fits():
     import pandas
 
     table = pandas.DataFrame(COLUMNS | {"clock": ["measured", "modelled"]})
-    *_, first, second = cli.table_text(table).splitlines()
+    *_, first, second = table_text(table).splitlines()
     assert "measured" in first and "modelled" in second
-    assert max(map(len, cli.table_text(table).splitlines())) <= 100
+    assert max(map(len, table_text(table).splitlines())) <= 100
 
 
 def test_with_json_there_is_nothing_but_json_on_stdout(compared, tmp_path, capsys):

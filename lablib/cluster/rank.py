@@ -19,7 +19,7 @@ from lablib.cluster import wire
 from lablib.record.recorder import Recorder, is_learners
 
 _PR_SET_PDEATHSIG = 1
-_PSS_EVERY_S = 0.25
+_LOOK_EVERY_S = 0.25
 _LONGEST_TEXT = 4000
 # What a rank gets to see when another one, or the connection to it, has died.
 _ECHOES = ("UnavailableError", "AbortedError", "CancelledError", "DistNetworkError")
@@ -41,7 +41,7 @@ class Rank:
         self.device, self.framework = seat["device"], seat["framework"]
         self._recorder = recorder
         self._logged: list[dict] = []
-        self._pss_bytes, self._pss_at_s = 0, 0.0
+        self._peak_bytes, self._looked_at_s = 0, 0.0
 
     def __repr__(self):
         return f"<rank {self.rank} of {self.ranks}, {self.role}, node {self.node}, {self.device}>"
@@ -69,9 +69,9 @@ class Rank:
         self._recorder.mark(name)
 
     def _look_at_memory(self):
-        if self._recorder.clock() - self._pss_at_s > _PSS_EVERY_S:
-            self._pss_bytes = max(self._pss_bytes, pss_bytes())
-            self._pss_at_s = self._recorder.clock()
+        if self._recorder.clock() - self._looked_at_s > _LOOK_EVERY_S:
+            self._peak_bytes = max(self._peak_bytes, own_bytes())
+            self._looked_at_s = self._recorder.clock()
 
 
 def live(job: dict, sock: socket.socket, listening: int | None) -> None:
@@ -107,14 +107,18 @@ def _stay(sock):
         pass
 
 
-def pss_bytes() -> int:
-    """This process's memory, pages shared with others counted in proportion; 0 if unknown."""
+def own_bytes() -> int:
+    """Memory that is this process's alone; 0 if unknown.
+
+    Not PSS, which falls when more ranks share the framework's pages: a rank would seem to need
+    less because it has more neighbours.
+    """
     try:
         with open("/proc/self/smaps_rollup") as file:
-            found = next(line for line in file if line.startswith("Pss:"))
-    except (OSError, StopIteration):
+            private = [line for line in file if line.startswith("Private_")]
+    except OSError:
         return 0
-    return int(found.split()[1]) * 1024
+    return sum(int(line.split()[1]) * 1024 for line in private)
 
 
 def _take_place(job):
@@ -235,12 +239,12 @@ def _learners_frames(error):
 
 def _send_record(sock, me):
     used = resource.getrusage(resource.RUSAGE_SELF)
-    me._pss_bytes = max(me._pss_bytes, pss_bytes())
+    me._peak_bytes = max(me._peak_bytes, own_bytes())
     record = {
         "kind": "record",
         "rows": me._recorder.rows,
         "logged": me._logged,
         "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_bytes": me._pss_bytes,
+        "peak_bytes": me._peak_bytes,
     }
     wire.send(sock, record)

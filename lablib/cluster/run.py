@@ -57,8 +57,8 @@ class Run:
 
         role, node   who it was
         cpu_s        processor seconds of its process
-        peak_bytes   its memory, pages shared with other ranks counted in proportion (PSS),
-                     looked at when steps end and at the end
+        peak_bytes   the most memory that was its alone, looked at when steps end and at the
+                     end; what ranks share, such as the framework's code, is not counted
         and the last value of each name given to `me.log`
         """
         resources = {

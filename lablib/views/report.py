@@ -9,7 +9,6 @@ traces/             one a run; each opens in ui.perfetto.dev
 from __future__ import annotations
 
 import base64
-import math
 import os
 import re
 from html import escape
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from lablib.errors import LabError
 from lablib.record.whole import write_whole
-from lablib.units import show_bytes
+from lablib.views import table
 
 if TYPE_CHECKING:
-    import pandas
+    pass
 
 
 def check_folder(folder: str | os.PathLike) -> Path:
@@ -56,7 +55,7 @@ def write(comparison: Any, folder: str | os.PathLike) -> Path:
     picture = comparison.plot()
     svg = picture.svg()
     write_whole(folder / "table.csv", comparison.table.to_csv(index=False))
-    write_whole(folder / "table.md", _markdown(comparison.table))
+    write_whole(folder / "table.md", table.markdown(comparison.table))
     write_whole(folder / "figure.png", picture.png())
     write_whole(folder / "figure.svg", svg)
     traces = _write_traces(comparison.runs, folder)
@@ -78,34 +77,6 @@ def _write_traces(runs, folder):
     return written
 
 
-def _shown(column, value):
-    """A cell for people."""
-    if not isinstance(value, (int, float)):
-        return str(value)
-    if math.isnan(value):
-        return "–"
-    if "bytes" in column:
-        return show_bytes(value)
-    if column in ("efficiency", "comm_share"):
-        return f"{value:.0%}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _cells(table: pandas.DataFrame):
-    rows = table.to_dict("records")
-    cells = [{column: _shown(column, value) for column, value in row.items()} for row in rows]
-    for row in cells:
-        if row.get("comm_counted") == "messages":
-            row["comm_share"] = f"≤ {row['comm_share']}"
-    return [list(row.values()) for row in cells]
-
-
-def _markdown(table):
-    rows = [list(table.columns), ["---"] * len(table.columns), *_cells(table)]
-    escaped = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
-
-
 def _page(comparison, alt, svg, traces):
     clocks = " and ".join(sorted(set(comparison.table["clock"])))
     image = base64.b64encode(svg.encode()).decode()
@@ -113,7 +84,7 @@ def _page(comparison, alt, svg, traces):
         title=escape(f"Strategies compared ({clocks})"),
         style=_STYLE,
         figure=f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(alt)}">',
-        table=_html_table(list(comparison.table.columns), _cells(comparison.table)),
+        table=table.page(comparison.table),
         conditions="".join(
             f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
             for name, value in comparison.conditions.items()
@@ -125,14 +96,6 @@ def _page(comparison, alt, svg, traces):
         )
         or "<li>No run recorded an event.</li>",
     )
-
-
-def _html_table(head, rows):
-    def cells(tag, values):
-        return "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values)
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{cells('th', head)}</tr></thead><tbody>{body}</tbody></table>"
 
 
 _PAGE = """<!doctype html>
@@ -168,7 +131,8 @@ compressed file, and the trace stays on your computer.</p>
 TensorFlow graph, where waiting cannot be seen, the share in which a message was under way, which
 is at most that large</dd>
 <dt>bytes_per_step</dt><dd>payload that all ranks put into messages in one step</dd>
-<dt>peak_bytes_per_rank</dt><dd>the largest memory of any rank</dd>
+<dt>peak_bytes_per_rank</dt><dd>the most memory that any rank had for itself; what ranks
+share, such as the framework's code, is not counted</dd>
 </dl>
 </main>
 </body>

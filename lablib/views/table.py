@@ -1,0 +1,87 @@
+"""A comparison's table for people: on a terminal, in Markdown, on a page."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+from lablib.units import show_bytes
+
+if TYPE_CHECKING:
+    import pandas
+
+_WIDTH = 100
+
+
+def cell(column: str, value) -> str:
+    """A value as people read it; the column's name tells its unit.
+
+    >>> cell("bytes_per_step", 1.55e6), cell("efficiency", 0.64), cell("speedup", float("nan"))
+    ('1.55 MB', '64%', '–')
+    """
+    if not isinstance(value, (int, float)):
+        return str(value)
+    if math.isnan(value):
+        return "–"
+    if "bytes" in column:
+        return show_bytes(value)
+    if column in ("efficiency", "comm_share"):
+        return f"{value:.0%}"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def markdown(table: pandas.DataFrame) -> str:
+    """The table for a Markdown file."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *_rows(table)]
+    escaped = ([shown.replace("|", "\\|").replace("\n", " ") for shown in row] for row in rows)
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
+
+
+def page(table: pandas.DataFrame) -> str:
+    """The table for a page; everything in it is escaped."""
+
+    def cells(tag, values):
+        return "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values)
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in _rows(table))
+    head = cells("th", table.columns)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def text(table: pandas.DataFrame) -> str:
+    """A comparison's table in at most 100 columns; what is the same in every row is its caption.
+
+    table   a DataFrame, one row a run
+    """
+    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
+    caption = ", ".join(f"{name}: {cell(name, table[name].iloc[0])}" for name in constant)
+    columns = [_column(table[name]) for name in table.columns if name not in constant]
+    gap = "  " if sum(len(cells[0]) + 2 for cells in columns) <= _WIDTH else " "
+    rows = [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    return "\n".join(filter(None, [caption, *rows]))
+
+
+def _column(values):
+    """Header and cells, equally wide: words to the left, numbers to the right."""
+    cells = [*_header(values.name), *(cell(values.name, value) for value in values)]
+    width = max(map(len, cells))
+    side = "<" if isinstance(values.iloc[0], str) else ">"
+    return [f"{cell:{side}{width}}" for cell in cells]
+
+
+def _header(name):
+    """The words of a column's name below one another, in the last of three lines what is left."""
+    words = name.replace("_per_", "_/").replace("efficiency", "effi-_ciency").split("_")
+    return [""] * (3 - len(words)) + words[:2] + ["_".join(words[2:])] * (len(words) > 2)
+
+
+def _rows(table):
+    rows = table.to_dict("records")
+    shown = [{column: cell(column, value) for column, value in row.items()} for row in rows]
+    for row in shown:
+        if row.get("comm_counted") == "messages":
+            row["comm_share"] = f"≤ {row['comm_share']}"
+    return [list(row.values()) for row in shown]
