@@ -102,6 +102,25 @@ for _method, (_name, _payload) in _COLLECTIVES.items():
     setattr(_RecordedGroup, _method, _recorded(_method, _name, _payload))
 
 
+class _End:
+    """The end of a message, to be written down once. No part of the work that it is told by: a
+    circle through a future of C++ would keep the message's tensors until the collector comes."""
+
+    __slots__ = ("number", "over")
+
+    def __init__(self, number):
+        self.number, self.over = number, False
+
+    def seen(self, _=None):
+        if not self.over:
+            self.over = True
+            _recorder.done(self.number)
+
+    def waited_for_in_cpp(self):
+        if not self.over:
+            _recorder.waits_until_done(self.number)
+
+
 class _RecordedWork(dist.Work):
     """A message under way. Says when it ended and when this rank stood still for it.
 
@@ -110,7 +129,8 @@ class _RecordedWork(dist.Work):
 
     def __init__(self, inner, number, watch=True):
         super().__init__()
-        self.inner, self.number, self._future, self._ended = inner, number, None, False
+        self.inner, self.number, self._future = inner, number, None
+        self._end = _End(number)
         if watch:
             self._watch()
 
@@ -119,7 +139,7 @@ class _RecordedWork(dist.Work):
         start_s = _recorder.clock() if over else _recorder.waits(self.number)
         answer = self.inner.wait(*timeout)
         _recorder.waited(self.number, start_s)
-        self._done()
+        self._end.seen()
         return answer
 
     def get_future(self):
@@ -129,7 +149,7 @@ class _RecordedWork(dist.Work):
         # the pass is over: the engine's own end-of-pass callback marks where that wait begins.
         if torch._C._current_graph_task_id() != -1:
             engine = torch.autograd.Variable._execution_engine
-            engine.queue_callback(self._waited_for_in_cpp)
+            engine.queue_callback(self._end.waited_for_in_cpp)
         return self._future
 
     def _watch(self):
@@ -137,16 +157,7 @@ class _RecordedWork(dist.Work):
             self._future = self.inner.get_future()
         except RuntimeError:
             return  # gloo's point-to-point works have no future: their end is seen by `wait`
-        self._future.add_done_callback(self._done)
-
-    def _waited_for_in_cpp(self):
-        if not self._ended:
-            _recorder.waits_until_done(self.number)
-
-    def _done(self, _=None):
-        if not self._ended:
-            self._ended = True
-            _recorder.done(self.number)
+        self._future.then(self._end.seen)
 
     def is_completed(self):
         return self.inner.is_completed()
