@@ -131,7 +131,9 @@ def find_command(package: str) -> str:
 
 
 def install_command(package: str) -> str:
-    """>>> install_command("bubblewrap")
+    """What to type to get Debian's `package`.
+
+    >>> install_command("bubblewrap")
     'sudo apt install bubblewrap'
     """
     return f"sudo apt install {package}"
@@ -311,7 +313,9 @@ def _lines(name):
 
 
 def _satisfies(version: str, wanted: str) -> bool:
-    """>>> _satisfies("2.13.0+cpu", ">=2.13"), _satisfies("3.14.0", ">=3.11,<3.14")
+    """Whether a version is within the bounds that pyproject.toml sets.
+
+    >>> _satisfies("2.13.0+cpu", ">=2.13"), _satisfies("3.14.0", ">=3.11,<3.14")
     (True, False)
     """
     for bound in wanted.split(","):

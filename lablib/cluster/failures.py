@@ -111,7 +111,9 @@ def cluster_hangs(boards, stacks, why, log_folder) -> ClusterHangs:
 
 
 def waiting_line(rank: int, board: dict, stack: str = "") -> str:
-    """>>> waiting_line(1, {"state": "waiting", "name": "recv", "group": [0, 1], "line": "a.py:9"})
+    """What one rank is doing, in words.
+
+    >>> waiting_line(1, {"state": "waiting", "name": "recv", "group": [0, 1], "line": "a.py:9"})
     'rank 1 waits in recv from rank 0 (a.py, line 9)'
     """
     state = board.get("state")
@@ -127,8 +129,9 @@ def waiting_line(rank: int, board: dict, stack: str = "") -> str:
 def deadlock(boards: list[dict]) -> bool:
     """Whether no rank can ever go on: each waits for a message that nobody is going to issue.
 
-    >>> waits = {"state": "waiting", "name": "recv", "channel": "c", "order": 1, "issued": {"c": 1}}
-    >>> deadlock([waits | {"group": [1, 0]}, waits | {"group": [0, 1], "channel": "d"}])
+    >>> a = {"state": "waiting", "name": "recv", "group": [1, 0], "channel": "1>0", "order": 1}
+    >>> b = {"state": "waiting", "name": "recv", "group": [0, 1], "channel": "0>1", "order": 1}
+    >>> deadlock([a | {"issued": {"1>0": 1}}, b | {"issued": {"0>1": 1}}])
     True
     """
     states = [board.get("state") for board in boards]
