@@ -52,8 +52,8 @@ def show_flop_per_s(rate: float) -> str:
 def parse_s(text: str | float) -> float:
     """Seconds from "50 us", "2 min" or a plain number of seconds.
 
-    >>> parse_s("20 us")
-    2e-05
+    >>> parse_s("2 ms")
+    0.002
     """
     return _parse(text, _TIME, "a time such as '50 us' or '2 ms'")
 

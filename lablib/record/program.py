@@ -26,9 +26,13 @@ class Op:
     """One operation of a rank's program.
 
     kind    "issue" (a message is started), "wait" (the rank stands still for message `number`),
-            "step" (a training step ends here), "mark"
+            "step" (a training step ends here), "mark", "compute"
     nbytes  payload that this rank passed to the message
     group   global ranks taking part; (source, destination) for send and recv
+    channel, order    of a message: those of one channel match one another across ranks by their
+                      order, from 1; 0: in the order in which they are issued
+    flops, moved_bytes, precision    of compute: what it costs on any device
+    cpu_s             of compute: seconds that this computer's CPU spent on it
     """
 
     kind: str
@@ -38,6 +42,12 @@ class Op:
     group: tuple[int, ...] = ()
     phase: str = "other"
     line: str = ""
+    channel: str = ""
+    order: int = 0
+    flops: float = 0
+    moved_bytes: float = 0
+    precision: str = "fp32"
+    cpu_s: float = 0
 
 
 Program = tuple[tuple[Op, ...], ...]
