@@ -163,6 +163,8 @@ def _plan(task, ranks, chosen, framework, batch, scaling):
     counts = sorted(set(ranks))
     if not counts:
         raise LabError("compare needs a number of ranks.", saw="ranks=[]", do="write ranks=[1, 2]")
+    for count in counts:
+        _check_whole(1, ranks=count)
     frameworks = [framework] if framework else ["torch", "tensorflow"]
     plan = []
     for of in frameworks:

@@ -133,11 +133,15 @@ class Cluster:
     def _repr_html_(self):
         head = "".join(f"<th>{name}</th>" for name in self.states[0])
         rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>"
+            "<tr>" + "".join(f"<td>{_shown(value)}</td>" for value in row.values()) + "</tr>"
             for row in self.states
         )
         title = html.escape(repr(self).strip("<>"))
         return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _shown(value):
+    return "–" if value is None else html.escape(str(value))
 
 
 def _seconds(timeout_s):

@@ -87,7 +87,7 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
         saw.append(f"and {len(others) - MOST_TRACEBACKS + 1} more ranks")
     echoes = {fate.rank for fate in failed[1:] if fate.echo}
     saw += _left_waiting(boards, {fate.rank for fate in fates} - {f.rank for f in failed} | echoes)
-    saw += _tail(logs[first.rank])
+    saw += _tail(first.rank, logs[first.rank])
     error = RankFailed(
         f"rank {first.rank} of {len(fates)} {first.what}",
         saw="\n".join(filter(None, saw)) or "it printed nothing and left no traceback",
@@ -187,11 +187,13 @@ def _left_waiting(boards, ranks):
     return [waiting_line(r, boards[r]) for r in sorted(ranks) if boards[r].get("name")][:4]
 
 
-def _tail(log):
+def _tail(rank, log):
     lines = log.rstrip().splitlines()
     if not lines:
         return []
-    return ["its last lines:"] + [f"| {line[:200]}" for line in lines[-_TAIL_LINES:]]
+    return [f"the last lines of rank {rank}:"] + [
+        f"| {line[:200]}" for line in lines[-_TAIL_LINES:]
+    ]
 
 
 def _call(board):

@@ -109,11 +109,23 @@ def _events(rank, rows, zero_s, place):
 
 
 def _waits(rows, done):
-    for row in rows:
+    next_s = float("inf")  # when the rank's main thread did something again
+    for row in reversed(rows):
         if row[0] == "wait":
-            end_s = row[3] if row[3] >= 0 else done.get(row[1], row[2])
+            end_s = row[3] if row[3] >= 0 else min(done.get(row[1], row[2]), next_s)
             if end_s > row[2]:
                 yield row[2], end_s, row[1]
+        next_s = min(next_s, _seen_s(row))
+
+
+_SEEN_AT = {"issue": 2, "wait": 2, "step": 2, "mark": 1, "life": 2}
+
+
+def _seen_s(row):
+    """When the main thread was seen; never, by rows that other threads wrote or that stay open."""
+    if row[0] not in _SEEN_AT or (row[0] == "wait" and row[3] < 0):
+        return float("inf")
+    return row[_SEEN_AT[row[0]]]
 
 
 def _between(life, waits):
