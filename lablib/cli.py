@@ -183,14 +183,28 @@ def _add_release(commands):
     end = "Exit status 1 with --check: labs/ is stale, or tells a solution."
     parser = _add(commands, "release", _release, about, epilog=end)
     parser.add_argument("--check", action="store_true", help="write nothing, say what is wrong")
+    run = "first run this lab's solution whole and keep its outputs"
+    parser.add_argument("--run", metavar="NN", help=run)
 
 
 def _release(asked):
-    from lablib.teach import release
+    from lablib.teach import execute, release
 
+    if asked.run:
+        execute.execute(_solution(asked.run))
     if not asked.check:
         print("\n".join(f"labs/{name}" for name in release.release()) or "labs/ is up to date")
     found = release.complaints()
     for complaint in found:
         print(complaint)
     return 1 if found else 0
+
+
+def _solution(number):
+    from lablib.machine import ROOT
+
+    found = sorted((ROOT / "solutions").glob(f"{number}*.ipynb"))
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb")))
+    raise LabError("There is no such solution.", saw=repr(number), do=f"choose one of: {known}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 
 def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool = False):
@@ -12,6 +13,39 @@ def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool 
     shown = shown and (_in_notebook() or sys.stderr.isatty())
     form = None if total else "{desc} ({elapsed})"
     return tqdm(total=total, desc=text, bar_format=form, disable=not shown, leave=leave)
+
+
+class Waiting:
+    """Shows the time that passes, once it has been so much that one begins to wonder."""
+
+    _AFTER_S = 1.0
+
+    def __init__(self, text: str):
+        self._text, self._begun_s, self._bar = text, time.monotonic(), None
+
+    def __call__(self, _=None) -> None:
+        if time.monotonic() - self._begun_s > self._AFTER_S:
+            if self._bar is None:
+                self._bar = bar(self._text)
+            self._bar.refresh()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Steps:
+    """A bar of the steps that all ranks have done, from their boards."""
+
+    def __init__(self, text: str, steps: int, shown: bool):
+        self._bar = bar(text, steps, shown)
+
+    def __call__(self, boards: list[dict]) -> None:
+        done = [board["steps"] for board in boards if board.get("steps")]
+        self._bar.update(min(done, default=0) - self._bar.n)
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 def _in_notebook():

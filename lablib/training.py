@@ -18,6 +18,7 @@ from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
 from lablib.errors import LabError
 from lablib.machine import cores, memory_bytes
+from lablib.progress import Steps
 from lablib.progress import bar as progress_bar
 from lablib.record import metrics
 from lablib.strategies import Job, Strategy
@@ -85,8 +86,9 @@ def train(
         ranks, nodes=nodes, framework=described.framework, hardware=hardware,
         timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
-    with cluster, progress_bar(f"{strategy} on {ranks}", steps, progress) as bar:
-        run = cluster.run(partial(module.train, job=job), watch=partial(_move, bar))
+    with cluster:
+        shown = Steps(f"{strategy} on {ranks}", steps, progress)
+        run = cluster.run(partial(module.train, job=job), watch=shown)
     return replace(run, history=_history(run.values, job.batch))
 
 
@@ -120,7 +122,7 @@ class Comparison:
     def _repr_html_(self):
         from lablib.views import table
 
-        return table.page(self.table)
+        return f'<div style="overflow-x: auto">{table.page(self.table)}</div>'
 
 
 def compare(
@@ -263,8 +265,3 @@ def _conditions(task, runs, steps, seed, threads):
 def _label(key):
     name, framework, ranks = key
     return f"{name} ({framework}) on {ranks}"
-
-
-def _move(bar, boards):
-    steps = [board["steps"] for board in boards if board.get("steps")]
-    bar.update(min(steps, default=0) - bar.n)

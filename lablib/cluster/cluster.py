@@ -12,10 +12,18 @@ from lablib.cluster.failures import RankFailed
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
+from lablib.progress import Waiting
 
 _SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0}
 _PORT_TAKEN = ("Could not start gRPC server", "Address already in use")
 _TRIES = 3
+
+
+class Interrupted(KeyboardInterrupt):
+    """The learner stopped the cell: no traceback of ours."""
+
+    def _render_traceback_(self):
+        return [f"KeyboardInterrupt: {self}"]
 
 
 class Cluster:
@@ -71,7 +79,8 @@ class Cluster:
         parameter servers it runs on the chief (and the evaluators), and the others serve.
         Temporary files that a rank makes end with the run.
 
-        watch   called often with what each rank shows of itself, for progress bars
+        watch   called often with what each rank shows of itself, and closed at the end; a
+                clock is shown when it is not given and the run takes more than a second
 
         Raises RankFailed when a rank raises or dies, ClusterHangs when the ranks cannot go on.
         """
@@ -79,11 +88,14 @@ class Cluster:
             raise LabError("This cluster is closed.", saw=repr(self), do="make a new lab.Cluster")
         for tries_left in reversed(range(_TRIES)):
             execution = self._last = Execution(
-                self.spec, function, timeout_s=self.timeout_s, echo=self.echo, watch=watch
-            )
+                self.spec, function, timeout_s=self.timeout_s, echo=self.echo,
+                watch=watch or Waiting(f"{self.spec.ranks} ranks at work"),
+            )  # fmt: skip
             try:
                 execution.run()
                 return self._run(execution)
+            except KeyboardInterrupt:
+                raise Interrupted("the ranks were ended; the cluster can run again") from None
             except RankFailed as error:
                 if not tries_left or not any(text in str(error) for text in _PORT_TAKEN):
                     raise

@@ -32,10 +32,11 @@ _LARGEST_LOG_BYTES = 1 << 20
 class Execution:
     """Runs `function(me)` on every rank of `spec` once.
 
-    watch   called some 20 times a second with the boards of all ranks: for progress bars
+    watch   called some 20 times a second with the boards of all ranks, and closed at the end:
+            for progress bars
     """
 
-    def __init__(self, spec: Spec, function: Callable, *, timeout_s, echo, watch=None):
+    def __init__(self, spec: Spec, function: Callable, *, timeout_s, echo, watch):
         self.spec, self.timeout_s, self.watch = spec, timeout_s, watch
         self.payload = _pickled(function)
         self.zygote = launch.zygote(spec.framework)
@@ -211,8 +212,7 @@ class Execution:
         boards = self._boards()
         if self.echo:
             self.echo.show()
-        if self.watch:
-            self.watch(boards)
+        self.watch(boards)
         now_s = time.monotonic()
         if now_s > give_up_s:
             self._hang(boards, f"The ranks did not finish within {self.timeout_s:g} s.")
@@ -244,6 +244,7 @@ class Execution:
         """End every process of the run. Twice is harmless."""
         if self.channel.fileno() < 0:
             return
+        self.watch.close()
         try:
             wire.send(self.channel, {"op": "close"})
             self.channel.settimeout(5)

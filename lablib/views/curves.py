@@ -27,7 +27,7 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[
     for number, group in enumerate(groups):
         curve = losses[group[0]]
         axes.plot(
-            range(1, len(curve) + 1),
+            range(len(curve)),
             curve,
             color=_color(group),
             linestyle=palette.DASHES[number % len(palette.DASHES)],
