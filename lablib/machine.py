@@ -203,7 +203,7 @@ def _memory():
 
 def _disk():
     free = shutil.disk_usage(ROOT).free
-    found = f"{show_bytes(free)} free at {ROOT}"
+    found = f"{show_bytes(free)} free in the kit's folder"
     if free < ENOUGH_DISK_BYTES:
         cure = f"free some space: labs and traces want {show_bytes(ENOUGH_DISK_BYTES)}"
         return Finding("disk", "limited", found, cure, needed=True)

@@ -18,7 +18,7 @@ FLOORS = """
 """.split()
 # Inside a package. A module that is not named may import its siblings, if no circle results.
 INSIDE = {
-    "hardware": "device network catalog".split(),
+    "hardware": "device network all_reduce two_levels description hardware catalog".split(),
     "record": "event recorder trace program metrics simulator".split(),
     "cluster": """
         wire spec private_network logs failures torch_recorder tensorflow_recorder rank zygote

@@ -1,0 +1,71 @@
+"""The roofline: the slower of computing and moving; and what a device refuses to be."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from lablib.errors import LabError
+from lablib.hardware import Device
+
+# 4 FLOP a byte is where its roof bends.
+PLAIN = Device("plain", {"fp32": "8 GFLOP/s", "fp16": "32 GFLOP/s"}, "2 GB/s", "1 GB")
+
+
+@pytest.mark.parametrize(
+    "flops, nbytes, precision, seconds",
+    [
+        (16e9, 1e9, "fp32", 2.0),  # 2 s to compute, 0.5 s to move
+        (4e9, 4e9, "fp32", 2.0),  # 0.5 s to compute, 2 s to move
+        (8e9, 2e9, "fp32", 1.0),  # at the bend both take 1 s
+        (16e9, 1e9, "fp16", 0.5),
+        (0, 1e9, "no such type", 0.5),  # what computes nothing needs no rate
+    ],
+)
+def test_an_operation_takes_the_longer_of_computing_and_moving(flops, nbytes, precision, seconds):
+    assert PLAIN.seconds(flops, nbytes, precision) == seconds
+
+
+def test_that_claim_can_fail():
+    assert PLAIN.seconds(16e9, 1e9) != 16e9 / 8e9 + 1e9 / 2e9  # not the sum
+    assert PLAIN.seconds(16e9, 1e9) != min(16e9 / 8e9, 1e9 / 2e9)
+
+
+def test_a_missing_precision_takes_the_next_wider_else_the_widest():
+    assert PLAIN.rate("bf16") == PLAIN.rate("tf32") == 8e9
+    assert PLAIN.rate("fp8") == 32e9
+    assert Device("tpu", {"bf16": 1e12}, 1e9, 1e9).rate("fp32") == 1e12
+
+
+def test_only_the_device_host_is_this_computer():
+    assert Device("host", {"fp32": 1e9}, 1e9, 1e9).is_host
+    assert not PLAIN.is_host
+
+
+def test_devices_are_values():
+    assert pickle.loads(pickle.dumps(PLAIN)) == PLAIN
+    assert hash(PLAIN) == hash(pickle.loads(pickle.dumps(PLAIN)))
+
+
+@pytest.mark.parametrize(
+    "rates, bandwidth, memory, words",
+    [
+        ({}, "1 GB/s", "1 GB", "FLOP/s, by precision"),
+        ({"float32": 1e9}, "1 GB/s", "1 GB", "float32"),
+        ({"fp32": "1 GFLOPS"}, "1 GB/s", "1 GB", "1 GFLOPS"),
+        ({"fp32": 0}, "1 GB/s", "1 GB", "above 0"),
+        ({"fp32": 1e9}, -1.0, "1 GB", "above 0"),
+        ({"fp32": 1e9}, "1 GB/s", float("nan"), "above 0"),
+        ({"fp32": 1e9}, "1 GB", "1 GB", "'1 GB'"),
+    ],
+)
+def test_what_no_device_can_be_is_told(rates, bandwidth, memory, words):
+    with pytest.raises(LabError) as error:
+        Device("d", rates, bandwidth, memory)
+    assert words in str(error.value)
+
+
+def test_an_unknown_precision_is_told():
+    with pytest.raises(LabError, match="no such precision"):
+        PLAIN.rate("float")
