@@ -12,12 +12,24 @@ _PUBLIC = {
     "Cluster": "cluster.cluster",
     "RankFailed": "cluster.failures",
     "ClusterHangs": "cluster.failures",
+    "Hardware": "hardware.hardware",
+    "Link": "hardware.network",
     "Trace": "record.trace",
     "train": "training",
     "compare": "training",
     "doctor": "machine",
 }
-_MODULES = ("cluster", "datasets", "machine", "record", "strategies", "tasks", "units", "views")
+_MODULES = (
+    "cluster",
+    "datasets",
+    "hardware",
+    "machine",
+    "record",
+    "strategies",
+    "tasks",
+    "units",
+    "views",
+)
 
 __all__ = [*_PUBLIC, *_MODULES]
 

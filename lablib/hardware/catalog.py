@@ -1,0 +1,77 @@
+"""Named machines, each constant with its source, in catalog.toml; and users' own files."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from functools import cache
+
+from lablib.errors import LabError
+from lablib.hardware import description
+from lablib.hardware.description import Description
+from lablib.hardware.hardware import Hardware
+
+
+def names() -> list[str]:
+    """The machines that `get` knows.
+
+    >>> "dgx-a100" in names()
+    True
+    """
+    return sorted(_machines())
+
+
+def get(hardware: str | os.PathLike | Hardware) -> Hardware:
+    """The machine of that name, or the one that a TOML file describes; Hardware as it is.
+
+    LabError when there is none, or when the file is wrong or describes several.
+
+    >>> get("dgx-a100").per_node
+    8
+    """
+    if isinstance(hardware, Hardware):
+        return hardware
+    if str(hardware).endswith(".toml"):
+        return _only_one(load(hardware), hardware)
+    if hardware not in _machines():
+        close = get_close_matches(str(hardware), names(), n=1)
+        raise LabError(
+            f"There is no hardware {hardware!r}.",
+            saw="known: " + ", ".join(names()),
+            do=f"did you mean {close[0]!r}?" if close else "choose one, or describe it in TOML",
+        )
+    return _machines()[hardware]
+
+
+def load(path: str | os.PathLike) -> dict[str, Hardware]:
+    """The machines that a TOML file describes, by name; its form is in `description`.
+
+    LabError with the file, the line and the cure for whatever is wrong.
+    """
+    return _built(description.read(path))
+
+
+@cache
+def _machines():
+    return _built(description.shipped())
+
+
+def _built(found: Description) -> dict[str, Hardware]:
+    machines = {}
+    for name, values in found.machines.items():
+        try:
+            machines[name] = Hardware(**values, name=name)
+        except LabError as error:
+            path = ("machines", name)
+            raise found.fails(path, error.wrong, error.saw, error.do) from None
+    return machines
+
+
+def _only_one(machines, path):
+    if len(machines) != 1:
+        raise LabError(
+            "This file does not describe one machine.",
+            saw=f"{path}: {', '.join(machines) or 'none'}",
+            do=f"choose one: lab.hardware.load({str(path)!r})[...]",
+        )
+    return next(iter(machines.values()))

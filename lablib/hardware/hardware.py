@@ -1,0 +1,225 @@
+"""A modelled cluster: devices in nodes, links inside and between them, and their unevenness."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Context, Decimal
+from functools import lru_cache
+
+from lablib.errors import LabError
+from lablib.hardware import all_reduce, description, network, two_levels
+from lablib.hardware.device import Device
+from lablib.hardware.network import Link
+from lablib.hardware.two_levels import Span
+
+_POINT_TO_POINT = ("send", "recv")
+# By the name that a recorder gives: on one node, on several. An all-reduce has a choice besides.
+_COLLECTIVES = {
+    "broadcast": (network.broadcast_s, two_levels.broadcast_s),
+    "reduce": (network.reduce_s, two_levels.reduce_s),
+    "all_gather": (network.all_gather_s, two_levels.all_gather_s),
+    "reduce_scatter": (network.reduce_scatter_s, two_levels.reduce_scatter_s),
+    "all_to_all": (network.all_to_all_s, two_levels.all_to_all_s),
+    "gather": (network.gather_s, two_levels.gather_s),
+    "scatter": (network.scatter_s, two_levels.scatter_s),
+    "barrier": (lambda nbytes, ranks, link: network.barrier_s(ranks, link), two_levels.barrier_s),
+}
+MESSAGES = (*_POINT_TO_POINT, "all_reduce", *_COLLECTIVES)
+
+
+@dataclass(frozen=True, repr=False)
+class Hardware:
+    """A machine to model. Ranks fill it node by node.
+
+    device        a Device, or the name of one in the catalog, such as "t4"
+    nodes, per_node    how many nodes, and devices in each
+    within        Link of a device to the others of its node, or a name such as "pcie3"
+    between       Link of one network adapter to the other nodes, or a name
+    lanes         network adapters of a node; a collective uses as many as it has ranks there
+    slow          {rank: times}: this rank computes so many times slower
+    jitter        each step of each rank computes 1 + jitter x times slower, x drawn anew from the
+                  exponential distribution with mean 1, the same for the same `seed` everywhere
+    all_reduce    "auto" (the fastest of ring, tree and, over several nodes, hierarchical), or one
+                  of ring, tree, doubling, halving, hierarchical
+
+    Raises LabError for what cannot be.
+
+    >>> hardware = Hardware("t4", nodes=2, per_node=4, within="pcie3", between=Link("10 Gbit/s"))
+    >>> hardware.ranks, hardware.node(5)
+    (8, 1)
+    """
+
+    device: Device | str
+    nodes: int = 1
+    per_node: int = 1
+    within: Link | str | None = None
+    between: Link | str | None = None
+    lanes: int = 1
+    slow: Mapping[int, float] = field(default_factory=dict, hash=False)
+    jitter: float = 0.0
+    seed: int = 0
+    all_reduce: str = "auto"
+    name: str = "by hand"
+
+    def __post_init__(self):
+        for field_name, kind in (("device", "devices"), ("within", "links"), ("between", "links")):
+            value = getattr(self, field_name)
+            if isinstance(value, str):
+                object.__setattr__(self, field_name, description.shipped().named(kind, value))
+        object.__setattr__(self, "slow", dict(self.slow))
+        _check(self)
+
+    @property
+    def ranks(self) -> int:
+        """How many ranks fit, one a device."""
+        return self.nodes * self.per_node
+
+    def node(self, rank: int) -> int:
+        """The node that this rank lives on."""
+        return rank // self.per_node
+
+    def compute_s(
+        self, rank: int, step: int, flops: float, nbytes: float, precision: str, cpu_s: float
+    ) -> float:
+        """Seconds of one operation of this rank in its step `step`, unevenness included.
+
+        The device's roofline; on the device "host" the CPU seconds that the rank measured.
+        """
+        host = self.device.is_host
+        even_s = cpu_s if host else self.device.seconds(flops, nbytes, precision)
+        return even_s * self.unevenness(rank, step)
+
+    def unevenness(self, rank: int, step: int) -> float:
+        """How many times slower than its device this rank computes in this step."""
+        times = self.slow.get(rank, 1.0)
+        return times * (1 + self.jitter * _drawn(self.seed, rank, step)) if self.jitter else times
+
+    def message_s(self, name: str, nbytes: float, group: Sequence[int], at_s: float = 0.0) -> float:
+        """Seconds of one message, once all its ranks are there and its links are free.
+
+        nbytes   what one rank passes to the call; of a scatter the root
+        group    the global ranks; of a send or a recv (source, destination)
+        at_s     when it starts, for links that degrade
+
+        >>> hardware = Hardware("t4", per_node=4, within=Link(1e6, 1.0), all_reduce="ring")
+        >>> hardware.message_s("all_reduce", 4e6, range(4))
+        12.0
+        """
+        return self._cost(name, nbytes, group, at_s)[0]
+
+    def algorithm(self, nbytes: float, group: Sequence[int], at_s: float = 0.0) -> str:
+        """What an all-reduce of this size uses: "ring", "tree", "hierarchical" ..."""
+        return self._cost("all_reduce", nbytes, group, at_s)[1]
+
+    def links(self, name: str, group: Sequence[int]) -> Iterator[tuple[tuple, int, int]]:
+        """What a message occupies while it is under way: (link, lanes it takes, lanes there are).
+
+        Each device has a port inside its node, each node `lanes` adapters, and both directions are
+        apart: ("out", "rank", 3), ("in", "node", 0).
+        """
+        if name in _POINT_TO_POINT:
+            source, target = group
+            near = self.node(source) == self.node(target)
+            place, of = ("rank", int) if near else ("node", self.node)
+            there = 1 if near else self.lanes
+            yield ("out", place, of(source)), 1, there
+            yield ("in", place, of(target)), 1, there
+            return
+        here = Counter(map(self.node, group))
+        for way in ("out", "in"):
+            for rank in group:
+                if here[self.node(rank)] > 1:
+                    yield (way, "rank", rank), 1, 1
+            if len(here) > 1:
+                for node, members in here.items():
+                    yield (way, "node", node), min(members, self.lanes), self.lanes
+
+    def _cost(self, name, nbytes, group, at_s):
+        if name not in MESSAGES:
+            raise LabError(
+                "There is no such message.",
+                saw=repr(name),
+                do=f"the model knows {', '.join(MESSAGES)}",
+            )
+        if len(set(group)) < 2:
+            return 0.0, "none"
+        here = Counter(map(self.node, group))
+        if name in _POINT_TO_POINT:
+            link = self.within if len(here) == 1 else self.between
+            return network.point_to_point_s(nbytes, link.at(at_s)), "none"
+        if len(here) == 1 or len(here) == len(group):
+            return self._on_one_level(name, nbytes, len(group), len(here) == 1, at_s)
+        return self._on_two_levels(name, nbytes, here, at_s)
+
+    def _on_one_level(self, name, nbytes, ranks, within, at_s):
+        link = (self.within if within else self.between).at(at_s)
+        if name != "all_reduce":
+            return _COLLECTIVES[name][0](nbytes, ranks, link), "none"
+        # One rank on each node: among nodes is all there is of a hierarchy.
+        free = self.all_reduce in ("auto", two_levels.HIERARCHICAL)
+        among = ("ring", "tree") if free else (self.all_reduce,)
+        return all_reduce.all_reduce_s(nbytes, ranks, link, among)
+
+    def _on_two_levels(self, name, nbytes, here, at_s):
+        within, between = self.within.at(at_s), self.between.at(at_s)
+        # Where nodes have unequally many, each has as many as the fullest, over the adapters that
+        # the emptiest can use.
+        lanes = min(min(here.values()), self.lanes)
+        span = Span(max(here.values()), len(here), within, between.times(lanes), between)
+        if name == "all_reduce":
+            return two_levels.all_reduce_s(nbytes, span, self.all_reduce)
+        return _COLLECTIVES[name][1](nbytes, span), "none"
+
+    def __repr__(self):
+        parts = [f"{self.nodes} x {self.per_node} {self.device.name}"]
+        parts += [f"within {self.within}"] if self.per_node > 1 else []
+        lanes = f"{self.lanes} x " if self.lanes > 1 else ""
+        parts += [f"between {lanes}{self.between}"] if self.nodes > 1 else []
+        parts += [f"slow {self.slow}"] if self.slow else []
+        parts += [f"jitter {self.jitter:g} (seed {self.seed})"] if self.jitter else []
+        return f"Hardware {self.name}: {', '.join(parts)}"
+
+
+def _check(hardware):
+    for name in ("nodes", "per_node", "lanes"):
+        value = getattr(hardware, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            _refuse(f"{name} must be a whole number of at least 1.", f"{name}={value!r}", "count")
+    if not isinstance(hardware.device, Device):
+        _refuse("Hardware needs a device.", repr(hardware.device), "give a Device or its name")
+    for name, needed, why in (
+        ("within", hardware.per_node > 1, f"{hardware.per_node} devices in a node"),
+        ("between", hardware.nodes > 1, f"{hardware.nodes} nodes"),
+    ):
+        if needed and not isinstance(getattr(hardware, name), Link):
+            cure = f'give {name}=Link("10 Gbit/s", "50 us"), or the name of a link'
+            _refuse(f"Hardware needs a link {name}.", f"{why}, {name}=None", cure)
+    for rank, times in hardware.slow.items():
+        if rank not in range(hardware.ranks) or not times > 0:
+            cure = (
+                f"name ranks 0 to {hardware.ranks - 1}, and how many times slower: slow={{2: 3.0}}"
+            )
+            _refuse("This rank cannot be slow.", f"slow={{{rank!r}: {times!r}}}", cure)
+    if not hardware.jitter >= 0:
+        _refuse("jitter cannot be negative.", f"jitter={hardware.jitter!r}", "give 0.1 for a tenth")
+    if hardware.all_reduce not in ("auto", *two_levels.ALGORITHMS):
+        choice = ", ".join(("auto", *two_levels.ALGORITHMS))
+        saw = f"all_reduce={hardware.all_reduce!r}"
+        _refuse("There is no such algorithm.", saw, f"choose one of {choice}")
+
+
+def _refuse(wrong, saw, do):
+    raise LabError(wrong, saw=saw, do=do)
+
+
+@lru_cache(maxsize=2**16)  # asked for by every operation of the step
+def _drawn(seed, rank, step):
+    """From the exponential distribution with mean 1; to the last bit the same on any computer.
+
+    Hence Decimal: the logarithms of mathematical libraries differ in their last bit.
+    """
+    uniform = random.Random(f"{seed} {rank} {step}").random()
+    return float(-(1 - Decimal(uniform)).ln(Context(prec=17)))
