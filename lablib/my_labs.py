@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lablib.errors import LabError
 from lablib.machine import ROOT
+from lablib.record.whole import write_whole
 
 FIRST_LAB = "00_start_here.ipynb"
 
@@ -67,9 +68,24 @@ def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> N
     Jupyter takes this process's place, so that Ctrl-C and the terminal are its own.
     """
     command = jupyter_command(browser, port, root)
+    _ask_nothing()
     os.chdir(root / "my_labs")
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
+    """No question about news over the first lab: the default of this environment's JupyterLab.
+
+    What the user has chosen, here or in their own settings, stays.
+    """
+    path = prefix / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    if path.exists():
+        return
+    chosen = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
+    with contextlib.suppress(OSError):  # then Jupyter asks, which breaks nothing
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(chosen))
 
 
 def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:
@@ -78,7 +94,7 @@ def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -
     command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={root / 'my_labs'}", "--log-level=WARN"]
     command += [f"--LabApp.default_url=/lab{f'/tree/{first.name}' if first.exists() else ''}"]
-    # No question about news over the first lab, and no call to the network.
+    # No call to the network.
     command += ["--LabApp.news_url=None"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if port is not None:

@@ -328,3 +328,12 @@ def test_the_module_runs_as_a_program():
         timeout=60,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_jupyter_asks_nothing_over_the_first_lab_and_keeps_what_the_user_chose(tmp_path):
+    my_labs._ask_nothing(tmp_path)
+    (path,) = tmp_path.rglob("overrides.json")
+    assert "fetchNews" in path.read_text()
+    path.write_text("{}")
+    my_labs._ask_nothing(tmp_path)
+    assert path.read_text() == "{}"
