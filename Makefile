@@ -24,7 +24,7 @@ lab: environment
 	@.venv/bin/python -m lablib lab $(ARGS)
 
 demo: environment
-	@.venv/bin/python -m lablib compare --out demo $(ARGS)
+	@.venv/bin/python -m lablib compare --steps 50 --out demo $(ARGS)
 
 test: environment
 	@.venv/bin/python setup_env.py test-packages

@@ -13,7 +13,7 @@ from paired import Claim, report
 import lablib as lab
 from lablib.record import metrics
 
-PAIRS, STEPS = 5, 30
+PAIRS, STEPS = 9, 40
 
 
 def rate(strategy, ranks):

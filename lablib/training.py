@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lablib import strategies, tasks
+from lablib.cluster import launch
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
@@ -86,6 +87,7 @@ def train(
         ranks, nodes=nodes, framework=described.framework, hardware=hardware,
         timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
+    launch.zygote(described.framework).import_for_training()
     with cluster:
         shown = Steps(f"{strategy} on {ranks}", steps, progress)
         run = cluster.run(partial(module.train, job=job), watch=shown)

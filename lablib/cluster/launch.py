@@ -79,6 +79,11 @@ class ZygoteProcess:
             raise self._failed(answer)
         self.shared_network, self._ready = answer["shared_network"], True
 
+    def import_for_training(self) -> None:
+        """Import now what else training needs, once, instead of in every rank."""
+        with _one_at_a_time:
+            wire.send(self.control, {"op": "import"})
+
     def open_run(self) -> socket.socket:
         """A channel to the zygote for one run; closing it ends the run's processes."""
         channel, theirs = socket.socketpair()

@@ -41,6 +41,7 @@ _COLLECTIVES = {
 }
 _recorder: Recorder
 _modules_entered = 0
+_under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
 
 
 def join(recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device) -> None:
@@ -124,7 +125,8 @@ class _End:
 class _RecordedWork(dist.Work):
     """A message under way. Says when it ended and when this rank stood still for it.
 
-    watch    be told when it ends; of a call that waits at once, `wait` knows
+    watch    look for its end at the rank's next messages; of a call that waits at once, `wait`
+             knows it
     """
 
     def __init__(self, inner, number, watch=True):
@@ -132,32 +134,30 @@ class _RecordedWork(dist.Work):
         self.inner, self.number, self._future = inner, number, None
         self._end = _End(number)
         if watch:
-            self._watch()
+            _under_way[number] = inner, self._end
 
     def wait(self, *timeout):
         over = self.inner.is_completed()  # then nobody has to be told of a wait
         start_s = _recorder.clock() if over else _recorder.waits(self.number)
         answer = self.inner.wait(*timeout)
         _recorder.waited(self.number, start_s)
+        _under_way.pop(self.number, None)
         self._end.seen()
         return answer
 
     def get_future(self):
+        # Whoever asks for it waits in C++, unseen: be called when the message ends. Calling Python
+        # from the backend's thread is dear, so other messages are looked after from this one.
         if self._future is None:
-            self._watch()
-        # DDP's reducer asks for the future during the backward pass and waits for it in C++ when
-        # the pass is over: the engine's own end-of-pass callback marks where that wait begins.
+            _under_way.pop(self.number, None)
+            self._future = self.inner.get_future()
+            self._future.then(self._end.seen)
+        # DDP's reducer waits when the backward pass is over: the engine's own end-of-pass callback
+        # marks where that wait begins.
         if torch._C._current_graph_task_id() != -1:
             engine = torch.autograd.Variable._execution_engine
             engine.queue_callback(self._end.waited_for_in_cpp)
         return self._future
-
-    def _watch(self):
-        try:
-            self._future = self.inner.get_future()
-        except RuntimeError:
-            return  # gloo's point-to-point works have no future: their end is seen by `wait`
-        self._future.then(self._end.seen)
 
     def is_completed(self):
         return self.inner.is_completed()
@@ -201,6 +201,8 @@ def _backend(options):
 
 
 def _issue(name, nbytes, group, channel):
+    for number in [n for n, (work, _) in _under_way.items() if work.is_completed()]:
+        _under_way.pop(number)[1].seen()
     return _recorder.issue(name, nbytes, group, channel=channel, phase=_phase())
 
 

@@ -90,8 +90,7 @@ class Zygote:
         may_import = self.to_import and not self.runs
         happened = self.selector.select(self.idle_s if may_import else None)
         if not happened:
-            importlib.import_module(self.to_import.pop(0))
-            _share_what_is_there()
+            self._import_next()
         for key, _ in happened:
             if key.fileobj == self.wakeup:
                 os.read(self.wakeup, 1 << 12)
@@ -99,16 +98,24 @@ class Zygote:
             elif key.fileobj == self.kernel:
                 return False
             elif key.fileobj is self.control:
-                if not self._open():
+                if not self._obey():
                     return False
             elif key.fd in self.runs:
                 self._answer(self.runs[key.fd])
         return True
 
-    def _open(self):
+    def _import_next(self):
+        importlib.import_module(self.to_import.pop(0))
+        _share_what_is_there()
+
+    def _obey(self):
         message, fds = wire.receive(self.control, max_fds=1)
         if message is None:
             return False
+        if message["op"] == "import":
+            while self.to_import:
+                self._import_next()
+            return True
         run = Ranks(socket.socket(fileno=fds[0]))
         self.runs[run.channel.fileno()] = run
         self.selector.register(run.channel, selectors.EVENT_READ)
