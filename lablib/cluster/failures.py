@@ -82,9 +82,7 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     failed = sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
     saw = [where(first, boards[first.rank], stacks[first.rank])]
-    saw += [_also(fate) for fate in others[: MOST_TRACEBACKS - 1]]
-    if len(others) >= MOST_TRACEBACKS:
-        saw.append(f"and {len(others) - MOST_TRACEBACKS + 1} more ranks")
+    saw += _others(first, others)
     echoes = {fate.rank for fate in failed[1:] if fate.echo}
     saw += _left_waiting(boards, {fate.rank for fate in fates} - {f.rank for f in failed} | echoes)
     saw += _tail(first.rank, logs[first.rank])
@@ -176,6 +174,20 @@ def stack_line(stack: str) -> str:
         if found and is_learners(found[1]):
             return f"{found[1]}:{found[2]}"
     return ""
+
+
+def _others(first, others):
+    """Lines for the other ranks that failed by themselves; those that failed alike share one."""
+    kind = first.error, first.frames
+    alike = [fate for fate in others if first.frames and (fate.error, fate.frames) == kind]
+    different = [fate for fate in others if fate not in alike]
+    lines = [_also(fate) for fate in different[: MOST_TRACEBACKS - 1]]
+    if len(different) >= MOST_TRACEBACKS:
+        lines.append(f"and {len(different) - MOST_TRACEBACKS + 1} more ranks")
+    if alike:
+        ranks = ", ".join(str(fate.rank) for fate in sorted(alike, key=lambda fate: fate.rank))
+        lines.append(f"{first.error} at the same line on rank {ranks}, too")
+    return lines
 
 
 def _also(fate):

@@ -58,6 +58,20 @@ def test_the_error_names_the_rank_what_happened_and_the_line(framework, job, _, 
     assert len(cluster.run(jobs.who).values) == 2  # the same kernel runs the next cluster
 
 
+def test_ranks_that_fail_alike_share_a_line():
+    with pytest.raises(lab.RankFailed) as caught:
+        lab.Cluster(4).run(jobs.raises_on_all)
+    others = ", ".join(str(rank) for rank in range(4) if rank != caught.value.rank)
+    assert f"ValueError at the same line on rank {others}, too" in caught.value.saw
+
+
+def test_ranks_that_fail_otherwise_have_lines_of_their_own_but_not_too_many():
+    fates = [failures.Fate(rank, code=-9, at_s=rank) for rank in range(6)]
+    error = failures.rank_failed(fates, [{}] * 6, [""] * 6, [""] * 6, "folder")
+    assert error.rank == 0 and error.saw.count("was killed by signal SIGKILL") == 3
+    assert "and 2 more ranks" in error.saw
+
+
 def test_the_table_can_fail():
     assert lab.Cluster(2).run(jobs.total).values == [1.0, 1.0]
 
