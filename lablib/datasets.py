@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import numbers
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lablib.errors import LabError
+from lablib.errors import LabError, check_whole, is_whole
 
 FOLDER = Path(__file__).resolve().parent.parent / "datasets"
 
@@ -94,7 +93,7 @@ def synthetic_classification(
     >>> synthetic_classification(samples=100, features=8, classes=3)
     Dataset synthetic: 80 train + 20 test samples, x float32 (100, 8), y int64 (100,)
     """
-    _at_least_one(samples=samples, features=features, classes=classes)
+    check_whole(1, samples=samples, features=features, classes=classes)
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((classes, features)) * distance / np.sqrt(2 * features)
     y = rng.integers(classes, size=samples)
@@ -113,7 +112,7 @@ def synthetic_regression(
     >>> synthetic_regression(samples=100, features=8)
     Dataset synthetic: 80 train + 20 test samples, x float32 (100, 8), y float32 (100, 1)
     """
-    _at_least_one(samples=samples, features=features, outputs=outputs)
+    check_whole(1, samples=samples, features=features, outputs=outputs)
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((samples, features), dtype=np.float32)
     slopes = rng.standard_normal((features, outputs)) / np.sqrt(features)
@@ -130,28 +129,14 @@ def shard(array, rank: int, ranks: int):
     >>> [shard([0, 1, 2, 3, 4], rank, ranks=3) for rank in range(3)]
     [[0, 1], [2, 3], [4]]
     """
-    _at_least_one(ranks=ranks)
-    if not _is_whole(rank) or not 0 <= rank < ranks:
+    check_whole(1, ranks=ranks)
+    if not is_whole(rank) or not 0 <= rank < ranks:
         raise LabError(
             f"There is no rank {rank!r}.", saw=f"{ranks} ranks", do=f"choose 0 to {ranks - 1}"
         )
     size, longer = divmod(len(array), ranks)
     start = rank * size + min(rank, longer)
     return array[start : start + size + (rank < longer)]
-
-
-def _is_whole(number):
-    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
-
-
-def _at_least_one(**counts):
-    for name, count in counts.items():
-        if not _is_whole(count) or count < 1:
-            raise LabError(
-                f"{name} must be a whole number of at least 1.",
-                saw=f"{name}={count!r}",
-                do=f"for example {name}=4",
-            )
 
 
 def _every_fifth(samples):

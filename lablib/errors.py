@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+
 
 class LabError(Exception):
     """What is wrong, what we saw, what to do.
@@ -30,6 +32,25 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """IPython shows these lines instead of a traceback through the kit's own code."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def is_whole(number: object) -> bool:
+    """Whether it is an integer of Python or NumPy; True and 2.0 are none."""
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
+
+
+def check_whole(least: int, **given: object) -> None:
+    """Raise LabError for the first of the given values that is no integer of at least `least`.
+
+    >>> check_whole(1, steps=20, batch=64)
+    """
+    for name, number in given.items():
+        if not is_whole(number) or number < least:
+            raise LabError(
+                f"{name} must be a whole number of at least {least}.",
+                saw=f"{name}={number!r}",
+                do=f"write for example {name}={max(least, 4)}",
+            )
 
 
 def _indent(text: str) -> str:

@@ -17,7 +17,7 @@ from lablib.cluster import launch
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
-from lablib.errors import LabError
+from lablib.errors import LabError, check_whole
 from lablib.machine import cores, memory_bytes
 from lablib.progress import Steps
 from lablib.progress import bar as progress_bar
@@ -81,7 +81,7 @@ def train(
     module = strategies.get(strategy, framework)
     described, task = module.STRATEGY, tasks.get(task)
     ranks = described.least_ranks if ranks is None else ranks
-    _check_whole(1, ranks=ranks)
+    check_whole(1, ranks=ranks)
     job = _job(described, task, ranks, steps, batch, seed, scaling, options)
     cluster = Cluster(
         ranks, nodes=nodes, framework=described.framework, hardware=hardware,
@@ -168,7 +168,7 @@ def _plan(task, ranks, chosen, framework, batch, scaling):
     if not counts:
         raise LabError("compare needs a number of ranks.", saw="ranks=[]", do="write ranks=[1, 2]")
     for count in counts:
-        _check_whole(1, ranks=count)
+        check_whole(1, ranks=count)
     frameworks = [framework] if framework else ["torch", "tensorflow"]
     plan = []
     for of in frameworks:
@@ -191,8 +191,8 @@ def _usable(described, task, ranks, batch, scaling):
 
 
 def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options):
-    _check_whole(1, steps=steps)
-    _check_whole(0, seed=seed)
+    check_whole(1, steps=steps)
+    check_whole(0, seed=seed)
     batch = _global_batch(task, ranks, batch, scaling)
     described.check(task, ranks, batch)
     return Job(task, steps, batch, seed, described.chosen(options))
@@ -206,18 +206,8 @@ def _global_batch(task, ranks, batch, scaling):
             do="choose 'strong' (batch of all ranks together) or 'weak' (batch of each rank)",
         )
     batch = task.batch if batch is None else batch
-    _check_whole(1, batch=batch)
+    check_whole(1, batch=batch)
     return batch * ranks if scaling == "weak" else batch
-
-
-def _check_whole(least, **given):
-    for name, number in given.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise LabError(
-                f"{name} must be a whole number of at least {least}.",
-                saw=f"{name}={number!r}",
-                do=f"write for example {name}={max(least, 20)}",
-            )
 
 
 def _history(values, batch):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lablib.errors import LabError
+from lablib.errors import LabError, check_whole
 from lablib.tasks import batches, weights
 from lablib.tasks.blocks import Block
 from lablib.tasks.cut import balanced
@@ -70,7 +69,7 @@ class Task:
 
     def initial(self, number: int, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
         """The initial weights of one block: layer -> array -> float32. No other is made."""
-        _at_least(0, seed=seed)
+        check_whole(0, seed=seed)
         return weights.initial(self.chain[number], number, seed)
 
     def batch_at(
@@ -82,8 +81,8 @@ class Task:
         x is float32, or int64 for tokens; y is int64. New arrays each time.
         """
         batch = self.batch if batch is None else batch
-        _at_least(0, step=step, seed=seed)
-        _at_least(1, batch=batch)
+        check_whole(0, step=step, seed=seed)
+        check_whole(1, batch=batch)
         x, y = self.data()
         rows = batches.rows(step, batch, len(x), seed)
         return _plain(x[rows]), _plain(y[rows])
@@ -93,7 +92,7 @@ class Task:
 
         LabError when there are more stages than blocks.
         """
-        _at_least(1, stages=stages)
+        check_whole(1, stages=stages)
         if stages > self.blocks:
             raise LabError(
                 f"{self.name} cannot be cut into {stages} stages.",
@@ -159,14 +158,3 @@ class Task:
 
 def _plain(array):
     return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32, copy=False)
-
-
-def _at_least(least, **given):
-    for name, number in given.items():
-        whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
-        if not whole or number < least:
-            raise LabError(
-                f"{name} must be a whole number of at least {least}.",
-                saw=f"{name}={number!r}",
-                do=f"for example {name}={max(least, 4)}",
-            )
