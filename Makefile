@@ -33,9 +33,9 @@ test: environment
 	@.venv/bin/python -m pytest $(ARGS)
 
 bench: environment
-	@for bench in benchmarks/[!_]*.py; do \
-		echo "== $$bench"; .venv/bin/python "$$bench" $(ARGS) || exit 1; \
-	done
+	@missed=0; for bench in benchmarks/[!_]*.py; do \
+		.venv/bin/python "$$bench" $(ARGS) || missed=1; \
+	done; exit $$missed
 
 # The python that is tried first wins, if it suits and can make environments. If none does,
 # setup_env.py runs all the same, to say why not.

@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from statistics import median
 
-from paired import Claim, report
+from _paired import Claim, report
 
 import lablib as lab
 

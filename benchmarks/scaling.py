@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from statistics import median
 
-from paired import Claim, report
+from _paired import Claim, report
 
 import lablib as lab
 from lablib.record import metrics

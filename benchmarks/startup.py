@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from paired import Claim, in_turn, ratio, report, seconds, spread
+from _paired import Claim, in_turn, ratio, report, seconds, spread
 
 import lablib as lab
 from lablib.cluster import launch
@@ -51,7 +51,7 @@ def tensorflow_sum(me):
 
 def torchrun():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    subprocess.run([*command, HERE / "plain_torch.py"], check=True, env=os.environ | QUIET,
+    subprocess.run([*command, HERE / "_plain_torch.py"], check=True, env=os.environ | QUIET,
                    capture_output=True)  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def two_plain_workers():
         task = {"type": "worker", "index": index}
         config = json.dumps({"cluster": {"worker": workers}, "task": task})
         env = os.environ | QUIET | {"TF_CONFIG": config}
-        command = [sys.executable, HERE / "plain_tensorflow.py"]
+        command = [sys.executable, HERE / "_plain_tensorflow.py"]
         started.append(subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL))
     assert [process.wait() for process in started] == [0, 0]
 
