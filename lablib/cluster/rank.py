@@ -77,7 +77,7 @@ class Rank:
 def live(job: dict, sock: socket.socket, listening: int | None) -> None:
     """Be one rank, from its first breath to its last. Never returns.
 
-    job        see `Run` in `cluster/launch.py`, which writes it
+    job        see `Execution` in `cluster/execution.py`, which writes it
     sock       to the notebook's kernel
     listening  descriptor on which rank 0 of torch serves the store
     """
