@@ -10,27 +10,35 @@ ARGS ?=
 export PYTHON PIP_EXTRA
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test bench constraints clean environment
+.PHONY: help lab demo test bench site constraints clean environment
 
 help:
 	@echo "make lab          open the labs in JupyterLab (your copies are in my_labs/)"
 	@echo "make demo         train digits in both frameworks, compare; the page is in demo/"
 	@echo "make test         run the tests          make test ARGS=\"-k cluster\""
 	@echo "make bench        measure speed and fidelity"
+	@echo "make site         the labs as pages to read; they are in site/"
 	@echo "make clean        remove what was made here; never my_labs/ or .lablib/"
 	@echo "make constraints  take the newest versions of all packages, write constraints.txt"
 
 lab: environment
 	@.venv/bin/python -m lablib lab $(ARGS)
 
+# The plain ways, and a task whose steps are long enough for a speed-up. `python -m lablib compare`
+# without --strategies takes all that there are.
+DEMO = single,ddp,pipeline_split,multi_worker_mirrored,device_split
+
 demo: environment
-	@.venv/bin/python -m lablib compare --steps 50 --out demo $(ARGS)
+	@.venv/bin/python -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
 
 test: environment
 	@.venv/bin/python setup_env.py test-packages
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
 	@.venv/bin/python -m pytest $(ARGS)
+
+site: environment
+	@.venv/bin/python -m lablib site $(ARGS)
 
 bench: environment
 	@missed=0; for bench in benchmarks/[!_]*.py; do \
@@ -63,5 +71,5 @@ constraints:
 	@$(WITH_A_PYTHON) constraints
 
 clean:
-	rm -rf .venv demo build .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv demo site build .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -not -path "./my_labs/*" -prune -exec rm -rf {} +

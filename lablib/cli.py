@@ -1,4 +1,4 @@
-"""python -m lablib: doctor, compare, lab, reset, release.
+"""python -m lablib: doctor, compare, lab, reset, submit, release, grade, author, site.
 
 Exit status 0: done; 1: it ran, and the answer is no; 2: asked wrongly; 130: interrupted.
 """
@@ -11,10 +11,9 @@ import json
 import sys
 from pathlib import Path
 
-from lablib import __version__
+from lablib import __version__, cli_teaching
 from lablib.errors import LabError
 
-DEMO_TASK = "digits-cnn"
 DEMO_RANKS = "1,2,4"
 
 
@@ -44,8 +43,13 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"lablib {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_doctor, _add_compare, _add_lab, _add_reset, _add_release):
+    for add in (_add_doctor, _add_compare, _add_lab, _add_reset):
         add(commands)
+    cli_teaching.add_submit(commands, _add)
+    _add_release(commands)
+    cli_teaching.add_grade(commands, _add)
+    cli_teaching.add_author(commands, _add)
+    cli_teaching.add_site(commands, _add)
     return parser
 
 
@@ -68,7 +72,7 @@ def _add_doctor(commands):
 
 
 def _doctor(asked):
-    from lablib.machine import doctor
+    from lablib.checkup import doctor
 
     report = doctor()
     print(json.dumps(report.to_dict(), indent=2) if asked.json else report)
@@ -83,7 +87,7 @@ def _add_compare(commands):
     end = "Example: python -m lablib compare --task digits-mlp --ranks 1,2 --strategies single,ddp"
     parser = _add(commands, "compare", _compare, about, epilog=end)
     add = parser.add_argument
-    add("--task", default=DEMO_TASK, metavar="NAME", help="what to train (%(default)s)")
+    add("--task", metavar="NAME", help="what to train (digits-mlp: every strategy can)")
     add("--ranks", default=DEMO_RANKS, metavar="N,N", help="how many ranks (%(default)s)")
     add("--strategies", metavar="NAMES", help='such as "single,ddp"; without it, or "all": all')
     add(
@@ -92,7 +96,8 @@ def _add_compare(commands):
     add("--steps", type=int, metavar="N", help="training steps of each run")
     add("--batch", type=int, metavar="N", help="samples a step, of all ranks together")
     add("--seed", type=int, default=0, metavar="N", help="of weights and data (%(default)s)")
-    add("--hardware", metavar="NAME", help="model this machine; without it times are measured here")
+    on = "a machine to model, by name or as a TOML file; without it times are measured here"
+    add("--hardware", metavar="NAME", help=on)
     add(
         "--out", default="demo", metavar="FOLDER", help="table, figure, traces, page (%(default)s/)"
     )
@@ -104,7 +109,7 @@ def _compare(asked):
 
     wanted = _comparison_arguments(asked)
     report.check_folder(Path(asked.out))
-    from lablib.training import compare
+    from lablib.comparison import compare
 
     with contextlib.redirect_stdout(sys.stderr):
         comparison = compare(**wanted)
@@ -113,6 +118,8 @@ def _compare(asked):
         print(comparison.table.to_json(orient="records", indent=2))
     else:
         print(table.text(comparison.table))
+        if left_out := comparison.conditions.get("left out"):
+            print("\nLeft out:\n  " + left_out.replace("; ", "\n  "))
         print(f"\nThe page: {page.resolve()}")
     return 0
 
@@ -163,15 +170,17 @@ def _lab(asked):
 
 
 def _add_reset(commands):
-    about = "restore one lab as it came; your copy is kept under another name"
-    parser = _add(commands, "reset", _reset, about, epilog="Example: python -m lablib reset 03")
+    about = "restore a lab, or one exercise of it, as it came; your copy is kept"
+    end = "Examples: python -m lablib reset 03; python -m lablib reset 03 3.2"
+    parser = _add(commands, "reset", _reset, about, epilog=end)
     parser.add_argument("lab", help="its number, or its name")
+    parser.add_argument("exercise", nargs="?", default="", help="such as 3.2: this one only")
 
 
 def _reset(asked):
     from lablib import my_labs
 
-    print(my_labs.reset(asked.lab))
+    print(my_labs.reset(asked.lab, exercise=asked.exercise))
     return 0
 
 
@@ -183,11 +192,14 @@ def _add_release(commands):
     end = "Exit status 1 with --check: labs/ is stale, or tells a solution."
     parser = _add(commands, "release", _release, about, epilog=end)
     parser.add_argument("--check", action="store_true", help="write nothing, say what is wrong")
+    whole = "write what a class gets: no solution, no hidden case"
+    parser.add_argument("--package", type=Path, metavar="FILE.zip", help=whole)
     run = "first run this lab's solution whole and keep its outputs"
     parser.add_argument("--run", metavar="NN", help=run)
 
 
 def _release(asked):
+    from lablib.grading import package
     from lablib.teach import execute, release
 
     if asked.run:
@@ -197,6 +209,8 @@ def _release(asked):
     found = release.complaints()
     for complaint in found:
         print(complaint)
+    if asked.package and not found:
+        print(f"{asked.package}: {len(package.package(asked.package))} files")
     return 1 if found else 0
 
 

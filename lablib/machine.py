@@ -91,10 +91,10 @@ class Report:
         return f"<table><tr>{head}</tr>{rows}</table>"
 
 
-def doctor() -> Report:
+def report() -> Report:
     """Look at this computer: Python, packages, cores, memory, GPUs, what isolates processes.
 
-    Starts a few short probes and imports no framework. Show the report, or ask `report.ok`.
+    Starts a few short probes. Part of what `lab.doctor()` says.
     """
     with ThreadPoolExecutor() as pool:
         slow = [pool.submit(probe) for probe in (_gpus, _private_network, _containment)]

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -41,25 +42,54 @@ def bring(root: Path = ROOT) -> list[str]:
     return news
 
 
-def reset(name: str, root: Path = ROOT) -> str:
+def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
     """Restore one lab from labs/; the old copy stays beside it. Returns what was done.
 
-    name   "03", "3" or the notebook's whole name. Raises LabError when there is no such lab.
+    name       "03", "3" or the notebook's whole name
+    exercise   such as "3.2": only its cells are restored
+
+    Raises LabError when there is no such lab, or no such exercise in it.
     """
     lab = _find(name, root)
     mine = root / "my_labs" / lab.name
+    restored = _with_exercise(mine, lab, exercise) if exercise and mine.exists() else ""
     with _writing(root):
         kept = ""
         if mine.exists() and _digest(mine) != _digest(lab):
             kept = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}.ipynb"
             mine.rename(mine.with_name(kept))
-        _copy(lab, mine)
-        for picture in _pictures(root):
-            _copy(picture, _beside(picture, root))
-        _write_record(root, _read_record(root) | {lab.name: _digest(lab)})
-    return f"my_labs/{lab.name} is as it came." + (
+        if restored:
+            write_whole(mine, restored)
+        else:
+            _copy(lab, mine)
+            for picture in _pictures(root):
+                _copy(picture, _beside(picture, root))
+            _write_record(root, _read_record(root) | {lab.name: _digest(lab)})
+    what = f"exercise {exercise} of my_labs/{lab.name}" if restored else f"my_labs/{lab.name}"
+    return f"{what[0].upper() if restored else what[0]}{what[1:]} is as it came." + (
         f" Yours is kept: my_labs/{kept}" if kept else ""
     )
+
+
+def _with_exercise(mine, lab, exercise):
+    """The learner's notebook with the cells of one exercise as they came."""
+    try:
+        book, fresh = (json.loads(path.read_text("utf-8")) for path in (mine, lab))
+        cells = book["cells"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LabError("Your notebook cannot be read.", saw=f"{mine}: {error}",
+                       do="restore the whole lab: leave the exercise away") from None  # fmt: skip
+    ids = re.compile(rf"exercise-{re.escape(exercise.replace('.', '-'))}(-[a-z])?")
+    came = {c["id"]: c for c in fresh["cells"] if ids.fullmatch(c.get("id", ""))}
+    if not came:
+        raise LabError("There is no such exercise in this lab.", saw=repr(exercise),
+                       do="give its number, such as 3.2")  # fmt: skip
+    there = {cell.get("id") for cell in cells if isinstance(cell, dict)}
+    if lost := sorted(came.keys() - there):
+        raise LabError("The exercise's cell is gone from your notebook.", saw=", ".join(lost),
+                       do="restore the whole lab: leave the exercise away")  # fmt: skip
+    book["cells"] = [came.get(cell.get("id"), cell) for cell in cells]
+    return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 
 def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> None:

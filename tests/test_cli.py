@@ -22,7 +22,7 @@ from lablib.errors import LabError
 from lablib.machine import ROOT, Finding, Report
 from lablib.views.table import text as table_text
 
-COMMANDS = ("doctor", "compare", "lab", "reset", "release")
+COMMANDS = ("doctor", "compare", "lab", "reset", "submit", "release", "grade", "author")
 
 
 def test_without_a_command_it_prints_its_help(capsys):
@@ -66,7 +66,7 @@ def test_it_runs_from_any_folder(tmp_path):
 @pytest.mark.parametrize("state, status", [("ok", 0), ("limited", 0), ("missing", 1)])
 def test_doctor_answers_with_its_exit_status(monkeypatch, capsys, state, status):
     report = Report((Finding("torch", state, "?", "make lab", needed=True),))
-    monkeypatch.setattr("lablib.machine.doctor", lambda: report)
+    monkeypatch.setattr("lablib.checkup.doctor", lambda: report)
     assert cli.main(["doctor"]) == status
     assert cli.main(["doctor", "--json"]) == status
     assert state in capsys.readouterr().out
@@ -100,11 +100,13 @@ def compared(monkeypatch, tmp_path):
     def compare(**wanted):
         print("a word of the framework")
         asked.append(wanted)
-        return types.SimpleNamespace(table=pandas.DataFrame(COLUMNS))
+        return types.SimpleNamespace(
+            table=pandas.DataFrame(COLUMNS), conditions={"left out": "gpipe on 9: too few blocks"}
+        )
 
-    training = types.ModuleType("lablib.training")
-    training.compare = compare
-    monkeypatch.setitem(sys.modules, "lablib.training", training)
+    comparison = types.ModuleType("lablib.comparison")
+    comparison.compare = compare
+    monkeypatch.setitem(sys.modules, "lablib.comparison", comparison)
     monkeypatch.setattr("lablib.views.report.write", lambda *_: tmp_path / "index.html")
     return asked
 
@@ -115,7 +117,7 @@ def test_compare_passes_on_what_was_asked_and_nothing_else(compared, tmp_path):
     options = "--task bytes-gpt --ranks 1,2 --strategies single,ddp --framework torch --steps 7"
     options += " --batch 64 --seed 3 --hardware dgx-a100"
     assert cli.main(["compare", *options.split(), "--out", out]) == 0
-    demo = {"task": cli.DEMO_TASK, "seed": 0, "ranks": [1, 2, 4]}
+    demo = {"seed": 0, "ranks": [1, 2, 4]}
     full = {"task": "bytes-gpt", "seed": 3, "steps": 7, "batch": 64, "hardware": "dgx-a100"}
     full |= {"ranks": [1, 2], "strategies": ["single", "ddp"], "framework": "torch"}
     assert compared == [demo, full]
@@ -124,11 +126,16 @@ def test_compare_passes_on_what_was_asked_and_nothing_else(compared, tmp_path):
 def test_compare_takes_arguments_that_the_real_one_has():
     import inspect
 
-    from lablib.training import compare
+    from lablib.comparison import compare
 
     known = set(inspect.signature(compare).parameters)
     assert known >= {"task", "seed", "steps", "batch", "hardware", "ranks", "strategies"}
     assert "framework" in known
+
+
+def test_what_was_left_out_is_named_with_the_reason(compared, tmp_path, capsys):
+    assert cli.main(["compare", "--out", str(tmp_path)]) == 0
+    assert "Left out:\n  gpipe on 9: too few blocks\n" in capsys.readouterr().out
 
 
 def test_the_table_fits_a_terminal_and_the_page_is_named(compared, tmp_path, capsys):
@@ -185,7 +192,7 @@ def test_errors_become_an_exit_status_and_never_a_traceback(
     def fail(**_):
         raise raised
 
-    monkeypatch.setattr(sys.modules["lablib.training"], "compare", fail)
+    monkeypatch.setattr(sys.modules["lablib.comparison"], "compare", fail)
     assert cli.main(["compare", "--out", str(tmp_path)]) == status
     printed = capsys.readouterr()
     assert str(raised) in printed.err and "Traceback" not in printed.err and not printed.out

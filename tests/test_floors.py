@@ -13,16 +13,32 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 FLOORS = """
-    errors units progress machine datasets tasks hardware record cluster strategies views training
-    teach my_labs __init__ cli __main__
+    errors units progress_bars machine datasets tasks hardware record cluster calibration box
+    strategies views training comparison teach grading checkup my_labs __init__ cli_teaching cli
+    __main__
 """.split()
 # Inside a package. A module that is not named may import its siblings, if no circle results.
 INSIDE = {
     "hardware": "device network all_reduce two_levels description hardware catalog".split(),
-    "record": "event recorder trace program metrics simulator".split(),
+    "record": "event recorder trace program metrics plans critical_path simulator".split(),
     "cluster": """
-        wire spec private_network logs failures torch_recorder tensorflow_recorder rank zygote
-        launch execution run cluster
+        wire said spec private_network logs failures relay_link torch_relay torch_memory
+        torch_costs torch_futures torch_recorder
+        tensorflow_costs tensorflow_memory tensorflow_graph tensorflow_seconds tensorflow_placement
+        tensorflow_recorder rank zygote launch execution run cluster
+    """.split(),
+    "box": """
+        limits namespaces system_calls trials contents bubblewrap by_namespaces watch apart rank_set
+        keeper boards printed outcome relay boxed_execution box
+    """.split(),
+    "teach": """
+        telling release site execute claims tanh_chain
+        exercise seen quizzes_file standing predictions quizzes result_shown checks
+    """.split(),
+    "grading": """
+        page notebook_file python_cells answers similarity reading on_rank places hidden_cases
+        graded kept_results grading_worker workers submissions overrides lateness gradebook
+        feedback class_report grading handing_in authoring package
     """.split(),
 }
 

@@ -17,13 +17,21 @@ NOTEBOOKS = [
     path for name in ("solutions", "labs") for path in sorted((ROOT / name).glob("*.ipynb"))
 ]
 CELLS = range(45, 81)
-LEAST_QUESTIONS = 6
+GUESSES = range(6, 11)
+EXERCISES = range(4, 9)
+HINTS = 2
 FIGURES = range(4, 11)
 MOST_LINES, MEDIAN_LINES, LINE_WIDTH = 30, 5, 100
 MOST_WORDS, MOST_CODE_IN_A_ROW, FIRST_RESULT_WITHIN = 90, 3, 5
 BEGINNING = ["Objectives", "You need", "It takes|Time"]
 ENDING = ["Takeaways", "Knowledge check", "Terms", "Further reading"]
 FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")
+CHECKED = re.compile(r'lab\.check\("([\d.]+)"')
+# A measured time, rate, share or ratio is another one on the next computer.
+TYPED_RESULT = re.compile(
+    r"(?<![\w.])\d[\d.,]*\s?(?:ns|us|µs|ms|s|seconds?|samples/s|[kMG]B/s|%|"
+    r"times as (?:fast|long|much)|times (?:faster|slower|longer))(?!\w)"
+)
 FRAMEWORK = re.compile(r"^(?:import|from) (?:torch|tensorflow|keras)\b", re.MULTILINE)
 
 
@@ -35,6 +43,7 @@ def complaints(notebook: dict) -> list[str]:
         *rhythm(cells),
         *headings(cells),
         *parts(cells),
+        *exercises(cells),
         *(f"cell {n}: an image has no text alternative" for n in images_without_words(cells)),
         *(f"cell {n} imports a framework into the kernel" for n in framework_in_kernel(cells)),
     ]
@@ -66,9 +75,42 @@ def rhythm(cells):
         yield f"more than {MOST_CODE_IN_A_ROW} code cells in a row"
     if "c" not in kinds[:FIRST_RESULT_WITHIN]:
         yield f"no code in the first {FIRST_RESULT_WITHIN} cells"
-    asked = sum(len(re.findall(r"(?i)\bwrite down\b|lab\.predict\(", source(c))) for c in cells)
-    if asked < LEAST_QUESTIONS:
-        yield f"asks before a run {asked} times"
+    guesses = sum(source(cell).count("lab.predict(") for cell in cells if is_code(cell))
+    if guesses not in GUESSES:
+        yield f"asks for {guesses} guesses"
+
+
+def exercises(cells):
+    """Each has its contract with a heading and hints, its cell, and its check, in this order."""
+    at = {cell.get("id"): number for number, cell in enumerate(cells)}
+    checked = {n: c for c, cell in enumerate(cells) for n in CHECKED.findall(source(cell))}
+    lab = int(re.search(r"\d+|$", source(cells[0]))[0] or 0)
+    if lab and len(checked) not in EXERCISES:
+        yield f"has {len(checked)} exercises"
+    for number, place in checked.items():
+        cell_id = f"exercise-{number.replace('.', '-')}"
+        if not 0 < at.get(cell_id, -1) < place:
+            yield f"exercise {number}: no cell {cell_id} before its check"
+            continue
+        before = "\n".join(map(source, cells[:place]))
+        told = before.rpartition(f"Exercise {number}")[2]
+        if told.count("<details>") < HINTS:
+            yield f"exercise {number}: fewer than {HINTS} hints under its heading"
+    if not any("lab.quiz(" in source(cell) for cell in cells if is_code(cell)):
+        yield "has no quiz"
+
+
+def typed_results(cells):
+    """Numbers in a text that tells of the measured result above it: the code should say them."""
+    measured = False
+    for number, cell in enumerate(cells):
+        if is_code(cell):
+            told = json.dumps(cell.get("outputs", []))
+            measured = "measured" in told and "modelled" not in told
+        elif measured:
+            first = source(cell).split("\n\n")[0]
+            yield from (f"cell {number} types a measured result: {found}"
+                        for found in TYPED_RESULT.findall(first))  # fmt: skip
 
 
 def headings(cells):
@@ -126,6 +168,7 @@ def complaints_about_outputs(notebook: dict) -> list[str]:
         told = json.dumps(cell.get("outputs", []))
         found += [f"cell {number} shows {path}, a folder of one computer"
                   for path in FOREIGN_PATH.findall(told)]  # fmt: skip
+    found += typed_results(notebook["cells"])
     numbers = [cell["execution_count"] for cell in cells]
     if numbers != list(range(1, len(cells) + 1)):
         found.append("was not run whole, from a fresh kernel")
@@ -188,15 +231,26 @@ FIGURE = {
     "output_type": "display_data",
     "data": {"image/png": "AAAA", "text/html": '<img alt="a line" src="x">'},
 }
+MEASURED = {"output_type": "stream", "name": "stdout", "text": "measured: 3 ms"}
 ERROR = {"output_type": "error", "ename": "RankFailed", "evalue": "", "traceback": []}
 
 
 def good_lab():
-    """Cells: 0 title, 1 objectives, 2 needs, then pairs of a question and a figure, 4 sections."""
-    cells = [text("# A lab"), text("## Objectives"), text("**You need** it.", "", "**Time** 1 h")]
+    """Cells: 0 title, 1 objectives, 2 needs, then pairs of a question and a figure, of which the
+    first 8 ask for a guess; 4 exercises from cell 47 on, a quiz, 4 sections."""
+    cells = [text("# Lab 9"), text("## Objectives"), text("**You need** it.", "", "**Time** 1 h")]
     for number in range(22):
-        asks = f"## Part {number}", "Write down your guess." if number < 8 else "Look."
-        cells += [text(*asks), code("lab.doctor()", *[FIGURE] * (number < 6))]
+        asks = 'lab.predict("x")' if number < 8 else "lab.doctor()"
+        cells += [text(f"## Part {number}", "Look."), code(asks, *[FIGURE] * (number < 6))]
+    for number in range(1, 5):
+        cells += [
+            text(f"### Exercise 9.{number}", "<details></details>" * 2),
+            code("def f(): ..."),
+            text("Check it."),
+            code(f'lab.check("9.{number}", f)'),
+        ]
+        cells[-3]["id"] = f"exercise-9-{number}"
+    cells += [text("Choose."), code('lab.quiz("9")')]
     cells += [text(f"## {name}") for name in ENDING]
     numbered = [cell for cell in cells if is_code(cell)]
     for number, cell in enumerate(numbered, start=1):
@@ -219,7 +273,7 @@ def inserted(number, *new):
 @pytest.mark.parametrize(
     "spoil, complaint",
     [
-        (inserted(9, *[text("more")] * 30), "81 cells"),
+        (inserted(9, *[text("more")] * 12), "81 cells"),
         (changed(9, source="word " * 91), "cell 9 has 91 words"),
         (changed(6, source="x = 1\n" * 31), "cell 6 has 31 lines"),
         (changed(6, source="x" * 101), "cell 6 has a line of 101 characters"),
@@ -227,8 +281,12 @@ def inserted(number, *new):
          "the median of the code cells is 6 lines"),
         (inserted(7, *[code("x")] * 3), "more than 3 code cells in a row"),
         (inserted(4, text("wait"), text("wait")), "no code in the first 5 cells"),
-        (lambda cells: [c.update(source=source(c).replace("Write down", "Think"))
-                        for c in cells], "asks before a run 0 times"),
+        (lambda cells: [c.update(source=source(c).replace("lab.predict", "print"))
+                        for c in cells], "asks for 0 guesses"),
+        (changed(48, id="another"), "exercise 9.1: no cell exercise-9-1"),
+        (changed(47, source="### Exercise 9.1"), "exercise 9.1: fewer than 2 hints"),
+        (changed(50, source="pass"), "has 3 exercises"),
+        (changed(64, source="pass"), "has no quiz"),
         (changed(5, source="# Another title"), "the first heading, and no other"),
         (changed(5, source="#### Deep"), "'Deep' skips a level of headings"),
         (changed(-1, source="## References"), "needs, in this order, Takeaways"),
@@ -261,6 +319,9 @@ def test_that_claim_can_fail(spoil, complaint):
         (changed(20, outputs=[{"output_type": "stream", "name": "stdout", "text": "/home/me/x"}]),
          "cell 20 shows /home, a folder of one computer"),
         (changed(20, execution_count=99), "was not run whole"),
+        (lambda cells: [cells[20].update(outputs=[MEASURED]),
+                        cells[21].update(source="It took 4.2 ms a step.")],
+         "cell 21 types a measured result: 4.2 ms"),
         (changed(4, outputs=[]), "shows no result in its first 5 cells"),
         (lambda cells: [c.update(outputs=[]) for c in cells[5:] if is_code(c)], "has 1 figures"),
     ],

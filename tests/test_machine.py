@@ -28,6 +28,13 @@ def test_the_report_names_every_package_that_the_kit_depends_on():
     assert names >= {"GPUs", "private network", "containment", "browser for tests"}
 
 
+@pytest.mark.needs("bubblewrap")
+def test_doctor_tries_each_limit_of_the_box():
+    limits = [one for one in lab.doctor().findings if one.name.startswith("limit: ")]
+    assert len(limits) == 10 and {one.state for one in limits} == {"ok"}
+    assert not any(one.name.startswith("limit: ") for one in machine.report().findings)
+
+
 def test_every_lack_has_a_cure():
     for finding in lab.doctor().findings:
         assert finding.state in ("ok", "limited", "missing")
@@ -41,7 +48,7 @@ def test_doctor_imports_no_framework():
 
 
 def test_doctor_answers_where_nothing_is_installed():
-    code = "from lablib.machine import doctor; r = doctor(); print(r.ok); print(r)"
+    code = "from lablib.checkup import doctor; r = doctor(); print(r.ok); print(r)"
     path = {"PYTHONPATH": str(machine.ROOT)}
     base = [str(Path(sys.executable).resolve()), "-S", "-c", code]
     done = subprocess.run(base, env=path, capture_output=True, text=True, timeout=60)
@@ -154,7 +161,9 @@ def test_control_groups_limit_cores_and_memory(tmp_path, membership, files, quot
 def test_a_quota_leaves_whole_cores_and_at_least_one(monkeypatch):
     monkeypatch.setattr(machine, "_cpu_quotas", lambda files: [0.5])
     assert machine.cores() == 1
-    assert {finding.name: finding for finding in lab.doctor().findings}["cores"].state == "limited"
+    assert {finding.name: finding for finding in machine.report().findings}[
+        "cores"
+    ].state == "limited"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")

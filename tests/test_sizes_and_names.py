@@ -19,7 +19,12 @@ FORBIDDEN = {"util", "utils", "helper", "helpers", "common", "misc", "manager", 
 HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy", "IPython")
 # Loaded by a rank, inside a function, when the framework is there already: their classes derive
 # from the framework's own.
-ON_RANKS_ONLY = {"torch_recorder", "tensorflow_recorder"}
+ON_RANKS_ONLY = {
+    f"torch_{part}" for part in ("costs", "futures", "memory", "recorder", "relay")
+} | {
+    f"tensorflow_{part}"
+    for part in ("costs", "graph", "memory", "placement", "recorder", "seconds")
+}
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 # One computer's folders: what a user gets must run on every other.
 FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")

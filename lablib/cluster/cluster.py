@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import os
 from collections.abc import Callable
 
 from lablib.cluster import launch
@@ -12,9 +13,11 @@ from lablib.cluster.failures import RankFailed
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
-from lablib.progress import Waiting
+from lablib.hardware import catalog
+from lablib.hardware.hardware import Hardware
+from lablib.progress_bars import Waiting
 
-_SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0}
+_SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": []}
 _PORT_TAKEN = ("Could not start gRPC server", "Address already in use")
 _TRIES = 3
 
@@ -36,6 +39,9 @@ class Cluster:
                 (TF_CONFIG is set)
     roles       how many of each: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
     device      "cpu", or "cuda": a GPU for each rank with nccl; gloo when ranks share one
+    hardware    a machine to model: a name of `lab.hardware.names()`, a TOML file, a lab.Hardware.
+                The ranks compute the same result here; times are those of that machine, and
+                called modelled. Its nodes are filled rank by rank
     threads     of every pool in each rank; cores / ranks, at least 1, when not given
     timeout_s   a run that takes longer is ended, and told who waits for whom
     echo        print what the ranks print as it comes, "[rank 2] ..."
@@ -53,32 +59,38 @@ class Cluster:
         self,
         ranks: int | None = None,
         *,
-        nodes: int = 1,
+        nodes: int | None = None,
         framework: str = "torch",
         roles: dict[str, int] | None = None,
         device: str = "cpu",
-        hardware: object = None,
+        hardware: str | os.PathLike | Hardware | None = None,
         threads: int | None = None,
         timeout_s: float = 120,
         echo: bool = False,
     ):
+        self.hardware = None if hardware is None else catalog.get(hardware)
         self.spec = Spec.of(
-            ranks, nodes=nodes, roles=roles, framework=framework, device=device, threads=threads
-        )
+            ranks, nodes=nodes, per_node=self.hardware and self.hardware.per_node, roles=roles,
+            framework=framework, device=device, threads=threads,
+        )  # fmt: skip
         self.timeout_s, self.echo = _seconds(timeout_s), echo
-        _check_hardware(hardware)
         _check_device(device)
+        if self.hardware:
+            _check_hardware(self.hardware, self.spec)
         self.closed = False
         self._last: Execution | None = None
         launch.zygote(framework)  # its import goes on while the learner reads
 
-    def run(self, function: Callable, *, watch: Callable | None = None) -> Run:
+    def run(
+        self, function: Callable, *, own: list | None = None, watch: Callable | None = None
+    ) -> Run:
         """Run `function(me)` once on every rank; `me` is a `Rank`.
 
         With roles it runs on the chief, the workers and the evaluators; with a chief and
         parameter servers it runs on the chief (and the evaluators), and the others serve.
         Temporary files that a rank makes end with the run.
 
+        own     by rank, plain data that only this rank gets, as a second argument
         watch   called often with what each rank shows of itself, and closed at the end; a
                 clock is shown when it is not given and the run takes more than a second
 
@@ -86,10 +98,16 @@ class Cluster:
         """
         if self.closed:
             raise LabError("This cluster is closed.", saw=repr(self), do="make a new lab.Cluster")
+        if own is not None and len(own) != self.spec.ranks:
+            raise LabError(
+                "`own` must have something for each rank.",
+                saw=f"{len(own)} for {self.spec.ranks} ranks",
+                do="give a list with one entry a rank, in their order",
+            )
         for tries_left in reversed(range(_TRIES)):
             execution = self._last = Execution(
-                self.spec, function, timeout_s=self.timeout_s, echo=self.echo,
-                watch=watch or Waiting(f"{self.spec.ranks} ranks at work"),
+                self.spec, function, self.hardware, own=own, timeout_s=self.timeout_s,
+                echo=self.echo, watch=watch or Waiting(f"{self.spec.ranks} ranks at work"),
             )  # fmt: skip
             try:
                 execution.run()
@@ -135,12 +153,15 @@ class Cluster:
         ranks = range(self.spec.ranks)
         values = [execution.values.get(rank) for rank in ranks]
         records = [execution.records.get(rank, _SILENT) for rank in ranks]
-        return Run(self.spec, values, execution.logs(), records)
+        return Run(self.spec, values, execution.logs(), records, self.hardware)
 
     def __repr__(self):
         nodes = f" on {self.spec.nodes} nodes" if self.spec.nodes > 1 else ""
         state = "closed" if self.closed else "open"
-        return f"<Cluster of {self.spec.ranks} ranks{nodes}, {self.spec.framework}, {state}>"
+        modelled = f", modelled as {self.hardware.name}" if self.hardware else ""
+        return (
+            f"<Cluster of {self.spec.ranks} ranks{nodes}, {self.spec.framework}{modelled}, {state}>"
+        )
 
     def _repr_html_(self):
         head = "".join(f"<th>{name}</th>" for name in self.states[0])
@@ -167,12 +188,20 @@ def _seconds(timeout_s):
     return float(timeout_s)
 
 
-def _check_hardware(hardware):
-    if hardware is not None:
+def _check_hardware(hardware, spec):
+    hardware.check_ranks(spec.ranks)
+    if any(seat.role == "ps" for seat in spec.seats):
         raise LabError(
-            "Modelled hardware is not in this version of the kit.",
-            saw=f"hardware={hardware!r}",
-            do="leave it away: the run is then measured on this computer",
+            "Parameter servers cannot be modelled.",
+            saw=f"roles with 'ps' on {hardware.name}: TensorFlow sends their variables and "
+            "gradients past everything that could be recorded",
+            do="leave hardware away: the run is then measured on this computer",
+        )
+    if spec.device != "cpu":
+        raise LabError(
+            "Modelled hardware takes the place of the device.",
+            saw=f"device={spec.device!r} and hardware {hardware.name}",
+            do="leave one of the two away",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import selectors
@@ -13,33 +14,61 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
-from lablib.cluster import failures, launch, wire
+from lablib.cluster import failures, launch, said, wire
 from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
+from lablib.hardware.hardware import Hardware
 from lablib.machine import cores
 from lablib.record.recorder import Board
 
 _POLL_S = 0.05
 _GRACE_S = 0.3  # for the other ranks' own words, once one has failed
-_SUSPECT_S = 0.5  # between two looks at boards that must show the same deadlock
 _STACKS_WITHIN_S = 0.5
 _BEYOND_TIMEOUT_S = 60  # the framework's own limit: ours must speak first
 _LARGEST_LOG_BYTES = 1 << 20
+_FILES = ("log", "board", "stack", "traceback")
+
+
+class Watched(NamedTuple):
+    """One rank of a run, for who watches it: who it is, its process, its log."""
+
+    rank: int
+    role: str
+    node: int
+    pid: int
+    log: Path
 
 
 class Execution:
     """Runs `function(me)` on every rank of `spec` once.
 
-    watch   called some 20 times a second with the boards of all ranks, and closed at the end:
-            for progress bars
+    hardware   what is modelled; None when times are measured
+    own        by rank, what only this rank gets: sent to the rank itself, past the zygote; or None
+    watch      called some 20 times a second with the boards of all ranks, and closed at the end:
+               for progress bars. What has a method `begins` is first told of all ranks (Watched)
+    zygote     what the ranks are forked from; the notebook's own when not given
     """
 
-    def __init__(self, spec: Spec, function: Callable, *, timeout_s, echo, watch):
-        self.spec, self.timeout_s, self.watch = spec, timeout_s, watch
-        self.payload = _pickled(function)
-        self.zygote = launch.zygote(spec.framework)
+    bounds = wire.ANY_SIZE  # of what a rank may send
+
+    def __init__(
+        self,
+        spec: Spec,
+        function: Callable,
+        hardware: Hardware | None,
+        *,
+        timeout_s,
+        echo,
+        watch,
+        own=None,
+        zygote: launch.ZygoteProcess | None = None,
+    ):
+        self.spec, self.hardware, self.timeout_s, self.watch = spec, hardware, timeout_s, watch
+        self.payload, self.own = _pickled(function), own
+        self.zygote = zygote or launch.zygote(spec.framework)
         self.zygote.wait_ready()
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.zygote.folder))
         self.fates = [failures.Fate(seat.rank) for seat in spec.seats]
@@ -47,17 +76,21 @@ class Execution:
         self.values: dict[int, object] = {}
         self.records: dict[int, dict] = {}
         self.readers: dict[int, wire.Reader] = {}
+        self.asked: set[int] = set()  # for their records
         self.echo = Echo(self._files("log")) if echo else None
         self.called = [seat.rank for seat in spec.seats if not spec.serves(seat)]
-        self.suspected_s = 0.0
+        self.suspicion = failures.Suspicion()
 
     def run(self) -> None:
         """Run to the end. Raises RankFailed, ClusterHangs, KeyboardInterrupt; leaves no process."""
         self.channel = self.zygote.open_run()
         try:
             self._start_ranks()
+            if hasattr(self.watch, "begins"):
+                self.watch.begins(self._watched())
             self._until(lambda: len(self.values) == len(self.called))
             for rank in self.called:
+                self.asked.add(rank)
                 self.readers[rank].sock.send(b"!")
             self._until(lambda: len(self.records) == len(self.called))
         finally:
@@ -71,44 +104,56 @@ class Execution:
         """Remove the run's files."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _watched(self):
+        logs = self._files("log")
+        return [
+            Watched(seat.rank, seat.role, seat.node, self.pids[seat.rank], log)
+            for seat, log in zip(self.spec.seats, logs)
+        ]
+
     def _files(self, suffix):
         return [self.folder / f"rank{seat.rank}.{suffix}" for seat in self.spec.seats]
 
     def _start_ranks(self):
-        (self.folder / "function").write_bytes(self.payload)
-        ports, listening = self._meeting_place()
+        wire.send(self.channel, {"op": "ports", "count": self.spec.ranks})
+        ports = self._answer("ports")
         job = self._job()
         for seat in self.spec.seats:
             ours, theirs = socket.socketpair()
-            fds = [theirs.fileno()]
-            if listening is not None and seat.rank == 0:
-                fds.append(listening.fileno())
-            wire.send(self.channel, {"op": "rank", "job": job | self._own(seat, ports)}, tuple(fds))
+            ours.settimeout(self.timeout_s)
+            files = theirs.fileno(), *self._handed_to(seat)
+            wire.send(self.channel, {"op": "rank", "job": job | self._own(seat, ports)}, files)
             self.pids[seat.rank] = self._answer("pid")
-            self.readers[seat.rank] = wire.Reader(ours)
+            self.readers[seat.rank] = wire.Reader(ours, self.bounds)
             theirs.close()
-        if listening is not None:
-            listening.close()
+        for rank in self.called if self.own is not None else ():
+            # It has died, or stands still: that is noticed soon.
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                wire.send(self.readers[rank].sock, {"own": self.own[rank]})
 
-    def _meeting_place(self):
-        """Ports of the ranks. Torch's store is served on a socket that is listening by now."""
-        if self.spec.framework == "torch":
-            listening = socket.create_server(("127.0.0.1", 0), backlog=self.spec.ranks + 16)
-            return [listening.getsockname()[1]] * self.spec.ranks, listening
-        wire.send(self.channel, {"op": "ports", "count": self.spec.ranks})
-        return self._answer("ports"), None
+    def _handed_to(self, seat):
+        """Descriptors of open files that go to this rank."""
+        return ()
 
     def _job(self):
         """What all ranks of this run are told."""
         return {
-            "payload": str(self.folder / "function"),
+            "payload": str(self._left_function()),
+            "has_own": self.own is not None,
             "cwd": os.getcwd(),
             "path": sys.path,
             "sources": _cells(),
             "threads": self._threads(),
+            "modelled": self.hardware is not None,
+            "counts": self.hardware is not None and not self.hardware.device.is_host,
             "timeout_s": self.timeout_s + _BEYOND_TIMEOUT_S,
             "tasks": [[s.role, s.index, s.rank] for s in self.spec.seats if s.role != "evaluator"],
         }
+
+    def _left_function(self):
+        path = self.folder / "function"
+        path.write_bytes(self.payload)
+        return path
 
     def _own(self, seat, ports):
         """What only this rank is told."""
@@ -121,7 +166,7 @@ class Execution:
         if self.spec.device == "cpu":
             env["CUDA_VISIBLE_DEVICES"] = ""
         return {
-            "files": str(self.folder / f"rank{seat.rank}"),
+            "files": {kind: str(self.folder / f"rank{seat.rank}.{kind}") for kind in _FILES},
             "env": env,
             "port": ports[seat.rank],
             "serves": self.spec.serves(seat),
@@ -175,20 +220,26 @@ class Execution:
     def _listen(self, rank):
         fate = self.fates[rank]
         try:
-            messages = self.readers[rank].messages()
+            for message in self.readers[rank].messages():
+                self._understand(rank, message)
         except ValueError as error:
-            fate.error, fate.text = "ValueError", str(error)
-            return
-        for message in messages:
-            kind = message.pop("kind")
-            if kind == "value":
-                self.values[rank], fate.returned = message["value"], True
-            elif kind == "record":
-                self.records[rank] = message
-            elif kind == "error":
-                fate.error, fate.text = message["type"], message["text"]
-                fate.frames, fate.echo = message["frames"], message["echo"]
-                fate.at_s = message["at_s"]
+            fate.error, fate.text = "NotARanksMessage", str(error)
+
+    def _understand(self, rank, message):
+        """Take a message in its turn: a value, when asked a record; or an error, the last word."""
+        fate = self.fates[rank]
+        kind = said.kind_of(message)
+        turn = {"value": not fate.returned, "record": rank in self.asked, "error": True}[kind]
+        if fate.error or rank in self.records or not turn:
+            raise ValueError(f"a rank sent a {kind} out of turn")
+        if kind == "value":
+            self.values[rank], fate.returned = message["value"], True
+        elif kind == "record":
+            self.records[rank] = message
+        else:
+            fate.error, fate.text = message["type"], message["text"]
+            fate.frames, fate.echo = message["frames"], message["echo"]
+            fate.at_s = message["at_s"]
 
     def _death(self, message):
         rank = message["rank"]
@@ -197,11 +248,14 @@ class Execution:
         if not fate.error and rank not in self.records:
             fate.code, fate.at_s, fate.returned = message["exit"], message["at_s"], False
 
-    def _fail(self, selector):
+    def _hear_the_others(self, selector):
         until_s = time.monotonic() + _GRACE_S
         while time.monotonic() < until_s and not all(fate.failed for fate in self.fates):
             for key, _ in selector.select(_POLL_S):
                 self._hear(selector, key)
+
+    def _fail(self, selector):
+        self._hear_the_others(selector)
         boards, stacks = self._boards(), self._stacks()
         self._close()
         kept = keep_logs(self.folder, self.spec.ranks)
@@ -216,9 +270,7 @@ class Execution:
         now_s = time.monotonic()
         if now_s > give_up_s:
             self._hang(boards, f"The ranks did not finish within {self.timeout_s:g} s.")
-        if not failures.deadlock(boards):
-            self.suspected_s = now_s
-        elif now_s - self.suspected_s > _SUSPECT_S:
+        if self.suspicion.holds(boards, now_s):
             self._hang(boards, "The ranks wait for one another: none can ever go on.")
 
     def _hang(self, boards, why):
@@ -231,8 +283,11 @@ class Execution:
         """Where the ranks are, by their own fault handlers: also of a rank deep in C++."""
         wire.send(self.channel, {"op": "signal", "number": int(signal.SIGUSR1)})
         until_s = time.monotonic() + _STACKS_WITHIN_S
-        while time.monotonic() < until_s and not all(map(_written, self._files("stack"))):
+        while time.monotonic() < until_s and not self._told_where():
             time.sleep(_POLL_S)
+
+    def _told_where(self):
+        return all(map(_written, self._files("stack")))
 
     def _stacks(self):
         return [path.read_text() if _written(path) else "" for path in self._files("stack")]

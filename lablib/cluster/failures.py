@@ -16,6 +16,7 @@ from lablib.errors import LabError
 
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
+_SUSPECT_S = 0.5
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
 
 
@@ -79,7 +80,7 @@ class Fate:
 
 def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     """The error for a run in which at least one rank failed; the first failure opens it."""
-    failed = sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
+    failed = in_order(fates)
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
     saw = [where(first, boards[first.rank], stacks[first.rank])]
     saw += _others(first, others)
@@ -93,6 +94,11 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     )
     error.rank = first.rank
     return error
+
+
+def in_order(fates: list[Fate]) -> list[Fate]:
+    """Those that failed: the first first, and last those that another's failure brought down."""
+    return sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
 
 
 def cluster_hangs(boards, stacks, why, log_folder) -> ClusterHangs:
@@ -136,6 +142,25 @@ def deadlock(boards: list[dict]) -> bool:
     if "waiting" not in states or set(states) - {"waiting", "returned"}:
         return False
     return all(_unmatched(b, boards) for b in boards if b["state"] == "waiting")
+
+
+class Suspicion:
+    """Holds when the same boards have shown a deadlock all the time for `_SUSPECT_S`.
+
+    Boards are read one after the other: a rank may have gone on between two of them, so that what
+    they show together never was. Boards that are the same at a later look all stood so at once.
+    """
+
+    def __init__(self):
+        self._boards: list[dict] | None = None
+        self._since_s = 0.0
+
+    def holds(self, boards: list[dict], now_s: float) -> bool:
+        """What to think of the boards read now; to be asked at every look."""
+        shown = boards if deadlock(boards) else None
+        if shown is None or shown != self._boards:
+            self._boards, self._since_s = shown, now_s
+        return shown is not None and now_s - self._since_s > _SUSPECT_S
 
 
 def place(where: str) -> str:

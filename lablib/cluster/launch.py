@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from lablib import progress
+from lablib import progress_bars
 from lablib.cluster import wire
 from lablib.errors import LabError
 from lablib.machine import start_method
@@ -21,7 +21,12 @@ from lablib.machine import start_method
 _SHOW_PROGRESS_AFTER_S = 0.4
 _GIVE_UP_IMPORT_S = 300
 _CLOSE_WITHIN_S = 10
-_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "ERROR",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
+}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _zygotes: dict[str, ZygoteProcess] = {}
 _one_at_a_time = threading.RLock()  # clusters may be used from several threads
 
@@ -111,7 +116,7 @@ class ZygoteProcess:
             pass
         except (ConnectionError, EOFError):
             return None
-        with progress.bar(f"importing {self.framework}, once for this notebook") as bar:
+        with progress_bars.bar(f"importing {self.framework}, once for this notebook") as bar:
             return self._message_with(bar)
 
     def _message_with(self, bar):
@@ -126,29 +131,26 @@ class ZygoteProcess:
         return None
 
     def _failed(self, answer):
-        log = (self.folder / "zygote.log").read_text(errors="replace").strip()
+        told = (answer or {}).get("failed") or self._last_words()
         self.close()
         return LabError(
             f"{self.framework} could not be imported in a process of its own.",
-            saw=(answer or {}).get("failed") or log[-800:] or "the process ended without a word",
+            saw=told or "the process ended without a word",
             do="run `python -m lablib doctor`; it names what is missing and the cure",
         )
+
+    def _last_words(self):
+        try:
+            return (self.folder / "zygote.log").read_text(errors="replace").strip()[-800:]
+        except FileNotFoundError:
+            return ""  # it ended by itself, and took its folder with it
 
 
 def _environment():
     package = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    quiet = {
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "GRPC_VERBOSITY": "ERROR",
-        "GRPC_ENABLE_FORK_SUPPORT": "0",
-    }
-    environment = quiet | dict(os.environ)
-    return (
-        environment
-        | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-        | dict.fromkeys(_ONE_THREAD, "1")
-    )
+    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return QUIET | dict(os.environ) | own | ONE_THREAD
 
 
 @atexit.register

@@ -25,9 +25,9 @@ def enter() -> str:
     if _unshare(_CLONE_NEWNET):
         if _unshare(_CLONE_NEWUSER | _CLONE_NEWNET):
             return os.strerror(ctypes.get_errno())
-        _map_to_itself("uid_map", user)
-        _map_to_itself("gid_map", group)
-    _raise_loopback()
+        map_to_itself("uid_map", user)
+        map_to_itself("gid_map", group)
+    raise_loopback()
     return ""
 
 
@@ -35,7 +35,11 @@ def _unshare(flags):
     return ctypes.CDLL(None, use_errno=True).unshare(flags)
 
 
-def _map_to_itself(name, number):
+def map_to_itself(name: str, number: int) -> None:
+    """In the user namespace that this process has just made, it stays who it was.
+
+    name   "uid_map", then "gid_map"
+    """
     if name == "gid_map":
         _write("/proc/self/setgroups", "deny")  # the kernel's condition for a gid map
     _write(f"/proc/self/{name}", f"{number} {number} 1")
@@ -46,7 +50,8 @@ def _write(path, text):
         file.write(text)
 
 
-def _raise_loopback():
+def raise_loopback() -> None:
+    """A new network's loopback is down."""
     import fcntl
 
     request = struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)

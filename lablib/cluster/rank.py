@@ -42,6 +42,7 @@ class Rank:
         self._recorder = recorder
         self._logged: list[dict] = []
         self._peak_bytes, self._looked_at_s = 0, 0.0
+        self._live_bytes: list[int] = []
 
     def __repr__(self):
         return f"<rank {self.rank} of {self.ranks}, {self.role}, node {self.node}, {self.device}>"
@@ -56,12 +57,18 @@ class Rank:
         """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""
         wire.pack(values)  # says at the learner's line, not at the end, what cannot travel
         self._logged.append({"at_s": self._recorder.clock(), **values})
+        self._recorder.tells(values)
 
     @contextmanager
     def step(self, samples: int = 0):
         """`with me.step(samples=64):` marks one training step; `samples` are this rank's own."""
+        memory = self._recorder.memory
+        if memory:
+            memory.restart()
         with self._recorder.step(samples):
             yield
+        if memory:
+            self._live_bytes.append(memory.peak_bytes)
         self._look_at_memory()
 
     def mark(self, name: str) -> None:
@@ -74,29 +81,36 @@ class Rank:
             self._looked_at_s = self._recorder.clock()
 
 
-def live(job: dict, sock: socket.socket, listening: int | None) -> None:
+def live(job: dict, sock: socket.socket) -> None:
     """Be one rank, from its first breath to its last. Never returns.
 
-    job        see `Execution` in `cluster/execution.py`, which writes it
-    sock       to the notebook's kernel
-    listening  descriptor on which rank 0 of torch serves the store
+    job    see `Execution` in `cluster/execution.py`, which writes it
+    sock   to the notebook's kernel
     """
     recorder = _take_place(job)
     me = Rank(job["seat"], recorder)
     try:
         function = _load(job["payload"])
-        _join(job, recorder, listening)
-        value = _lived(function, me, recorder)
+        own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
+        _join(job, recorder)
+        value = recorder.lives(function, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
-        with open(job["files"] + ".traceback", "w") as file:
-            traceback.print_exception(error, file=file)
+        _keep_traceback(job["files"]["traceback"], error)
         _send_error(sock, error, recorder)
         _stay(sock)
         os._exit(1)
     _stay(sock)
     _send_record(sock, me)
     os._exit(0)
+
+
+def _keep_traceback(path, error):
+    try:
+        with open(path, "w") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:
+        pass  # its files or its disk are used up, which may be the error that it has to tell
 
 
 def _stay(sock):
@@ -127,12 +141,12 @@ def _take_place(job):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != job["parent"]:
         os._exit(1)  # the parent died before the death signal was in place
-    log = os.open(job["files"] + ".log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(job["files"]["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
-    stacks = open(job["files"] + ".stack", "w")
+    stacks = open(job["files"]["stack"], "w")
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
     os.environ.update(job["env"])
@@ -141,7 +155,7 @@ def _take_place(job):
     sys.path[:] = job["path"]
     _share_cores(job["threads"], job["seat"]["framework"])
     _show_sources(job["sources"])
-    return Recorder(job["files"] + ".board")
+    return Recorder(job["files"]["board"])
 
 
 def _share_cores(threads, framework):
@@ -167,14 +181,15 @@ def _load(path):
         return pickle.load(file)  # written by the kernel, in a folder that is this user's alone
 
 
-def _join(job, recorder, listening):
+def _join(job, recorder):
     seat = job["seat"]
     if seat["framework"] == "torch":
         from lablib.cluster import torch_recorder
 
         torch_recorder.join(
             recorder, rank=seat["rank"], ranks=seat["ranks"], port=job["port"],
-            listening=listening, timeout_s=job["timeout_s"], device=seat["device"],
+            listening=job.get("listening"), timeout_s=job["timeout_s"], device=seat["device"],
+            counts=job["counts"], relay=job.get("relay"),
         )  # fmt: skip
         return
     from lablib.cluster import tensorflow_recorder
@@ -182,18 +197,10 @@ def _join(job, recorder, listening):
     tasks = {(job_name, index): rank for job_name, index, rank in job["tasks"]}
     tensorflow_recorder.join(
         recorder, rank=seat["rank"], rank_of_task=tasks, ranks=seat["ranks"],
-        threads=job["threads"],
+        threads=job["threads"], counts=job["counts"], modelled=job["modelled"],
     )  # fmt: skip
     if job["serves"]:
         tensorflow_recorder.serve()
-
-
-def _lived(function, me, recorder):
-    start_s = recorder.clock()
-    value = function(me)
-    recorder.rows.append(("life", start_s, recorder.clock()))
-    recorder.returned()
-    return value
 
 
 def _send_value(sock, value, function):
@@ -246,5 +253,6 @@ def _send_record(sock, me):
         "logged": me._logged,
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_bytes": me._peak_bytes,
+        "live_bytes": me._live_bytes,
     }
     wire.send(sock, record)

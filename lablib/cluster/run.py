@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field
+import math
+import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 from lablib.cluster import failures
 from lablib.cluster.spec import Spec
-from lablib.record import metrics, program
+from lablib.hardware import catalog
+from lablib.hardware.hardware import Hardware
+from lablib.record import metrics, program, simulator
 
 if TYPE_CHECKING:
     import pandas
@@ -24,7 +29,7 @@ class Run:
     values    what the function returned, by rank; None for ranks that serve
     logs      what each rank printed; of a long log the last 1 MB
     records   what each rank wrote down; `program`, `trace`, `metrics` and `logged` read it
-    clock     "measured" or "modelled"
+    hardware  the machine that its times are of; None: this computer, measured
     history   losses and weights of a training run, else None
     """
 
@@ -32,19 +37,44 @@ class Run:
     values: list
     logs: list[str]
     records: list[dict] = field(default_factory=list)
-    clock: str = "measured"
+    hardware: Hardware | None = None
     history: object = None
+
+    @property
+    def clock(self) -> str:
+        """Whether its times were "measured" or "modelled"."""
+        return "modelled" if self.hardware else "measured"
 
     @cached_property
     def program(self) -> program.Program:
         """What every rank did, without times."""
-        return program.program(record["rows"] for record in self.records)
+        rows = (record["rows"] for record in self.records)
+        return program.program(rows, place=failures.place)
 
     @cached_property
     def trace(self) -> Trace:
-        """The events of all ranks on one clock; 0 is the first rank's first line."""
-        rows = [record["rows"] for record in self.records]
-        return program.trace(rows, place=failures.place, clock=self.clock)
+        """The events of all ranks on one clock; 0 is the first rank's first line.
+
+        On modelled hardware one possible run where a rank received from anybody: see `doubt`.
+        """
+        if self.hardware:
+            return simulator.simulate(self.program, self.hardware)
+        return program.trace([record["rows"] for record in self.records], place=failures.place)
+
+    def on(self, hardware: str | os.PathLike | Hardware) -> Run:
+        """The same program on another machine; no rank is started. LabError when it cannot be."""
+        run = replace(self, hardware=catalog.get(hardware))
+        run.__dict__["program"] = self.program  # read from the records once
+        run.__dict__["trace"] = simulator.simulate(run.program, run.hardware)
+        return run
+
+    @property
+    def doubt(self) -> str:
+        """What keeps its trace from being the only possible one; "" when nothing does."""
+        anybody = any(op.name == "recv" and op.group[0] < 0 for ops in self.program for op in ops)
+        if not (self.hardware and anybody):
+            return ""
+        return "one possible run: who received from anybody was served the earliest arrival"
 
     @property
     def logged(self) -> list[list[dict]]:
@@ -56,9 +86,14 @@ class Run:
         """One row a rank: what its trace says (`lablib.record.metrics.table`), and
 
         role, node   who it was
-        cpu_s        processor seconds of its process
+        cpu_s        processor seconds of its process, measured whatever the clock
         peak_bytes   the most memory that was its alone, looked at when steps end and at the
-                     end; what ranks share, such as the framework's code, is not counted
+                     end; what ranks share, such as the framework's code, is not counted.
+                     Measured whatever the clock
+        live_bytes   the most bytes of tensors that it held at once in a step: the (low) median of
+                     the steps after the first, for a backend's thread may let go late in one of
+                     them. NaN where they were not counted: in measured runs. In TensorFlow with
+                     what its allocator rounds up
         and the last value of each name given to `me.log`
         """
         resources = {
@@ -71,15 +106,23 @@ class Run:
         last = {name: value for logged in record["logged"] for name, value in logged.items()}
         last.pop("at_s", None)
         measured = {"cpu_s": record["cpu_s"], "peak_bytes": record["peak_bytes"]}
+        live = record["live_bytes"]
+        measured["live_bytes"] = median_low(live[1:] or live or [math.nan])
         return {"role": seat.role, "node": seat.node} | measured | last
 
     def __repr__(self):
         messages = len(self.trace.of(kind="message"))
         return (
             f"<Run of {self.spec.ranks} ranks, {self.spec.framework}: {messages} messages, "
-            f"{self.trace.duration_s:.3g} s {self.clock}>"
+            f"{self.trace.duration_s:.3g} s {self._told}>"
         )
+
+    @property
+    def _told(self):
+        on = f" on {self.hardware.name}" if self.hardware else ""
+        return f"{self.clock}{on}" + (f", {self.doubt}" if self.doubt else "")
 
     def _repr_html_(self):
         text = html.escape(repr(self))
-        return f"<p>{text}</p>{self.metrics.to_html(float_format='{:.4g}'.format)}"
+        table = self.metrics.to_html(float_format="{:.4g}".format)
+        return f'<p>{text}</p><div style="overflow-x: auto">{table}</div>'

@@ -33,15 +33,26 @@ class Spec:
 
     framework: str
     seats: tuple[Seat, ...]
-    nodes: int
+    per_node: int
     device: str = "cpu"
     threads: int | None = None
 
     @classmethod
     def of(
-        cls, ranks=None, *, nodes=1, roles=None, framework="torch", device="cpu", threads=None
+        cls,
+        ranks=None,
+        *,
+        nodes=None,
+        per_node=None,
+        roles=None,
+        framework="torch",
+        device="cpu",
+        threads=None,
     ) -> Spec:
-        """Check what was asked for. Raises LabError, before any process starts."""
+        """Check what was asked for. Raises LabError, before any process starts.
+
+        per_node   how many ranks fill a node; spread evenly over `nodes` when not given
+        """
         if framework not in FRAMEWORKS:
             raise LabError(
                 "There is no such framework.",
@@ -53,23 +64,17 @@ class Spec:
                 "There is no such device.", saw=f"device={device!r}", do="choose 'cpu' or 'cuda'"
             )
         names = _role_names(ranks, roles)
-        nodes = _count(nodes, "nodes")
-        if len(names) % nodes:
-            raise LabError(
-                "The ranks do not fill the nodes evenly.",
-                saw=f"{len(names)} ranks on {nodes} nodes",
-                do=f"choose a number of nodes that divides {len(names)}",
-            )
+        per_node = _spread(len(names), nodes, per_node)
         threads = None if threads is None else _count(threads, "threads")
-        return cls(framework, _seats(names, len(names) // nodes), nodes, device, threads)
+        return cls(framework, _seats(names, per_node), per_node, device, threads)
 
     @property
     def ranks(self) -> int:
         return len(self.seats)
 
     @property
-    def per_node(self) -> int:
-        return self.ranks // self.nodes
+    def nodes(self) -> int:
+        return self.seats[-1].node + 1
 
     def serves(self, seat: Seat) -> bool:
         """Whether the kit runs a TensorFlow server on this rank instead of the function.
@@ -89,7 +94,7 @@ class Spec:
             "RANK": str(seat.rank),
             "WORLD_SIZE": str(self.ranks),
             "LOCAL_RANK": str(seat.rank % self.per_node),
-            "LOCAL_WORLD_SIZE": str(self.per_node),
+            "LOCAL_WORLD_SIZE": str(sum(other.node == seat.node for other in self.seats)),
             "GROUP_RANK": str(seat.node),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(ports[0]),
@@ -113,6 +118,27 @@ class Spec:
 def threads_per_rank(cores: int, ranks: int) -> int:
     """Threads of every pool in a rank: without a fair share, all comparisons of ranks lie."""
     return max(1, cores // ranks)
+
+
+def _spread(ranks, nodes, per_node):
+    """How many ranks a node has, the last perhaps fewer."""
+    if per_node is None:
+        nodes = 1 if nodes is None else _count(nodes, "nodes")
+        if ranks % nodes:
+            raise LabError(
+                "The ranks do not fill the nodes evenly.",
+                saw=f"{ranks} ranks on {nodes} nodes",
+                do=f"choose a number of nodes that divides {ranks}",
+            )
+        return ranks // nodes
+    filled = -(-ranks // per_node)
+    if nodes not in (None, filled):
+        raise LabError(
+            "The hardware says how many ranks a node has.",
+            saw=f"nodes={nodes}; {ranks} ranks, {per_node} a node, fill {filled}",
+            do="leave nodes away, or describe other hardware with lab.Hardware",
+        )
+    return per_node
 
 
 def _role_names(ranks, roles):

@@ -4,24 +4,42 @@ Collectives, those of `MultiWorkerMirroredStrategy` included, are made by a few 
 `tensorflow.python.ops.collective_ops`: these are wrapped. In a traced graph the wrapper adds a
 clock before and after the collective, and a queue takes both times to the recorder.
 
+A call of a graph is written down when it is over, as `tensorflow_graph` tells it: compute,
+messages, waits, in one order whatever the load. The messages bear the times that the clocks saw.
+
 Messages that `tf.device` placement causes have no call that could be wrapped. They are derived from
 the graph: a tensor made on one task and used on another travels once.
 
-Seen with TensorFlow 2.21. Traffic of parameter servers and of DTensor's own collectives passes by.
+Seen with TensorFlow 2.21. Traffic of parameter servers and of DTensor's own collectives passes by,
+and what other tasks compute for this one is not known here: such runs cannot be modelled.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import time
+from collections import defaultdict
+from contextlib import contextmanager
 
 import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import atomic_function
-from tensorflow.python.framework import ops
-from tensorflow.python.ops import collective_ops
+from tensorflow.python.ops import collective_ops, while_v2
 
+from lablib.cluster import tensorflow_graph, tensorflow_placement
+from lablib.cluster.tensorflow_costs import CountedCosts
+from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
+from lablib.cluster.tensorflow_memory import LiveBytes
+from lablib.cluster.tensorflow_placement import nbytes_of
+from lablib.cluster.tensorflow_seconds import (
+    CpuSeconds,
+    ElapsedSeconds,
+    in_messages_s,
+    shared,
+)
+from lablib.errors import LabError
 from lablib.record.recorder import Recorder, is_learners, learners_line
 
 # The function: the name the learner knows.
@@ -36,6 +54,18 @@ _COLLECTIVES = {
     "broadcast_recv": "broadcast",
     "broadcast_recv_v2": "broadcast",
 }
+_NOT_MODELLED = (
+    (
+        tf.experimental.dtensor,
+        ("create_distributed_mesh", "initialize_accelerator_system"),
+        "DTensor over several processes sends its messages past everything that could be recorded",
+    ),
+    (
+        tf.config,
+        ("experimental_connect_to_cluster", "experimental_connect_to_host"),
+        "what other tasks compute for this one cannot be recorded here",
+    ),
+)
 _MOST_A_GRAPH = 1 << 20  # messages that one call of a graph may pass
 _LOOK_BACK = 200  # graph operations searched for the backward pass that made a gradient
 
@@ -44,23 +74,44 @@ _ranks: int
 _home: int
 _rank_of_task: dict[tuple[str, int], int]
 _to_monotonic_s: float
+_in_seconds: CpuSeconds | ElapsedSeconds | None = None  # None: FLOPs and bytes are counted
 
 
-def join(recorder: Recorder, *, rank: int, rank_of_task: dict, ranks: int, threads: int) -> None:
-    """Record the messages of this process, rank `rank`.
+def join(
+    recorder: Recorder,
+    *,
+    rank: int,
+    rank_of_task: dict,
+    ranks: int,
+    threads: int,
+    counts: bool = False,
+    modelled: bool = False,
+) -> None:
+    """Record what this process, rank `rank`, sends and computes.
 
     rank_of_task   the rank of each (job, task) that TF_CONFIG names
     threads        threads of each of TensorFlow's pools
+    counts         write down FLOPs and bytes of what it computes, and count the bytes of its
+                   tensors; else the seconds that it took
+    modelled       the run is to be played on modelled hardware: refuse what cannot be
     """
-    global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s
+    global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     for function, name in _COLLECTIVES.items():
         setattr(collective_ops, function, _recorded(getattr(collective_ops, function), name))
+    while_v2._build_while_op = _reported(while_v2._build_while_op)
     run_graph = atomic_function.AtomicFunction.call_flat
     atomic_function.AtomicFunction.call_flat = _watched(run_graph)
+    _tell_phases(tf.GradientTape)
+    if counts:
+        recorder.spent, recorder.memory = CountedCosts().take, LiveBytes()
+    else:
+        recorder.spent = _in_seconds = CpuSeconds() if threads == 1 else ElapsedSeconds()
+    if modelled:
+        _refuse_what_cannot_be_modelled()
 
 
 def serve() -> None:
@@ -84,7 +135,7 @@ def _recorded(collective, name):
 
 
 def _eager(collective, name, first, args, kwargs):
-    number = _recorder.issue(name, _payload(first), _everyone(), channel="collectives")
+    number = _recorder.issue(name, nbytes_of(first), _everyone(), channel="collectives")
     start_s = _recorder.waits(number)
     answer = collective(first, *args, **kwargs)
     _recorder.waited(number, start_s)
@@ -94,52 +145,161 @@ def _eager(collective, name, first, args, kwargs):
 
 def _traced(collective, name, first, args, kwargs):
     is_payload = isinstance(first, tf.Tensor)
-    with tf.control_dependencies([first] if is_payload else []):
-        start_s = tf.timestamp()
+    start_s = _now([first] if is_payload else [])
     with tf.control_dependencies([start_s]):
         answer = collective(first, *args, **kwargs)
-    with tf.control_dependencies([answer]):
-        end_s = tf.timestamp()
+    end_s = _now([answer])
     phase = "backward" if is_payload and _is_gradient(first) else "other"
-    nbytes = _payload(first if is_payload else answer)
+    nbytes = nbytes_of(first if is_payload else answer)
+    number = len(_traced_messages)
+    set_mark(answer.op, MESSAGE, number)
     _traced_messages.append((name, nbytes, phase, _line(answer)))
-    _passed().enqueue([len(_traced_messages) - 1, start_s, end_s])
-    return answer
+    _report(number, start_s, end_s)
+    with tf.control_dependencies([end_s]):  # else what uses it may run before the clock does
+        return tf.identity(answer)
+
+
+def _now(after):
+    """The time in a graph when those tensors are there."""
+    with tf.control_dependencies(after):
+        now_s = tf.timestamp()
+    set_mark(now_s.op, CLOCK, 1)
+    return now_s
+
+
+def _reported(build_loop):
+    """A loop tells how often its body ran: nobody knows when it is traced."""
+
+    @functools.wraps(build_loop)
+    def call(*args, **kwargs):
+        outputs = build_loop(*args, **kwargs)
+        loop = outputs[0].op  # its first variable counts
+        if "While" in loop.type:
+            number = next(_loops)
+            set_mark(loop, LOOP, number)
+            _report(-1 - number, tf.cast(outputs[0], tf.float64), 0.0)
+        return outputs
+
+    return call
 
 
 # What was traced, by number; and the queue in which graphs leave (number, start, end) of what was
-# passed. A queue costs some microseconds a message, a call to Python from the graph some fifty.
+# passed, and (-1 - number, times, 0) of a loop. A queue costs some microseconds a message, a call
+# to Python from the graph some fifty.
 _traced_messages: list[tuple] = []
+_loops = itertools.count()
 _queue: list[tf.queue.FIFOQueue] = []
 
 
-def _passed():
+def _report(*row):
     if not _queue:
         with tf.init_scope(), tf.device("CPU:0"):
             types = [tf.int64, tf.float64, tf.float64]
             _queue.append(tf.queue.FIFOQueue(_MOST_A_GRAPH, types, shapes=[()] * 3))
-    return _queue[0]
+    set_mark(_queue[0].enqueue(row), CLOCK, 1)
 
 
-def _note_passed():
-    """Hand the recorder what a graph that has just ended has passed."""
-    count = int(_passed().size())
-    if not count:
+def _reports():
+    """What graphs have reported since the last call: (start, end) of each message, in order; and
+    how often each message was passed and each loop's body ran."""
+    times, ran = defaultdict(list), defaultdict(int)
+    count = int(_queue[0].size()) if _queue else 0
+    if count:
+        numbers, starts, ends = (t.numpy().tolist() for t in _queue[0].dequeue_many(count))
+        for number, start, end in sorted(zip(numbers, starts, ends)):
+            if number < 0:
+                ran["loop", -1 - number] += int(start)
+            else:
+                times[number].append((start + _to_monotonic_s, end + _to_monotonic_s))
+                ran["message", number] += 1
+    return times, ran
+
+
+def _write_down(program, seconds, call):
+    """The rows of a graph that has just ended; it took `seconds`, unless its cost is counted.
+
+    call   when it began and ended
+    """
+    times, ran = _reports()
+    spans = [span for passed in times.values() for span in passed]
+    if _in_seconds and _in_seconds.holds_messages:
+        seconds = max(0.0, seconds - in_messages_s(spans))
+    latest: dict[int, tuple] = {}
+    for part, share_s in shared(tensorflow_graph.unrolled(program, ran), seconds, call, spans):
+        if isinstance(part, Compute):
+            _recorder.computed(part.phase, () if _in_seconds else part.costs, share_s)
+        elif isinstance(part, Issue):
+            if times[part.message]:
+                latest[part.message] = _write_message(part.message, *times[part.message].pop(0))
+        elif part.message in latest:
+            _write_wait(*latest.pop(part.message))
+    for message in sorted(times):  # passed on a way that the graph does not show
+        for start_s, end_s in times[message]:
+            _write_wait(*_write_message(message, start_s, end_s))
+
+
+def _write_message(message, start_s, end_s):
+    name, nbytes, phase, line = _traced_messages[message]
+    number = _recorder.issue(
+        name, nbytes, _everyone(), channel="collectives", phase=phase, line=line, at_s=start_s
+    )
+    _recorder.done(number, at_s=end_s)
+    return number, end_s
+
+
+def _write_wait(number, end_s):
+    # Nobody saw when the graph began to wait: in the program it does, on the clock it does not.
+    _recorder.rows.append(("wait", number, end_s, end_s))
+
+
+def _tell_phases(tape):
+    """Outside of graphs, what a tape watches is the forward pass. In a graph it is traced only."""
+    enter, leave, gradient = tape.__enter__, tape.__exit__, tape.gradient
+
+    @functools.wraps(enter)
+    def begins(self):
+        if tf.executing_eagerly():
+            _recorder.enters("forward")
+        return enter(self)
+
+    @functools.wraps(leave)
+    def ends(self, *error):
+        answer = leave(self, *error)
+        if tf.executing_eagerly():
+            _recorder.leaves()
+        return answer
+
+    @functools.wraps(gradient)
+    def goes_back(self, *args, **kwargs):
+        if not tf.executing_eagerly():
+            return gradient(self, *args, **kwargs)
+        _recorder.enters("backward")
+        try:
+            return gradient(self, *args, **kwargs)
+        finally:
+            _recorder.leaves()
+
+    tape.__enter__, tape.__exit__, tape.gradient = begins, ends, goes_back
+
+
+def _refuse_what_cannot_be_modelled():
+    """What passes by, or computes elsewhere, has no program: say so before it starts."""
+    if _ranks == 1:
         return
-    numbers, starts_s, ends_s = (t.numpy() for t in _passed().dequeue_many(count))
-    for order in starts_s.argsort(kind="stable"):
-        name, nbytes, phase, line = _traced_messages[numbers[order]]
-        number = _recorder.issue(
-            name, nbytes, _everyone(), channel="collectives", phase=phase, line=line,
-            at_s=float(starts_s[order]) + _to_monotonic_s,
-        )  # fmt: skip
-        _recorder.done(number, at_s=float(ends_s[order]) + _to_monotonic_s)
+    for module, names, what in _NOT_MODELLED:
+        for name in names:
+            setattr(module, name, _refusal(name, what))
 
 
-def _payload(tensor):
-    if not isinstance(tensor, tf.Tensor) or not tensor.shape.is_fully_defined():
-        return 0
-    return tensor.shape.num_elements() * tensor.dtype.size
+def _refusal(name, what):
+    def refuse(*_, **__):
+        raise LabError(
+            f"{name} cannot be used on modelled hardware.",
+            saw=what,
+            do="leave hardware away: the run is then measured on this computer",
+        )
+
+    return refuse
 
 
 def _everyone():
@@ -171,55 +331,58 @@ def _line(tensor):
 def _watched(run_graph):
     @functools.wraps(run_graph)
     def call_flat(self, *args):
+        if not tf.executing_eagerly():
+            return run_graph(self, *args)
+        if tensorflow_placement.runs_elsewhere(_home, _rank_of_task):
+            return run_graph(self, *args)  # another task's work, which this one only sends there
+        _recorder.computed()
+        start_s = _recorder.clock()
         answer = run_graph(self, *args)
-        if tf.executing_eagerly():
-            if _queue:
-                _note_passed()
+        call = start_s, _recorder.clock()
+        _, seconds = _recorder.spent()
+        with _nothing_spent():
+            _write_down(_program(self, args), seconds, call)
             if len(_rank_of_task) > 1:
-                for nbytes, source, target, line in _partition(self):
+                for nbytes, source, target, line in _crossings(self):
                     _recorder.derived("send", nbytes, (source, target), line)
         return answer
 
     return call_flat
 
 
-_partitions: dict[bytes, list] = {}
+@contextmanager
+def _nothing_spent():
+    """Writing down is no part of the program."""
+    spent, _recorder.spent = _recorder.spent, lambda: ((), 0.0)
+    yield
+    _recorder.spent = spent
+    spent()
 
 
-def _partition(function):
-    if function.name not in _partitions:
-        _partitions[function.name] = list(_crossings(function.graph))
-    return _partitions[function.name]
+_open_arguments: dict[bytes, list[int]] = {}
+_programs: dict[tuple, list] = {}
 
 
-def _crossings(graph: ops.Graph):
-    """(nbytes, source rank, target rank, line) of every tensor used on another task's device.
-
-    Arguments come from the rank that calls the graph, and results go back to it. An operation
-    without a device is taken to run where its first placed input is made.
-    """
-    place, sent = {}, set()
-    uses = [(tensor, op) for op in graph.get_operations() for tensor in op.inputs]
-    for op in graph.get_operations():
-        place[op] = _task(op.device)
-        if place[op] is None and op.type == "Placeholder" and _is_data(op.outputs[0]):
-            place[op] = _home
-        if place[op] is None:
-            place[op] = next((place[t.op] for t in op.inputs if place.get(t.op) is not None), None)
-    for tensor, op in [*uses, *((tensor, None) for tensor in graph.outputs)]:
-        source, target = place.get(tensor.op), place[op] if op else _home
-        if None in (source, target) or source == target or (tensor.name, target) in sent:
-            continue
-        if _is_data(tensor):
-            sent.add((tensor.name, target))
-            yield _payload(tensor), source, target, _line(tensor)
+def _program(function, arguments):
+    """What a call with these arguments does; worked out once for each of their shapes."""
+    name = function.name
+    if name not in _open_arguments:
+        inputs = enumerate(function.graph.inputs)
+        _open_arguments[name] = [n for n, t in inputs if not t.shape.is_fully_defined()]
+    key = name, *(tuple(arguments[number].shape) for number in _open_arguments[name])
+    if key not in _programs:
+        shapes = [argument.shape for argument in arguments]
+        _programs[key] = tensorflow_graph.program_of(function, shapes)
+    return _programs[key]
 
 
-def _is_data(tensor):
-    """Not a handle: a variable stays where it is."""
-    return tensor.dtype not in (tf.resource, tf.variant)
+_known_crossings: dict[bytes, list] = {}
 
 
-def _task(device):
-    spec = tf.DeviceSpec.from_string(device or "")
-    return _rank_of_task.get((spec.job, spec.task))
+def _crossings(function):
+    if function.name not in _known_crossings:
+        found = tensorflow_placement.crossings(function.graph, _home, _rank_of_task)
+        _known_crossings[function.name] = [
+            (nbytes_of(tensor), source, target, _line(tensor)) for tensor, source, target in found
+        ]
+    return _known_crossings[function.name]

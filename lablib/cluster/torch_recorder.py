@@ -7,13 +7,20 @@ collectives, point to point, DDP, FSDP2, pipelines, device meshes, object collec
 
 from __future__ import annotations
 
+import functools
+import socket
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.nn.modules import module as nn_module
 
-from lablib.record.recorder import Recorder
+from lablib.cluster.relay_link import Link
+from lablib.cluster.torch_costs import CountedCosts
+from lablib.cluster.torch_futures import follow, see_waits
+from lablib.cluster.torch_relay import RelayedGroup, refuse
+from lablib.errors import LabError
+from lablib.record.recorder import CpuSeconds, Recorder
 
 # The process group's methods: the name the learner knows, the argument that is the payload.
 _COLLECTIVES = {
@@ -40,30 +47,50 @@ _COLLECTIVES = {
     "barrier": ("barrier", None),
 }
 _recorder: Recorder
+_line_to_relay: Link | None = None
 _modules_entered = 0
 _under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
 
 
-def join(recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device) -> None:
+def join(
+    recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device, counts, relay=None
+) -> None:
     """Make this process rank `rank` of the default process group, recorded.
 
+    counts      write down FLOPs and bytes of what it computes; else its CPU seconds
     listening   descriptor of the socket that the store is served on; rank 0 only
+    relay       descriptor of the line to the relay, when the ranks have no common network
     """
-    global _recorder
+    global _recorder, _line_to_relay
     _recorder = recorder
     timeout = timedelta(seconds=timeout_s)
-    store = dist.TCPStore("127.0.0.1", port, ranks, rank == 0, timeout, master_listen_fd=listening)
+    if relay is None:
+        where = "127.0.0.1", port, ranks, rank == 0, timeout
+        store = dist.TCPStore(*where, master_listen_fd=listening)
+    else:
+        store, _line_to_relay = dist.HashStore(), Link(socket.socket(fileno=relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     nn_module.register_module_forward_pre_hook(_enter)
     nn_module.register_module_forward_hook(_leave, always_call=True)
+    torch.autograd.backward = _backward(torch.autograd.backward)
+    torch.autograd.grad = _backward(torch.autograd.grad)
+    see_waits(recorder)
+    dist.monitored_barrier = dist.distributed_c10d.monitored_barrier = _monitored_barrier
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
+    recorder.spent = CpuSeconds()
+    if counts:
+        costs = CountedCosts()
+        costs.__enter__()  # for as long as the rank lives
+        recorder.spent, recorder.memory = costs.take, costs.memory
+        torch.UntypedStorage.resize_ = _resize(torch.UntypedStorage.resize_, costs.memory)
 
 
 class _RecordedGroup(dist.ProcessGroup):
-    def __init__(self, inner, name, global_ranks):
+    def __init__(self, inner, name, global_ranks, over):
         super().__init__(inner.rank(), inner.size())
+        self.over = over  # "gloo", "nccl", "relay"
         self.inner, self.channel, self.ranks = inner, name, tuple(global_ranks)
 
     def getBackendName(self):  # noqa: N802 - torch looks for this name
@@ -81,6 +108,13 @@ class _RecordedGroup(dist.ProcessGroup):
         group = (-1, self.ranks[self.rank()])
         number = _issue("recv", _nbytes(tensors), group, f"{self.channel}:any>{group[1]}:{tag}")
         return _RecordedWork(self.inner.recv_anysource(tensors, tag), number, watch=False)
+
+    def monitored_barrier(self, *args, **options):
+        number = _issue("barrier", 0, self.ranks, self.channel)
+        start_s = _recorder.waits(number)
+        self.inner.monitored_barrier(*args, **options)
+        _recorder.waited(number, start_s)
+        _recorder.done(number)
 
     def _sent(self, name, call, tensors, peer, tag, group):
         channel = f"{self.channel}:{group[0]}>{group[1]}:{tag}"
@@ -118,7 +152,9 @@ class _End:
             _recorder.done(self.number)
 
     def waited_for_in_cpp(self):
-        if not self.over:
+        if self.over:
+            _recorder.waited(self.number, _recorder.waits(self.number, over=True))
+        else:
             _recorder.waits_until_done(self.number)
 
 
@@ -137,8 +173,7 @@ class _RecordedWork(dist.Work):
             _under_way[number] = inner, self._end
 
     def wait(self, *timeout):
-        over = self.inner.is_completed()  # then nobody has to be told of a wait
-        start_s = _recorder.clock() if over else _recorder.waits(self.number)
+        start_s = _recorder.waits(self.number, over=self.inner.is_completed())
         answer = self.inner.wait(*timeout)
         _recorder.waited(self.number, start_s)
         _under_way.pop(self.number, None)
@@ -146,12 +181,11 @@ class _RecordedWork(dist.Work):
         return answer
 
     def get_future(self):
-        # Whoever asks for it waits in C++, unseen: be called when the message ends. Calling Python
-        # from the backend's thread is dear, so other messages are looked after from this one.
+        # Whoever waits for it in C++ does so unseen: be called when the message ends. Calling
+        # Python from the backend's thread is dear, so other messages are looked after by `_issue`.
         if self._future is None:
             _under_way.pop(self.number, None)
-            self._future = self.inner.get_future()
-            self._future.then(self._end.seen)
+            self._future = follow(self.inner.get_future(), self.number, self._end.seen)
         # DDP's reducer waits when the backward pass is over: the engine's own end-of-pass callback
         # marks where that wait begins.
         if torch._C._current_graph_task_id() != -1:
@@ -174,20 +208,49 @@ class _RecordedWork(dist.Work):
     def synchronize(self):
         self.inner.synchronize()
 
-    def source_rank(self):
-        return self.inner.source_rank()
+    def _source_rank(self):
+        return self.inner._source_rank()
 
 
 def _create(options, _):
     """What torch calls for every process group that is made."""
+    if _line_to_relay is not None:
+        return _relayed(options)
     inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
     members = options.global_ranks_in_group or range(options.group_size)
-    recorded = _RecordedGroup(inner, options.group_id, members)
     device, kind, backend = _backend(options)
+    recorded = _RecordedGroup(inner, options.group_id, members, kind.name.lower())
     for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
         group._register_backend(device, kind, backend)
         group._set_default_backend(kind)
     return recorded
+
+
+def _relayed(options):
+    if options.global_ranks_in_group:
+        raise RuntimeError("new groups are not offered in this exercise: use all ranks")
+    for method, (name, _) in _COLLECTIVES.items():
+        if name != "barrier":
+            refuse(method, name)
+    group = RelayedGroup(options.group_rank, options.group_size, _line_to_relay)
+    return _RecordedGroup(group, options.group_id, range(options.group_size), "relay")
+
+
+def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
+    """torch's own wants a group whose name is gloo; ours has gloo inside."""
+    group = group or dist.group.WORLD
+    if group == dist.GroupMember.NON_GROUP_MEMBER:
+        return
+    if group.over != "gloo":
+        raise LabError(
+            "Only gloo has a monitored barrier.",
+            saw=f"ranks that talk over {group.over}",
+            do="call dist.barrier(): when it hangs, the kit says who is missing",
+        )
+    if isinstance(timeout, (int, float)):
+        timeout = timedelta(seconds=timeout)
+    limit = {} if timeout is None else {"timeout": timeout}
+    group.monitored_barrier(**limit, wait_all_ranks=wait_all_ranks)
 
 
 def _backend(options):
@@ -203,13 +266,7 @@ def _backend(options):
 def _issue(name, nbytes, group, channel):
     for number in [n for n, (work, _) in _under_way.items() if work.is_completed()]:
         _under_way.pop(number)[1].seen()
-    return _recorder.issue(name, nbytes, group, channel=channel, phase=_phase())
-
-
-def _phase():
-    if torch._C._current_graph_task_id() != -1:
-        return "backward"
-    return "forward" if _modules_entered else "other"
+    return _recorder.issue(name, nbytes, group, channel=channel)
 
 
 def _nbytes(tensors):
@@ -221,8 +278,34 @@ def _nbytes(tensors):
 def _enter(*_):
     global _modules_entered
     _modules_entered += 1
+    if _modules_entered == 1:
+        _recorder.enters("forward")
 
 
 def _leave(*_):
     global _modules_entered
     _modules_entered -= 1
+    if _modules_entered == 0:
+        _recorder.leaves()
+
+
+def _backward(run_pass):
+    @functools.wraps(run_pass)
+    def call(*args, **kwargs):
+        _recorder.enters("backward")
+        try:
+            return run_pass(*args, **kwargs)
+        finally:
+            _recorder.leaves()
+
+    return call
+
+
+def _resize(resize, memory):
+    @functools.wraps(resize)
+    def call(storage, nbytes):
+        answer = resize(storage, nbytes)
+        memory.resized(storage)
+        return answer
+
+    return call

@@ -6,17 +6,42 @@ msgpack with a few types of our own. Tensors of both frameworks arrive as NumPy 
 
 from __future__ import annotations
 
+import math
+import re
 import socket
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
 import numpy as np
 
 _HEADER = struct.Struct("!Q")
-_LARGEST_FRAME = 2**31
 _ARRAY, _TUPLE, _INT, _COMPLEX, _SET = range(1, 6)
 _ARRAY_KINDS = "biufcSU"
+_DEEPEST = 64  # tuples, sets and arrays inside one another
+_MOST_DIGITS = 1000
+_WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
+_SAFE_INT = 2**53
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much a reader takes from a sender whom it need not trust.
+
+    frame_bytes  of one message
+    elements     of all lists, dicts, sets and tuples of one message together: an empty list is
+                 one byte on the way and 64 in memory
+    plain_keys   keys of dicts and members of sets are str, bytes or whole numbers below 2**53:
+                 others can be made to collide, and then take hours
+    """
+
+    frame_bytes: int
+    elements: int
+    plain_keys: bool
+
+
+ANY_SIZE = Bounds(frame_bytes=2**31, elements=2**31, plain_keys=False)
 
 
 class CannotTravel(TypeError):
@@ -35,12 +60,13 @@ def pack(value: Any) -> bytes:
         raise CannotTravel(str(error)) from None
 
 
-def unpack(data: bytes) -> Any:
-    """The value that `pack` wrote. Raises ValueError for bytes that `pack` cannot have written."""
+def unpack(data: bytes, bounds: Bounds = ANY_SIZE) -> Any:
+    """The value that `pack` wrote. Raises ValueError for bytes that `pack` cannot have written,
+    and for what is beyond the bounds."""
     try:
-        return msgpack.unpackb(data, ext_hook=_decode, strict_map_key=False)
-    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
-        raise ValueError(f"not a message of a rank: {error}") from None
+        return _Unpacking(len(data), bounds).value(data)
+    except _UNREADABLE as error:
+        raise ValueError(f"not a message of a rank: {error}"[:300]) from None
 
 
 def send(sock: socket.socket, message: dict, fds: tuple[int, ...] = ()) -> None:
@@ -69,34 +95,41 @@ def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[in
 class Reader:
     """Collects the frames of one rank's stream without ever waiting for it."""
 
-    def __init__(self, sock: socket.socket):
-        self.sock, self.ended, self._buffer = sock, False, bytearray()
+    def __init__(self, sock: socket.socket, bounds: Bounds = ANY_SIZE):
+        self.sock, self.bounds, self.ended, self._buffer = sock, bounds, False, bytearray()
 
     def fileno(self) -> int:
         return self.sock.fileno()
 
-    def messages(self) -> list[dict]:
+    def messages(self) -> list[Any]:
         """The messages complete by now. `ended` turns True at the end of the stream.
 
         Raises ValueError when the stream is not one of a rank.
         """
+        self._take_what_is_there()
+        found = []
+        while (frame := self._frame()) is not None:
+            found.append(unpack(frame, self.bounds))
+        return found
+
+    def _take_what_is_there(self):
+        patience_s = self.sock.gettimeout()  # with one, recv waits, whatever its flags say
+        self.sock.settimeout(0)
         try:
-            data = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
+            data = self.sock.recv(1 << 20)
             self.ended = not data
             self._buffer += data
         except BlockingIOError:
             pass
         except ConnectionError:
             self.ended = True
-        found = []
-        while (frame := self._frame()) is not None:
-            found.append(unpack(frame))
-        return found
+        finally:
+            self.sock.settimeout(patience_s)
 
     def _frame(self):
         if len(self._buffer) < _HEADER.size:
             return None
-        end = _HEADER.size + _size(self._buffer[: _HEADER.size])
+        end = _HEADER.size + _size(self._buffer[: _HEADER.size], self.bounds)
         if len(self._buffer) < end:
             return None
         frame = bytes(self._buffer[_HEADER.size : end])
@@ -104,10 +137,10 @@ class Reader:
         return frame
 
 
-def _size(header):
+def _size(header, bounds=ANY_SIZE):
     (size,) = _HEADER.unpack(bytes(header))
-    if size > _LARGEST_FRAME:
-        raise ValueError(f"a message of {size} bytes; at most {_LARGEST_FRAME} are read")
+    if size > bounds.frame_bytes:
+        raise ValueError(f"a message of {size} bytes; at most {bounds.frame_bytes} are read")
     return size
 
 
@@ -133,7 +166,10 @@ def _encode(value):
     if isinstance(value, (set, frozenset)):
         return msgpack.ExtType(_SET, pack(list(value)))
     if isinstance(value, int):
-        return msgpack.ExtType(_INT, str(int(value)).encode())
+        digits = str(int(value)).encode()
+        if len(digits) > _MOST_DIGITS:
+            raise CannotTravel(f"a whole number of {len(digits)} digits")
+        return msgpack.ExtType(_INT, digits)
     if isinstance(value, complex):
         return msgpack.ExtType(_COMPLEX, pack([value.real, value.imag]))
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -158,15 +194,87 @@ def _encode_array(array):
     return msgpack.ExtType(_ARRAY, msgpack.packb(parts))
 
 
-def _decode(code, data):
-    if code == _ARRAY:
-        dtype, shape, raw = msgpack.unpackb(data)
-        if np.dtype(dtype).kind not in _ARRAY_KINDS:
-            raise ValueError(f"an array of dtype {dtype}")
-        return np.frombuffer(bytearray(raw), dtype).reshape(shape)[()]
-    if code == _INT:
-        return int(data[:5000])
-    value = unpack(data)
-    if code == _COMPLEX:
-        return complex(*value)
-    return {_TUPLE: tuple, _SET: set}[code](value)
+_UNREADABLE = (
+    ValueError, TypeError, KeyError, OverflowError, RecursionError, MemoryError,
+    msgpack.UnpackException,
+)  # fmt: skip
+
+
+class _Unpacking:
+    """One message being read, and what is left of its bounds.
+
+    What is inside a tuple or a set is copied once for each of these around it, so the copies are
+    bounded, too.
+    """
+
+    def __init__(self, nbytes, bounds):
+        self.bounds, self.elements_left = bounds, bounds.elements
+        self.depth, self.copies_left = 0, 8 * nbytes + (1 << 20)
+
+    def value(self, data):
+        return msgpack.unpackb(
+            data, ext_hook=self._extension, list_hook=self._list, object_pairs_hook=self._dict,
+            strict_map_key=False,
+        )  # fmt: skip
+
+    def _take(self, count):
+        self.elements_left -= count
+        if self.elements_left < 0:
+            raise ValueError(f"more than {self.bounds.elements} elements")
+
+    def _list(self, elements):
+        self._take(len(elements) + 1)
+        return elements
+
+    def _dict(self, pairs):
+        self._take(2 * len(pairs) + 1)
+        self._check_keys(key for key, _ in pairs)
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a dict with the same key twice")
+        return found
+
+    def _check_keys(self, keys):
+        if self.bounds.plain_keys and not all(map(_is_plain_key, keys)):
+            raise ValueError("a key that is neither text nor a small whole number")
+
+    def _extension(self, code, data):
+        self.copies_left -= len(data)
+        self.depth += 1
+        if self.depth > _DEEPEST or self.copies_left < 0:
+            raise ValueError("nested too deep")
+        try:
+            return self._decode(code, data)
+        finally:
+            self.depth -= 1
+
+    def _decode(self, code, data):
+        if code == _ARRAY:
+            return _decode_array(*msgpack.unpackb(data))
+        if code == _INT:
+            if len(data) > _MOST_DIGITS or not _WHOLE_NUMBER.fullmatch(data):
+                raise ValueError("a whole number that is none")
+            return int(data)
+        members = self.value(data)
+        if type(members) is not list:
+            raise ValueError("an extension without its list")
+        if code == _COMPLEX:
+            real, imaginary = members
+            return complex(float(real), float(imaginary))
+        if code == _SET:
+            self._check_keys(members)
+        return {_TUPLE: tuple, _SET: set}[code](members)
+
+
+def _is_plain_key(key):
+    return type(key) in (str, bytes) or (type(key) is int and abs(key) < _SAFE_INT)
+
+
+def _decode_array(dtype, shape, raw):
+    if type(dtype) is not str or len(dtype) > 20 or np.dtype(dtype).kind not in _ARRAY_KINDS:
+        raise ValueError("an array of no plain dtype")
+    if len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError("an array of no shape")
+    if math.prod(shape) * np.dtype(dtype).itemsize != len(raw):
+        raise ValueError("an array whose bytes do not fill its shape")
+    return np.frombuffer(bytearray(raw), dtype).reshape(shape)[()]

@@ -25,6 +25,7 @@ from lablib.cluster import private_network, wire
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
+_MOST_FILES = 8  # that come with one message
 _IDLE_S = 0.3
 _FIRST = {
     "torch": ["torch", "torch.distributed", "lablib.cluster.torch_recorder"],
@@ -32,7 +33,7 @@ _FIRST = {
 }
 # What the framework itself imports only when a model is trained. Importing it before the first
 # rank starts would double the wait for that; importing it in every rank would cost seconds each.
-_WHEN_IDLE = {"torch": ["torch._dynamo", "torch.distributed.pipelining"], "tensorflow": []}
+WHEN_IDLE = {"torch": ["torch._dynamo", "torch.distributed.pipelining"], "tensorflow": []}
 
 
 class Ranks:
@@ -40,6 +41,7 @@ class Ranks:
 
     def __init__(self, channel: socket.socket):
         self.channel, self.alive, self.sessions = channel, {}, set()
+        self.listening: socket.socket | None = None
 
     def tell(self, message) -> None:
         try:
@@ -62,7 +64,7 @@ class Zygote:
     def __init__(self, framework: str, start: str, control: socket.socket):
         self.framework, self.start, self.control = framework, start, control
         self.runs: dict[int, Ranks] = {}
-        self.to_import = list(_WHEN_IDLE[framework]) if start == "fork" else []
+        self.to_import = list(WHEN_IDLE.get(framework, ())) if start == "fork" else []
         self.idle_s = _IDLE_S
         self.next_port = 20000
         self.isolated = False
@@ -106,7 +108,7 @@ class Zygote:
 
     def _import_next(self):
         importlib.import_module(self.to_import.pop(0))
-        _share_what_is_there()
+        share_what_is_there()
 
     def _obey(self):
         message, fds = wire.receive(self.control, max_fds=1)
@@ -116,14 +118,17 @@ class Zygote:
             while self.to_import:
                 self._import_next()
             return True
-        run = Ranks(socket.socket(fileno=fds[0]))
-        self.runs[run.channel.fileno()] = run
-        self.selector.register(run.channel, selectors.EVENT_READ)
+        self.open_run(socket.socket(fileno=fds[0]))
         return True
+
+    def open_run(self, channel: socket.socket) -> None:
+        """Serve a run of the kernel, who has the other end of this channel."""
+        self.runs[channel.fileno()] = Ranks(channel)
+        self.selector.register(channel, selectors.EVENT_READ)
 
     def _answer(self, run):
         try:
-            message, fds = wire.receive(run.channel, max_fds=2)
+            message, fds = wire.receive(run.channel, max_fds=_MOST_FILES)
         except (OSError, EOFError):
             message, fds = None, []
         if message is None or message["op"] == "close":
@@ -131,12 +136,15 @@ class Zygote:
         elif message["op"] == "rank":
             self._start_rank(run, message["job"], fds)
         elif message["op"] == "ports":
-            run.tell({"ports": [self._port() for _ in range(message["count"])]})
+            run.tell({"ports": self._ports(run, message["count"])})
         elif message["op"] == "signal":
             run.signal(message["number"])
 
     def _start_rank(self, run, job, fds):
         job["parent"] = os.getpid()
+        if run.listening and job["seat"]["rank"] == 0:
+            fds.append(run.listening.detach())
+            job["listening"], run.listening = fds[-1], None
         pid = self._fork(job, fds) if self.start == "fork" else self._spawn(job, fds)
         run.alive[pid] = job["seat"]["rank"]
         run.sessions.add(pid)
@@ -153,8 +161,13 @@ class Zygote:
             signal.signal(number, signal.SIG_DFL)
         for run in self.runs.values():
             run.channel.close()
+            if run.listening:
+                run.listening.close()
         self.control.close()
         self.selector.close()
+        self._become(job, fds)
+
+    def _become(self, job, fds):
         live(job, fds)
 
     def _spawn(self, job, fds):
@@ -164,6 +177,13 @@ class Zygote:
         child.stdin.close()
         child.returncode = 0  # this process waits for all its children itself
         return child.pid
+
+    def _ports(self, run, count):
+        """Ports of the ranks. Torch's store is served on a socket that is listening by now."""
+        if self.framework != "torch":
+            return [self._port() for _ in range(count)]
+        run.listening = socket.create_server(("127.0.0.1", 0), backlog=count + 16)
+        return [run.listening.getsockname()[1]] * count
 
     def _port(self):
         if not self.isolated:
@@ -202,6 +222,8 @@ class Zygote:
                 break
             self._wait_for_deaths(run, orphans)
         self.selector.unregister(run.channel)
+        if run.listening:
+            run.listening.close()
         run.tell({"closed": True})
         run.channel.close()
 
@@ -224,7 +246,7 @@ class Zygote:
 
 def _watch(pid):
     """A descriptor that tells when the process ends, which a forked copy of its socket hides."""
-    return os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
+    return os.pidfd_open(pid) if pid and hasattr(os, "pidfd_open") else None
 
 
 def live(job: dict, fds: list[int]) -> None:
@@ -232,7 +254,11 @@ def live(job: dict, fds: list[int]) -> None:
     from lablib.cluster import rank
 
     try:
-        rank.live(job, socket.socket(fileno=fds[0]), fds[1] if len(fds) > 1 else None)
+        rank.live(job, socket.socket(fileno=fds[0]))
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
     finally:
         os._exit(70)
 
@@ -257,13 +283,25 @@ def _prepare(framework, start):
     """
     why = private_network.enter() if framework == "tensorflow" else ""
     if start == "fork":
-        for module in [*_FIRST[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
-            importlib.import_module(module)
-    _share_what_is_there()
+        import_first(framework)
+    share_what_is_there()
     return why
 
 
-def _share_what_is_there():
+def import_first(framework: str) -> None:
+    """What every rank needs before its first line."""
+    for module in [*_FIRST[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
+        importlib.import_module(module)
+
+
+def adopt_orphans() -> None:
+    """Be the parent of what descendants leave behind, and leave interrupts to the kernel."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def share_what_is_there() -> None:
     """Keep the collector off the pages that ranks share: looking at an object copies its page."""
     gc.collect()
     gc.freeze()
@@ -273,9 +311,7 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "rank":
         live(wire.unpack(sys.stdin.buffer.read()), list(map(int, arguments[1:])))
     framework, start, folder, descriptor = arguments
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adopt_orphans()
     control = socket.socket(fileno=int(descriptor))
     zygote = Zygote(framework, start, control)
     try:

@@ -33,7 +33,7 @@ def get(hardware: str | os.PathLike | Hardware) -> Hardware:
         return hardware
     if str(hardware).endswith(".toml"):
         return _only_one(load(hardware), hardware)
-    if hardware not in _machines():
+    if not isinstance(hardware, (str, os.PathLike)) or hardware not in _machines():
         close = get_close_matches(str(hardware), names(), n=1)
         raise LabError(
             f"There is no hardware {hardware!r}.",
@@ -62,8 +62,7 @@ def _built(found: Description) -> dict[str, Hardware]:
         try:
             machines[name] = Hardware(**values, name=name)
         except LabError as error:
-            path = ("machines", name)
-            raise found.fails(path, error.wrong, error.saw, error.do) from None
+            raise found.refused(("machines", name), error) from None
     return machines
 
 

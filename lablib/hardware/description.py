@@ -4,15 +4,19 @@
     flops = { fp32 = "8.1 TFLOP/s", fp16 = "65 TFLOP/s" }
     bandwidth = "320 GB/s"
     memory = "16 GB"
+    start = "5 us"             # of an operation, if it matters
 
     [links.office]
     bandwidth = "10 Gbit/s"
     latency = "50 us"
+    degrades_at = "2 s"        # if it does, and
+    degrades_to = 0.1          # the share of its bandwidth that is left then
 
     [machines.my-cluster]
     device = "my-gpu"          # from this file, or from the catalog
     nodes = 4
     between = "office"
+    slow = { 2 = 3.0 }         # and whatever else `Hardware` takes
 
 A value may also be { is = "320 GB/s", source = "where it comes from" }.
 """
@@ -67,6 +71,15 @@ class Description:
         """The error about what stands at `path`, with the file and the line."""
         return LabError(wrong, saw=f"{self.file}, line {_line(self.text, path)}: {saw}", do=do)
 
+    def refused(self, path: tuple[str, ...], error: LabError) -> LabError:
+        """The same error with the line of the key that it saw, or else of `path`.
+
+        It saw "nodes=0", or of a table "slow={9: 3.0}".
+        """
+        keys = re.search(r"(\w+)=(?:\{(\w+):)?", error.saw)
+        path = (*path, *filter(None, keys.groups())) if keys else path
+        return self.fails(path, error.wrong, error.saw, error.do)
+
 
 @cache
 def shipped() -> Description:
@@ -79,7 +92,7 @@ def read(path: str | os.PathLike) -> Description:
     """The description in a file; LabError with the line and the cure."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, TypeError, UnicodeDecodeError) as error:
         raise LabError(
             "This description cannot be read.", saw=f"{path}: {error}", do="check the path"
         ) from error
@@ -106,13 +119,16 @@ def parse(text: str, file: str, known: Description | None = None) -> Description
 
 
 def _device(found, path, table):
-    _only(found, path, table, ("flops", *_DEVICE, "about"))
+    _only(found, path, table, ("flops", *_DEVICE, "start", "about"))
     values = {key: _quantity(found, path, table, key, read) for key, read in _DEVICE.items()}
     rates = _table(found, path, table, "flops", needed='flops = { fp32 = "8.1 TFLOP/s" }')
     _only(found, (*path, "flops"), rates, PRECISIONS)
     inside = (*path, "flops")
     flops = {key: _quantity(found, inside, rates, key, parse_flop_per_s) for key in rates}
-    return _built(found, path, Device, path[-1], flops, values["bandwidth"], values["memory"])
+    start_s = _quantity(found, path, table, "start", parse_s) if "start" in table else 0.0
+    return _built(
+        found, path, Device, path[-1], flops, values["bandwidth"], values["memory"], start_s
+    )
 
 
 def _link(found, path, table):
@@ -121,6 +137,7 @@ def _link(found, path, table):
     later = {}
     if "degrades_at" in table:
         later["degrades_at_s"] = _quantity(found, path, table, "degrades_at", parse_s)
+    if "degrades_to" in table:
         later["degrades_to"] = _number(found, path, table, "degrades_to")
     return _built(found, path, Link, *values, **later)
 
@@ -154,7 +171,7 @@ def _built(found, path, make, *values, **options):
     try:
         return make(*values, **options)
     except LabError as error:
-        raise found.fails(path, error.wrong, error.saw, error.do) from None
+        raise found.refused(path, error) from None
 
 
 def _quantity(found, path, table, key, read):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,8 +12,10 @@ from lablib.units import (
     parse_bytes,
     parse_bytes_per_s,
     parse_flop_per_s,
+    parse_s,
     show_bytes,
     show_flop_per_s,
+    show_s,
 )
 
 # From narrow to wide.
@@ -29,6 +32,8 @@ class Device:
     flop_per_s     peak rate by precision, such as {"fp32": "19.5 TFLOP/s", "bf16": 312e12}
     bytes_per_s    speed of its memory, such as "2039 GB/s"
     memory_bytes   how much it holds, such as "80 GB"
+    start_s        an operation takes at least so long, such as "5 us": frameworks start operations
+                   one by one, and on a fast device small ones wait for that. 0: never
 
     Raises LabError for what cannot be read or is not above 0.
 
@@ -40,22 +45,28 @@ class Device:
     flop_per_s: Mapping[str, float] = field(hash=False)
     bytes_per_s: float
     memory_bytes: float
+    start_s: float = 0.0
 
     def __post_init__(self):
-        rates = {precision: parse_flop_per_s(rate) for precision, rate in self.flop_per_s.items()}
-        if not rates or set(rates) - set(PRECISIONS):
+        check_name("device", self.name)
+        given = self.flop_per_s
+        if not isinstance(given, Mapping) or not given or set(given) - set(PRECISIONS):
             raise LabError(
                 "A device needs its FLOP/s, by precision.",
-                saw=f"{self.name}: {', '.join(rates) or 'none'}",
-                do=f"name them {', '.join(PRECISIONS)}, at least one",
+                saw=f"{self.name}: {given!r}",
+                do=f"name at least one of {', '.join(PRECISIONS)}: {{'fp32': '8.1 TFLOP/s'}}",
             )
+        rates = {precision: parse_flop_per_s(rate) for precision, rate in given.items()}
         values = {
             "flop_per_s": {name: rates[name] for name in PRECISIONS if name in rates},
             "bytes_per_s": parse_bytes_per_s(self.bytes_per_s),
             "memory_bytes": parse_bytes(self.memory_bytes),
+            "start_s": parse_s(self.start_s),
         }
-        for value in (*rates.values(), values["bytes_per_s"], values["memory_bytes"]):
-            above_zero(f"device {self.name}", value)
+        above_zero(f"start_s of device {self.name}", values["start_s"], or_zero=True)
+        sizes = {name: values[name] for name in ("bytes_per_s", "memory_bytes")}
+        for name, value in (rates | sizes).items():
+            above_zero(f"{name} of device {self.name}", value)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -83,33 +94,56 @@ class Device:
         return self.flop_per_s[has[0]]
 
     def seconds(self, flops: float, nbytes: float, precision: str = "fp32") -> float:
-        """How long one operation takes: max(flops / rate, nbytes / bytes_per_s).
+        """How long one operation takes: max(flops / rate, nbytes / bytes_per_s, start_s).
 
         flops    floating point operations; a multiplication and an addition are two
         nbytes   bytes read from and written to the device's memory
 
         The roofline: Williams, Waterman, Patterson, "Roofline: an insightful visual performance
         model for multicore architectures", Communications of the ACM 52(4), 2009. It is a lower
-        bound: peak rates, nothing for starting an operation.
+        bound: peak rates. LabError for what is no amount.
 
         >>> Device("d", {"fp32": 1e9}, 1e6, 1e9).seconds(flops=3e9, nbytes=1e6)
         3.0
         """
+        if not is_amount(flops) or not is_amount(nbytes):
+            raise LabError(
+                "An operation has FLOPs and bytes, each a number of at least 0.",
+                saw=f"flops={flops!r}, nbytes={nbytes!r}",
+                do="give for example flops=2e9, nbytes=4e6",
+            )
         computing_s = flops / self.rate(precision) if flops else 0.0
-        return max(computing_s, nbytes / self.bytes_per_s)
+        return max(computing_s, nbytes / self.bytes_per_s, self.start_s)
 
     def __repr__(self):
         rates = ", ".join(f"{p} {show_flop_per_s(rate)}" for p, rate in self.flop_per_s.items())
         memory = f"{show_bytes(self.bytes_per_s)}/s, {show_bytes(self.memory_bytes)}"
-        return f"Device {self.name}: {rates}; {memory}"
+        start = f"; at least {show_s(self.start_s)} an operation" if self.start_s else ""
+        return f"Device {self.name}: {rates}; {memory}{start}"
+
+
+def check_name(what: str, name: object) -> None:
+    """LabError when this is no name."""
+    if not isinstance(name, str) or not name:
+        raise LabError(
+            f"The name of a {what} is a text.", saw=f"name={name!r}", do='write for example "mine"'
+        )
+
+
+def is_amount(value: object) -> bool:
+    """Whether it is a finite number of at least 0."""
+    kind = type(value)  # most are one of these; `Real` takes longer to ask
+    number = kind is int or kind is float or (kind is not bool and isinstance(value, numbers.Real))
+    return number and 0 <= value < math.inf
 
 
 def above_zero(what: str, value: float, *, or_zero: bool = False) -> float:
     """The value, if it is a number above 0 (infinity is one); otherwise LabError."""
-    if math.isnan(value) or value < 0 or (value == 0 and not or_zero):
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or math.isnan(value) or value < 0 or (value == 0 and not or_zero):
         raise LabError(
-            f"A value of {what} is not {'0 or above' if or_zero else 'above 0'}.",
-            saw=f"{value:g}",
+            f"{what} is not {'0 or above' if or_zero else 'above 0'}.",
+            saw=f"{value:g}" if number else repr(value),
             do="give a positive number with its unit",
         )
     return value

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
 from functools import lru_cache
 
-from lablib.errors import LabError
+from lablib.errors import LabError, check_whole, is_whole
 from lablib.hardware import all_reduce, description, network, two_levels
-from lablib.hardware.device import Device
+from lablib.hardware.device import Device, check_name, is_amount
 from lablib.hardware.network import Link
 from lablib.hardware.two_levels import Span
 
@@ -69,28 +69,41 @@ class Hardware:
             value = getattr(self, field_name)
             if isinstance(value, str):
                 object.__setattr__(self, field_name, description.shipped().named(kind, value))
-        object.__setattr__(self, "slow", dict(self.slow))
         _check(self)
+        object.__setattr__(self, "slow", dict(self.slow))
 
     @property
     def ranks(self) -> int:
         """How many ranks fit, one a device."""
         return self.nodes * self.per_node
 
+    def check_ranks(self, ranks: int) -> None:
+        """LabError when so many do not fit."""
+        if ranks > self.ranks:
+            _refuse(
+                "The hardware has fewer devices than the run has ranks.",
+                f"{ranks} ranks on {self}",
+                "run fewer ranks, or give it more nodes: dataclasses.replace(hardware, nodes=...)",
+            )
+
     def node(self, rank: int) -> int:
         """The node that this rank lives on."""
         return rank // self.per_node
 
-    def compute_s(
-        self, rank: int, step: int, flops: float, nbytes: float, precision: str, cpu_s: float
-    ) -> float:
-        """Seconds of one operation of this rank in its step `step`, unevenness included.
+    def compute_s(self, costs: Iterable[tuple], cpu_s: float = 0.0) -> float:
+        """Seconds of operations one after the other, on a device that is not slowed down.
 
-        The device's roofline; on the device "host" the CPU seconds that the rank measured.
+        costs   (flops, nbytes, precision, count) of each, through the device's roofline
+        cpu_s   what they took on this computer: counts for the device "host"
+
+        LabError for costs of another form.
+
+        >>> Hardware("t4").compute_s([(8.141e12, 0, "fp32", 2)])
+        2.0
         """
-        host = self.device.is_host
-        even_s = cpu_s if host else self.device.seconds(flops, nbytes, precision)
-        return even_s * self.unevenness(rank, step)
+        if self.device.is_host:
+            return cpu_s
+        return sum(count * self.device.seconds(*cost) for *cost, count in map(_cost_of, costs))
 
     def unevenness(self, rank: int, step: int) -> float:
         """How many times slower than its device this rank computes in this step."""
@@ -108,10 +121,12 @@ class Hardware:
         >>> hardware.message_s("all_reduce", 4e6, range(4))
         12.0
         """
+        self._check_message(name, nbytes, group)
         return self._cost(name, nbytes, group, at_s)[0]
 
     def algorithm(self, nbytes: float, group: Sequence[int], at_s: float = 0.0) -> str:
         """What an all-reduce of this size uses: "ring", "tree", "hierarchical" ..."""
+        self._check_message("all_reduce", nbytes, group)
         return self._cost("all_reduce", nbytes, group, at_s)[1]
 
     def links(self, name: str, group: Sequence[int]) -> Iterator[tuple[tuple, int, int]]:
@@ -137,13 +152,19 @@ class Hardware:
                 for node, members in here.items():
                     yield (way, "node", node), min(members, self.lanes), self.lanes
 
-    def _cost(self, name, nbytes, group, at_s):
+    def _check_message(self, name, nbytes, group):
         if name not in MESSAGES:
-            raise LabError(
-                "There is no such message.",
-                saw=repr(name),
-                do=f"the model knows {', '.join(MESSAGES)}",
-            )
+            _refuse("There is no such message.", repr(name), f"choose from {', '.join(MESSAGES)}")
+        if not is_amount(nbytes):
+            _refuse("A message has a number of bytes.", f"nbytes={nbytes!r}", "give 4e6 for 4 MB")
+        here = range(self.ranks)
+        known = isinstance(group, Collection) and all(rank in here for rank in group)
+        if not known or (name in _POINT_TO_POINT and len(group) != 2):
+            two = "(source, destination)" if name in _POINT_TO_POINT else "range(4) for the first 4"
+            cure = f"give ranks 0 to {self.ranks - 1}, such as {two}"
+            _refuse("These are no ranks that a message can go between.", f"group={group!r}", cure)
+
+    def _cost(self, name, nbytes, group, at_s):
         if len(set(group)) < 2:
             return 0.0, "none"
         here = Counter(map(self.node, group))
@@ -184,31 +205,44 @@ class Hardware:
 
 
 def _check(hardware):
-    for name in ("nodes", "per_node", "lanes"):
-        value = getattr(hardware, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            _refuse(f"{name} must be a whole number of at least 1.", f"{name}={value!r}", "count")
+    check_name("machine", hardware.name)
+    check_whole(1, nodes=hardware.nodes, per_node=hardware.per_node, lanes=hardware.lanes)
+    check_whole(0, seed=hardware.seed)
     if not isinstance(hardware.device, Device):
         _refuse("Hardware needs a device.", repr(hardware.device), "give a Device or its name")
     for name, needed, why in (
         ("within", hardware.per_node > 1, f"{hardware.per_node} devices in a node"),
         ("between", hardware.nodes > 1, f"{hardware.nodes} nodes"),
     ):
-        if needed and not isinstance(getattr(hardware, name), Link):
+        link = getattr(hardware, name)
+        if not isinstance(link, Link) and (needed or link is not None):
             cure = f'give {name}=Link("10 Gbit/s", "50 us"), or the name of a link'
-            _refuse(f"Hardware needs a link {name}.", f"{why}, {name}=None", cure)
-    for rank, times in hardware.slow.items():
-        if rank not in range(hardware.ranks) or not times > 0:
-            cure = (
-                f"name ranks 0 to {hardware.ranks - 1}, and how many times slower: slow={{2: 3.0}}"
-            )
-            _refuse("This rank cannot be slow.", f"slow={{{rank!r}: {times!r}}}", cure)
-    if not hardware.jitter >= 0:
-        _refuse("jitter cannot be negative.", f"jitter={hardware.jitter!r}", "give 0.1 for a tenth")
+            _refuse(f"Hardware needs a link {name}.", f"{why}, {name}={link!r}", cure)
+    _check_slow(hardware)
+    if not is_amount(hardware.jitter):
+        wrong = "jitter must be a number that is not negative."
+        _refuse(wrong, f"jitter={hardware.jitter!r}", "give 0.1 for a tenth")
     if hardware.all_reduce not in ("auto", *two_levels.ALGORITHMS):
         choice = ", ".join(("auto", *two_levels.ALGORITHMS))
         saw = f"all_reduce={hardware.all_reduce!r}"
         _refuse("There is no such algorithm.", saw, f"choose one of {choice}")
+
+
+def _check_slow(hardware):
+    cure = f"name ranks 0 to {hardware.ranks - 1}, and how many times slower: slow={{2: 3.0}}"
+    if not isinstance(hardware.slow, Mapping):
+        _refuse("slow must say which rank.", f"slow={hardware.slow!r}", cure)
+    for rank, times in hardware.slow.items():
+        known = is_whole(rank) and rank in range(hardware.ranks)
+        if not known or not is_amount(times) or times == 0:
+            _refuse("This rank cannot be slow.", f"slow={{{rank!r}: {times!r}}}", cure)
+
+
+def _cost_of(cost):
+    if not isinstance(cost, Sequence) or len(cost) != 4 or not is_amount(cost[3]):
+        cure = 'give (flops, nbytes, precision, count), such as (2e9, 4e6, "fp32", 1)'
+        _refuse("This is no cost of an operation.", repr(cost), cure)
+    return cost
 
 
 def _refuse(wrong, saw, do):

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from lablib.hardware.device import above_zero
+from lablib.errors import LabError
+from lablib.hardware.device import above_zero, is_amount
 from lablib.units import parse_bytes_per_s, parse_s, show_bytes, show_s
 
 
@@ -26,7 +27,7 @@ class Link:
     bytes_per_s     bandwidth, such as "10 Gbit/s" or "25 GB/s"; a plain number is bytes a second
     latency_s       of one message, one way, such as "50 us"; a plain number is seconds
     degrades_at_s   from this moment of the modelled clock on, messages that start ...
-    degrades_to     ... have this share of the bandwidth, 0.1 for a tenth
+    degrades_to     ... have this share of the bandwidth, 0.1 for a tenth; both or neither
 
     Raises LabError for what cannot be read or is not positive; a latency of 0 is allowed.
 
@@ -41,11 +42,27 @@ class Link:
 
     def __post_init__(self):
         values = {
-            "bytes_per_s": above_zero("a link", parse_bytes_per_s(self.bytes_per_s)),
-            "latency_s": above_zero("a link", parse_s(self.latency_s), or_zero=True),
-            "degrades_at_s": above_zero("a link", parse_s(self.degrades_at_s), or_zero=True),
-            "degrades_to": above_zero("a link", self.degrades_to),
+            "bytes_per_s": parse_bytes_per_s(self.bytes_per_s),
+            "latency_s": parse_s(self.latency_s),
+            "degrades_at_s": parse_s(self.degrades_at_s),
+            "degrades_to": self.degrades_to,
         }
+        above_zero("The bandwidth of a link", values["bytes_per_s"])
+        above_zero("The latency of a link", values["latency_s"], or_zero=True)
+        above_zero("The moment at which a link degrades", values["degrades_at_s"], or_zero=True)
+        share = values["degrades_to"]
+        if not is_amount(share) or not 0 < share <= 1:
+            raise LabError(
+                "What a link degrades to is a share of its bandwidth.",
+                saw=f"degrades_to={share!r}",
+                do="give a number above 0 and at most 1: 0.1 for a tenth",
+            )
+        if (values["degrades_at_s"] < math.inf) != (share < 1):
+            raise LabError(
+                "A link that degrades needs the moment, and the share of its bandwidth then.",
+                saw=f"at {show_s(values['degrades_at_s'])}, to {share:g}",
+                do='give both: Link("10 Gbit/s", "50 us", degrades_at_s="2 s", degrades_to=0.1)',
+            )
         for name, value in values.items():
             object.__setattr__(self, name, value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 Interval = tuple[float, float]
@@ -39,6 +40,18 @@ def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
         else:
             j += 1
     return both
+
+
+def without(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
+    """The time that lies in the first and not in the second.
+
+    >>> without([(0, 4), (6, 9)], [(3, 7)])
+    [(0, 3), (7, 9)]
+    """
+    taken = union(b)
+    starts = [-math.inf, *(end for _, end in taken)]
+    ends = [*(start for start, _ in taken), math.inf]
+    return common(a, zip(starts, ends, strict=True))
 
 
 def seconds(intervals: Iterable[Interval]) -> float:

@@ -1,4 +1,5 @@
-"""What a trace says in numbers: throughput, speed-up, efficiency, communication share, bytes.
+"""What a trace says in numbers: throughput, speed-up, efficiency, communication share, bubble,
+bytes.
 
 Every number about steps leaves out each rank's first step: it warms caches, traces graphs and
 builds buckets. A number that the trace cannot give is NaN, never 0.
@@ -9,10 +10,12 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lablib.record import intervals
+from lablib.record.event import PHASES
 from lablib.record.trace import Trace
 
 if TYPE_CHECKING:
@@ -80,7 +83,22 @@ def comm_counted(trace: Trace) -> str:
         if event.kind in ("wait", "message")
         and _step_of(event, windows.get(event.rank, [])) is not None
     }
+    if trace.clock == "modelled" and "messages" in found:
+        return "waits"  # all of which a simulation has: where there are none, nobody waited
     return next((basis for basis in ("waits", "messages", "unseen") if basis in found), "none")
+
+
+def waits_seen(trace: Trace) -> bool:
+    """Whether the trace tells computing from standing still.
+
+    Not where messages ran inside a graph (TensorFlow): nothing says when a rank that was busy
+    stood still. The modelled clock always tells.
+    """
+    if trace.clock == "modelled":
+        return True
+    kinds = {event.kind for event in trace}
+    in_graphs = comm_counted(trace) in ("messages", "unseen")
+    return not in_graphs and ("wait" in kinds or "message" not in kinds)
 
 
 def bytes_per_step(trace: Trace) -> float:
@@ -102,6 +120,21 @@ def bytes_per_step(trace: Trace) -> float:
     return float(statistics.median(totals))
 
 
+def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
+    """name -> (calls, payload bytes) of the last step, all ranks together.
+
+    A call belongs to the step in which its rank made it. A receive counts no bytes: its send does.
+    """
+    last = {rank: steps[-1] for rank, steps in _steps(trace).items()}
+    totals: dict[str, tuple[int, int]] = {}
+    for event in trace.of(kind="message"):
+        step = last.get(event.rank)
+        if step and step.start_s <= event.start_s <= step.end_s:
+            calls, nbytes = totals.get(event.name, (0, 0))
+            totals[event.name] = calls + 1, nbytes + event.sent_bytes
+    return totals
+
+
 def overlap_share(trace: Trace) -> float:
     """Share of the messages' time in which the same rank also computed, 0 to 1.
 
@@ -118,6 +151,91 @@ def overlap_share(trace: Trace) -> float:
         messages_s += intervals.seconds(messages)
         both_s += intervals.seconds(intervals.common(messages, compute))
     return both_s / messages_s if messages_s else NAN
+
+
+def bubble(trace: Trace) -> float:
+    """Share of the steps' time in which a rank stood idle, 0 to 1, the mean over the ranks.
+
+    Idle: it neither computes nor do bytes move to or from it. They move from the moment when the
+    message's sender, or the last rank of a collective, has issued it; standing still before that
+    is waiting for somebody's work. NaN when `comm_counted` is not "waits" or "none": without waits
+    nothing tells compute from standing still; and when no rank has two steps.
+
+    A pipeline of p equal stages and m micro-batches: (p - 1) / (m + p - 1), Huang et al. 2019.
+    """
+    if comm_counted(trace) not in ("waits", "none"):
+        return NAN
+    parts, bytes_move = trace.by_rank(), moving(trace)
+    shares = []
+    for rank, window in _windows(trace).items():
+        busy = intervals.common(_seen(parts[rank], "compute") + bytes_move[rank], window)
+        if total_s := intervals.seconds(window):
+            shares.append(1 - intervals.seconds(busy) / total_s)
+    return statistics.fmean(shares) if shares else NAN
+
+
+def moving(trace: Trace) -> dict[int, list[intervals.Interval]]:
+    """rank -> when bytes moved to or from it, as `bubble` counts it; [] for a rank without any.
+
+    The n-th message of a name and group meets the n-th of the other ranks.
+    """
+    calls = defaultdict(lambda: defaultdict(list))
+    for event in trace.of(kind="message"):
+        calls[event.name.replace("recv", "send"), event.group][event.rank].append(event)
+    found = defaultdict(list)
+    for (name, group), by_rank in calls.items():
+        for together in zip(*by_rank.values(), strict=False):
+            if name == "send":
+                end_s = min(event.end_s for event in together)
+                # Who receives from anybody does not name the sender: its bytes are unseen.
+                sends = [event.start_s for event in together if event.name == "send"]
+                start_s = min(sends, default=end_s)
+                for rank in group:
+                    found[rank].append((start_s, end_s))
+            else:
+                start_s = max(event.start_s for event in together)
+                for event in together:
+                    found[event.rank].append((start_s, event.end_s))
+    return found
+
+
+def step_split(trace: Trace) -> dict[str, float]:
+    """How a step's time divides, 0 to 1, adding up to 1; the mean over ranks and steps.
+
+    "forward", "backward", "other"    the rank computed, by pass
+    "moving"    it stood still while bytes moved to or from it
+    "idle"      it stood still and nothing moved: it waited for somebody's work (`bubble`)
+
+    Where waits are not seen (`comm_counted` is "messages"), "moving" is the time in which a message
+    was under way, an upper bound, and the rest is "other". {} when no rank has two steps, and when
+    all messages were derived.
+    """
+    counted, windows = comm_counted(trace), _windows(trace)
+    if not windows or counted == "unseen":
+        return {}
+    if counted == "messages":
+        share = comm_share(trace)
+        return {"other": 1 - share, "moving": share}
+    parts, bytes_move = trace.by_rank(), moving(trace)
+    shares = defaultdict(list)
+    for rank, window in windows.items():
+        total_s = intervals.seconds(window)
+        stretches = _by_activity(parts[rank], bytes_move[rank], window)
+        for name, stretch in stretches.items() if total_s else ():
+            shares[name].append(intervals.seconds(stretch) / total_s)
+    return {name: statistics.fmean(each) for name, each in shares.items()}
+
+
+def _by_activity(part, bytes_move, window):
+    found, left = {}, window
+    by_phase = {
+        phase: [(e.start_s, e.end_s) for e in part if e.kind == "compute" and e.phase == phase]
+        for phase in PHASES
+    }
+    for name, stretches in {**by_phase, "moving": bytes_move}.items():
+        found[name] = intervals.common(left, stretches)
+        left = intervals.without(left, stretches)
+    return found | {"idle": left}
 
 
 def speedup(samples_per_s: float, single_samples_per_s: float) -> float:
@@ -141,6 +259,32 @@ def efficiency(speedup: float, ranks: int) -> float:
     return speedup / ranks
 
 
+def amdahl_speedup(serial: float, ranks: int) -> float:
+    """Speed-up on a problem of fixed size whose share `serial` (0 to 1) runs on one rank only.
+
+    1 / (s + (1 - s) / R). Amdahl, "Validity of the single processor approach to achieving large
+    scale computing capabilities", AFIPS 1967.
+
+    >>> amdahl_speedup(0.5, ranks=3)
+    1.5
+    """
+    return 1 / (serial + (1 - serial) / ranks)
+
+
+def gustafson_speedup(serial: float, ranks: int) -> float:
+    """Scaled speed-up, when the problem grows with the ranks: s + (1 - s) R.
+
+    serial   share of the time on R ranks that is serial, 0 to 1; not Amdahl's, which is a share of
+             the time on one
+
+    Gustafson, "Reevaluating Amdahl's law", Communications of the ACM 31(5), 1988.
+
+    >>> gustafson_speedup(0.25, ranks=5)
+    4.0
+    """
+    return serial + (1 - serial) * ranks
+
+
 def table(
     trace: Trace, resources: Mapping[int, Mapping[str, float]] | None = None
 ) -> pandas.DataFrame:
@@ -149,19 +293,22 @@ def table(
     resources    more columns by rank, such as {0: {"cpu_s": 1.2, "peak_bytes": 3e6}}
 
     Columns: rank, clock; steps (how many), step_s (the median after the first); compute_s and
-    wait_s (seconds of the whole trace, overlaps once); messages (how many),
+    wait_s (seconds of the whole trace, overlaps once; wait_s is NaN, and part of compute_s,
+    where waits are not seen: in graphs of TensorFlow); messages (how many),
     payload_bytes (put into messages, recv not counted again); then those of `resources`.
     """
     import pandas
 
     resources = resources or {}
     parts = trace.by_rank()
-    rows = []
-    for rank in range(trace.ranks):
-        part = parts.get(rank, Trace())
-        rows.append(
-            {"rank": rank, "clock": trace.clock} | _row(part) | dict(resources.get(rank, {}))
-        )
+    unseen = {} if waits_seen(trace) else {"wait_s": NAN}
+    rows = [
+        {"rank": rank, "clock": trace.clock}
+        | _row(parts.get(rank, Trace()))
+        | unseen
+        | dict(resources.get(rank, {}))
+        for rank in range(trace.ranks)
+    ]
     columns = ["rank", "clock", *_row(Trace())]
     more = [name for row in rows for name in row if name not in columns]
     return pandas.DataFrame(rows, columns=[*columns, *dict.fromkeys(more)])

@@ -2,10 +2,13 @@
 
 Rows of the recorder, one tuple each:
 
-    ("issue", number, at_s, name, nbytes, group, phase, line)
+    ("compute", phase, costs, cpu_s)         costs: (flops, nbytes, precision, count) each
+    ("issue", number, at_s, name, nbytes, group, phase, line, channel, order)
     ("done", number, at_s)
     ("wait", number, start_s, end_s)         end_s -1: until the message is done
+    ("begin", at_s)                          a step begins
     ("step", start_s, end_s, samples)
+    ("phase", at_s, phase)                   the forward or backward pass begins or ends
     ("mark", at_s, name)
     ("derived", at_s, name, nbytes, group, line)
     ("life", start_s, end_s)                 from the function's first line to its last
@@ -15,24 +18,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple
 
 from lablib.record.trace import Event, Trace
 
 Row = Sequence
 
 
+class Cost(NamedTuple):
+    """What one operation costs on any device.
+
+    flops    floating point operations; a multiplication and an addition are two
+    nbytes   read from and written to the device's memory
+    count    how many such operations there were
+    """
+
+    flops: float
+    nbytes: float = 0
+    precision: str = "fp32"
+    count: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Op:
     """One operation of a rank's program.
 
-    kind    "issue" (a message is started), "wait" (the rank stands still for message `number`),
-            "step" (a training step ends here), "mark", "compute"
+    kind    "compute", "issue" (a message is started), "wait" (the rank stands still for message
+            `number`), "begin" and "step" (a training step begins, and ends), "mark"
     nbytes  payload that this rank passed to the message
     group   global ranks taking part; (source, destination) for send and recv
     channel, order    of a message: those of one channel match one another across ranks by their
                       order, from 1; 0: in the order in which they are issued
-    flops, moved_bytes, precision    of compute: what it costs on any device
-    cpu_s             of compute: seconds that this computer's CPU spent on it
+    costs   of compute: the operations, one after the other; counted for any device
+    cpu_s   of compute: seconds that this computer's CPU spent on it, where nothing was counted
     """
 
     kind: str
@@ -44,9 +63,7 @@ class Op:
     line: str = ""
     channel: str = ""
     order: int = 0
-    flops: float = 0
-    moved_bytes: float = 0
-    precision: str = "fp32"
+    costs: tuple[Cost, ...] = ()
     cpu_s: float = 0
 
 
@@ -54,14 +71,17 @@ Program = tuple[tuple[Op, ...], ...]
 """The operations of every rank, by rank."""
 
 
-def program(rows_by_rank: Iterable[Sequence[Row]]) -> Program:
+def program(rows_by_rank: Iterable[Sequence[Row]], *, place=str) -> Program:
     """What the ranks did, without times. Equal runs give equal programs.
 
-    >>> rows = [("issue", 0, 0.1, "barrier", 0, (0, 1), "other", ""), ("done", 0, 0.2)]
-    >>> [[op.name for op in ops] for ops in program([rows])]
-    [['barrier']]
+    place   turns the recorder's "file:line" into what the learner knows it by
+
+    >>> rows = [("compute", "forward", ((1e9, 0, "fp32", 1),), 0.0), ("wait", 0, 1, 2)]
+    >>> [[op.kind for op in ops] for ops in program([rows])]
+    [['compute', 'wait']]
     """
-    return tuple(tuple(filter(None, map(_op, rows))) for rows in rows_by_rank)
+    op = partial(_op, place=lru_cache(maxsize=None)(place), costs=lru_cache(maxsize=None)(_costs))
+    return tuple(tuple(filter(None, map(op, rows))) for rows in rows_by_rank)
 
 
 def trace(rows_by_rank: Sequence[Sequence[Row]], *, place=str, clock="measured") -> Trace:
@@ -79,16 +99,25 @@ def trace(rows_by_rank: Sequence[Sequence[Row]], *, place=str, clock="measured")
     return Trace(events, clock=clock, ranks=len(rows_by_rank))
 
 
-def _op(row):
+def _op(row, place, costs):
     kind = row[0]
+    if kind == "compute":
+        _, phase, counted, cpu_s = row
+        return Op("compute", phase=phase, costs=costs(tuple(map(tuple, counted))), cpu_s=cpu_s)
     if kind == "issue":
-        _, number, _, name, nbytes, group, phase, line = row
-        return Op("issue", number, name, nbytes, tuple(group), phase, line)
+        _, number, _, name, nbytes, group, phase, line, channel, order = row
+        line = place(line) if line else ""
+        return Op("issue", number, name, nbytes, tuple(group), phase, line, channel, order)
     if kind == "wait":
         return Op("wait", row[1])
-    if kind in ("step", "mark"):
-        return Op(kind, name=str(row[3]) if kind == "step" else row[2])
+    if kind in ("begin", "step", "mark"):
+        return Op(kind, name=row[2] if kind == "mark" else "")
     return None
+
+
+def _costs(rows):
+    """Equal segments become one tuple: there are few, and each stands in a program many times."""
+    return tuple(Cost(*row) for row in rows)
 
 
 def _events(rank, rows, zero_s, place):
@@ -98,10 +127,13 @@ def _events(rank, rows, zero_s, place):
     waits = sorted(_waits(rows, done))
     messages = [
         Event(rank, "message", name, at, done.get(number, at), nbytes, tuple(group), phase, line)
-        for _, number, at, name, nbytes, group, phase, line in issued.values()
+        for _, number, at, name, nbytes, group, phase, line, *_ in issued.values()
     ]
     waited = [Event(rank, "wait", issued[number][3], a, b) for a, b, number in waits]
-    busy = [Event(rank, "compute", "compute", a, b) for a, b in _between(life, waits)]
+    busy = [
+        Event(rank, "compute", "compute", a, b, phase=phase)
+        for a, b, phase in _between(life, waits, _phases(rows))
+    ]
     steps = [Event(rank, "step", f"step {n}", row[1], row[2]) for n, row in _numbered(rows, "step")]
     marks = [Event(rank, "mark", row[2], row[1], row[1]) for _, row in _numbered(rows, "mark")]
     everything = messages + waited + busy + steps + marks + _derived(rows)
@@ -118,7 +150,7 @@ def _waits(rows, done):
         next_s = min(next_s, _seen_s(row))
 
 
-_SEEN_AT = {"issue": 2, "wait": 2, "step": 2, "mark": 1, "life": 2}
+_SEEN_AT = {"issue": 2, "wait": 2, "begin": 1, "step": 2, "phase": 1, "mark": 1, "life": 2}
 
 
 def _seen_s(row):
@@ -128,17 +160,24 @@ def _seen_s(row):
     return row[_SEEN_AT[row[0]]]
 
 
-def _between(life, waits):
-    """The stretches of a rank's life in which it did not wait."""
+def _phases(rows):
+    """(from when, phase) in order; "other" from the start."""
+    return [(float("-inf"), "other"), *(row[1:] for row in rows if row[0] == "phase")]
+
+
+def _between(life, waits, phases):
+    """The stretches of a rank's life in which it did not wait, each of one phase."""
     if life is None:
         return
-    now_s, end_s = life[1:]
-    for start_s, stop_s, _ in waits:
-        if start_s > now_s:
-            yield now_s, start_s
-        now_s = max(now_s, stop_s)
-    if end_s > now_s:
-        yield now_s, end_s
+    ends = [at_s for at_s, _ in phases[1:]] + [float("inf")]
+    for (from_s, phase), until_s in zip(phases, ends):
+        now_s, end_s = max(life[1], from_s), min(life[2], until_s)
+        for start_s, stop_s, _ in waits:
+            if now_s < min(start_s, end_s):
+                yield now_s, min(start_s, end_s), phase
+            now_s = max(now_s, stop_s)
+        if now_s < end_s:
+            yield now_s, end_s, phase
 
 
 def _derived(rows):

@@ -1,4 +1,4 @@
-"""What a rank writes down while it runs: messages issued and ended, waits, steps, marks.
+"""What a rank writes down while it runs: compute, messages issued and ended, waits, steps, marks.
 
 Kept as plain rows, because they cross a process border at the end of the run and because writing
 a row must cost microseconds. The rank's present state also stands on its `board`, a small file
@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ _NOT_THE_LEARNERS = (
     os.path.join(sys.base_prefix, "lib"),
     "<frozen",
 )
+_LONGEST_TOLD = 40
 _learners: dict[str, bool] = {}
 
 
@@ -51,32 +53,61 @@ class Recorder:
 
     board     file on which the rank's state is shown, None to show it nowhere
     clock     seconds on a clock that all ranks of the computer share
+    spent     () -> (costs, cpu_s): what the rank has computed since it was last called
+    memory    counts the bytes of live tensors (`torch_memory.LiveBytes`); None where nobody does
     """
 
-    def __init__(self, board: str | None = None, clock=time.monotonic):
+    def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):
         self.rows: list[tuple] = []
-        self.clock = clock
+        self.clock, self.spent, self.memory = clock, spent, None
         self.state = "running"
+        self._phases: list[str] = []
         self._board = Board(board) if board else None
-        self._steps = 0
+        self._steps = self._sent_bytes = 0
+        self._told: dict = {}
         self._issued: dict[str, int] = {}
         self._messages: list[tuple] = []
 
-    def issue(self, name, nbytes, group, *, channel, phase="other", line=None, at_s=None) -> int:
+    @property
+    def phase(self) -> str:
+        """ "forward", "backward" or "other". What a backward pass computes again stays backward."""
+        if "backward" in self._phases:
+            return "backward"
+        return self._phases[-1] if self._phases else "other"
+
+    def enters(self, phase: str) -> None:
+        """The forward or backward pass begins; pairs with `leaves`."""
+        self._turn(lambda: self._phases.append(phase))
+
+    def leaves(self) -> None:
+        """The pass that was entered last is over."""
+        self._turn(self._phases.pop)
+
+    def computed(self, phase=None, costs=None, cpu_s=0.0) -> None:
+        """Write down what was computed: what is given, or what was not yet."""
+        if costs is None:
+            costs, cpu_s = self.spent()
+        if costs or cpu_s:
+            self.rows.append(("compute", phase or self.phase, costs, cpu_s))
+
+    def issue(self, name, nbytes, group, *, channel, phase=None, line=None, at_s=None) -> int:
         """Write down that this rank passed `nbytes` of payload to message `name`; its number.
 
         group    global ranks that take part; (source, destination) for send and recv
         channel  messages of one channel match one another across ranks in their order
-        phase    "forward", "backward" or "other"
+        phase    the rank's present one when not given
         line     "file:line" of the learner, looked up on the stack when not given
         at_s     when it was issued, if that was not now
         """
+        self.computed()
         order = self._issued[channel] = self._issued.get(channel, 0) + 1
         line = learners_line() if line is None else line
+        self._sent_bytes += 0 if name == "recv" else nbytes
         number = len(self._messages)
         self._messages.append((name, group, channel, order, line))
         at_s = self.clock() if at_s is None else at_s
-        self.rows.append(("issue", number, at_s, name, nbytes, group, phase, line))
+        phase = phase or self.phase
+        self.rows.append(("issue", number, at_s, name, nbytes, group, phase, line, channel, order))
         self.goes_on()
         return number
 
@@ -84,8 +115,14 @@ class Recorder:
         """The message has ended. Called from the framework's own threads, too."""
         self.rows.append(("done", number, self.clock() if at_s is None else at_s))
 
-    def waits(self, number: int) -> float:
-        """The rank's main thread stands still for this message from now on; the time."""
+    def waits(self, number: int, over: bool = False) -> float:
+        """The rank's main thread stands still for this message from now on; the time.
+
+        over   the message has ended: nobody has to be told of the wait
+        """
+        self.computed()
+        if over:
+            return self.clock()
         name, group, channel, order, line = self._messages[number]
         self._show("waiting", name=name, group=group, channel=channel, order=order, line=line)
         return self.clock()
@@ -93,6 +130,7 @@ class Recorder:
     def waited(self, number: int, start_s: float) -> None:
         """The wait that began at `start_s` is over."""
         self.rows.append(("wait", number, start_s, self.clock()))
+        self.spent()  # on waiting: no part of the program
         self.goes_on()
 
     def waits_until_done(self, number: int) -> None:
@@ -105,14 +143,26 @@ class Recorder:
 
     @contextmanager
     def step(self, samples: int):
+        self.computed()
         start_s = self.clock()
+        self.rows.append(("begin", start_s))
         yield
+        self.computed()
         self.rows.append(("step", start_s, self.clock(), samples))
         self._steps += 1
         self._show("running")
 
     def mark(self, name: str) -> None:
+        self.computed()
         self.rows.append(("mark", self.clock(), name))
+
+    def tells(self, values: dict) -> None:
+        """Show these values on the board: numbers, and short texts."""
+        self._told |= {
+            name: value if isinstance(value, (int, float)) else str(value)[:_LONGEST_TOLD]
+            for name, value in values.items()
+        }
+        self._show("running")
 
     def goes_on(self) -> None:
         """Not waiting any more."""
@@ -121,16 +171,50 @@ class Recorder:
             if self._board:
                 self._board.running()
 
-    def returned(self) -> None:
-        """The learner's function is over."""
+    def lives(self, function, *args):
+        """Call the learner's function, from its first line to its last; its value."""
+        self.spent()  # before the first line
+        start_s = self.clock()
+        value = function(*args)
+        self.computed()
+        self.rows.append(("life", start_s, self.clock()))
         self._show("returned")
+        return value
+
+    def _turn(self, change):
+        """To another phase, if it is one."""
+        before = self.phase
+        self.computed()
+        change()
+        if self.phase != before:
+            self.rows.append(("phase", self.clock(), self.phase))
 
     def _show(self, state, **message):
         self.state = state
         if self._board:
             self._board.write(
-                {"state": state, "issued": self._issued, "steps": self._steps} | message
+                {
+                    "state": state,
+                    "issued": self._issued,
+                    "steps": self._steps,
+                    "nbytes": self._sent_bytes,
+                    "told": self._told,
+                }
+                | message
             )
+
+
+class CpuSeconds:
+    """() -> (no costs, CPU seconds of the thread that made it since it was last called)."""
+
+    def __init__(self):
+        self._thread, self._last_s = threading.get_ident(), time.thread_time()
+
+    def __call__(self) -> tuple[tuple, float]:
+        if threading.get_ident() != self._thread:
+            return (), 0.0
+        before_s, self._last_s = self._last_s, time.thread_time()
+        return (), self._last_s - before_s
 
 
 class Board:
@@ -142,7 +226,8 @@ class Board:
     SIZE = 4096
 
     def __init__(self, path: str):
-        with open(path, "w+b") as file:
+        # Not emptied first: in the box it is a file whose size is sealed.
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             file.truncate(self.SIZE)
             self._map = mmap.mmap(file.fileno(), self.SIZE)
 

@@ -31,24 +31,39 @@ def simulate(program: Program, hardware: Hardware | str) -> Trace:
 
     hardware   Hardware, or what `lab.hardware.get` takes
 
-    Every rank starts at 0; a step runs from the end of the step before. Equal programs and equal
-    hardware give equal traces, bit for bit. Raises LabError when the hardware is too small, when
+    Every rank starts at 0. Equal programs and equal hardware give equal traces, bit for bit. Raises
+    LabError when the hardware is too small, when the program lacks the costs that it needs, when
     ranks do not agree on a message, and when they wait for one another for ever.
 
-    >>> op = Op("compute", flops=8.141e12)
+    >>> from lablib.record.program import Cost
+    >>> op = Op("compute", costs=(Cost(8.141e12),))
     >>> simulate(((op,), (op,)), "t4")
     Trace(2 events, 2 ranks, 1 s, modelled)
     """
     hardware = catalog.get(hardware)
-    if len(program) > hardware.ranks:
-        raise LabError(
-            "The hardware has fewer devices than the run has ranks.",
-            saw=f"{len(program)} ranks on {hardware}",
-            do="run fewer ranks, or give it more nodes: dataclasses.replace(hardware, nodes=...)",
-        )
+    hardware.check_ranks(len(program))
+    _check_costs(program, hardware)
     play = _Play(program, hardware)
     play.run()
     return Trace(play.events(), clock="modelled", ranks=len(program))
+
+
+def _check_costs(program, hardware):
+    """Compute has what this device needs: FLOPs and bytes, or CPU seconds for "host"."""
+    host = hardware.device.is_host
+    if not any(op.kind == "compute" and bool(op.costs) == host for ops in program for op in ops):
+        return
+    if host:
+        raise LabError(
+            "This run has no CPU seconds to play on this computer.",
+            saw=f"a program of counted operations, for {hardware.name}",
+            do="run it measured, or with hardware=lab.Hardware.measure()",
+        )
+    raise LabError(
+        f"This run cannot be played on {hardware.name}: its operations were not counted.",
+        saw="a program of CPU seconds, of a run that was measured (counting would slow it)",
+        do=f"run it once with hardware={hardware.name!r}, or any other: that counts",
+    )
 
 
 @dataclass(eq=False, slots=True)
@@ -97,6 +112,8 @@ class _Play:
         self.last_arrival_s: dict[tuple, float] = defaultdict(float)
         self.links: dict[tuple, list[float]] = {}
         self.due: list[tuple] = []
+        self.even_s: dict[tuple, float] = {}
+        self.groups: set[tuple[int, ...]] = set()
         self.ticket = count()
 
     def run(self):
@@ -147,14 +164,18 @@ class _Play:
 
     def _compute(self, rank, op):
         start_s = rank.now_s
-        rank.now_s += self.hardware.compute_s(
-            rank.rank, rank.step, op.flops, op.moved_bytes, op.precision, op.cpu_s
-        )
+        even_s = self.even_s.get(op.costs)
+        if even_s is None or not op.costs:
+            even_s = self.even_s[op.costs] = self.hardware.compute_s(op.costs, op.cpu_s)
+        rank.now_s += even_s * self.hardware.unevenness(rank.rank, rank.step)
         if rank.now_s > start_s:
             name = op.name or "compute"
             rank.log.append(
                 Event(rank.rank, "compute", name, start_s, rank.now_s, phase=op.phase, line=op.line)
             )
+
+    def _begin(self, rank, op):
+        rank.step_start_s = rank.now_s
 
     def _step(self, rank, op):
         event = Event(rank.rank, "step", f"step {rank.step}", rank.step_start_s, rank.now_s)
@@ -166,8 +187,10 @@ class _Play:
         rank.log.append(Event(rank.rank, "mark", op.name, rank.now_s, rank.now_s))
 
     def _issue(self, rank, op):
-        if not set(op.group) - {_ANYBODY} <= set(range(len(self.ranks))):
-            raise _disagree(f"{_told(rank.rank, op)}, of {len(self.ranks)} ranks")
+        if op.group not in self.groups:
+            if not set(op.group) - {_ANYBODY} <= set(range(len(self.ranks))):
+                raise _disagree(f"{_told(rank.rank, op)}, of {len(self.ranks)} ranks")
+            self.groups.add(op.group)
         side = {"send": self._send, "recv": self._receive}.get(op.name, self._join)
         message = side(rank, op)
         rank.messages[op.number] = message
@@ -249,7 +272,13 @@ class _Play:
             self._go_on(rank)
 
 
-_DO = {"compute": _Play._compute, "issue": _Play._issue, "step": _Play._step, "mark": _Play._mark}
+_DO = {
+    "compute": _Play._compute,
+    "issue": _Play._issue,
+    "begin": _Play._begin,
+    "step": _Play._step,
+    "mark": _Play._mark,
+}
 
 
 def _mailbox(op):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +11,33 @@ import numpy as np
 from lablib.errors import LabError
 from lablib.tasks import Task
 
+FAMILIES = (
+    "single",
+    "data",
+    "asynchronous",
+    "sharded",
+    "pipeline",
+    "tensor",
+    "combined",
+    "restart",
+)
+
 
 @dataclass(frozen=True)
 class Strategy:
     """A way to train in parallel.
 
-    family         "single", "data" or "model"
+    family         one of FAMILIES
     about          one sentence: what each rank holds and what the ranks send
     read           where to read more
     least_ranks, most_ranks   how many ranks it can use; most_ranks None: any number
     splits         what the ranks divide: "nothing", "batch" or "blocks"
     options        names that `lab.train` takes for it, with their defaults
+    only_measured  why it cannot run on modelled hardware; "" when it can
+    fits           (task, ranks, batch, **options) -> why it cannot train that, "" when it can;
+                   beyond what the fields above say
+    roles          ranks -> how many of each role, where TensorFlow needs roles
+    synchronous    its losses and weights are those of the single process
     """
 
     name: str
@@ -33,10 +49,46 @@ class Strategy:
     least_ranks: int = 1
     most_ranks: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    only_measured: str = ""
+    fits: Callable[..., str] = lambda task, ranks, batch, **options: ""
+    roles: Callable[[int], Mapping[str, int]] | None = None
+    synchronous: bool = True
 
-    def check(self, task: Task, ranks: int, batch: int) -> None:
+    def check_hardware(self, hardware: object) -> None:
+        """Raise LabError, before any process starts, when it cannot be modelled and is to be."""
+        if hardware is not None and self.only_measured:
+            raise LabError(
+                f"{self.name} cannot be modelled.",
+                saw=self.only_measured,
+                do="leave hardware away: the run is then measured on this computer",
+            )
+
+    def why_not(self, task: Task) -> LabError | None:
+        """Why it can train this task on no number of ranks; None when there are such numbers."""
+        try:
+            task.check_framework(self.framework)
+        except LabError as error:
+            return error
+        if self.splits == "blocks" and task.blocks < self.least_ranks:
+            return LabError(
+                f"{self.name} needs a model that can be cut, and {task.name} cannot.",
+                saw="one block",
+                do="write the model as an nn.Sequential of its layers. Layers that share a weight, "
+                "have none of their own or pass on more than one tensor stay together",
+            )
+        return None
+
+    def most(self, task: Task) -> int | None:
+        """The most ranks that can train this task; None: any number."""
+        return task.blocks if self.splits == "blocks" else self.most_ranks
+
+    def check(
+        self, task: Task, ranks: int, batch: int, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Raise LabError, before any process starts, for what this strategy cannot do."""
-        most = task.blocks if self.splits == "blocks" else self.most_ranks
+        if error := self.why_not(task):
+            raise error
+        most = self.most(task)
         if ranks < self.least_ranks or (most is not None and ranks > most):
             upto = f" to {most}" if most != self.least_ranks else ""
             bound = f"{self.least_ranks}{upto}" if most else f"at least {self.least_ranks}"
@@ -50,6 +102,12 @@ class Strategy:
                 "The batch cannot be shared out evenly.",
                 saw=f"batch={batch} over {ranks} ranks",
                 do=f"choose a batch that is a multiple of {ranks}, at least {ranks}",
+            )
+        if why := self.fits(task, ranks, batch, **self.chosen(options or {})):
+            raise LabError(
+                f"{self.name} cannot train this on {ranks} ranks.",
+                saw=f"{task.name}, batch {batch}: {why}",
+                do="choose another number of ranks, batch or task",
             )
 
     def chosen(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is trained: a model with its data, loss and batch, the same in both frameworks."""
+"""What is trained: a model with its data, loss and batch; the named ones are in both frameworks."""
 
 from lablib.tasks.catalog import get, names
 from lablib.tasks.task import Task

@@ -66,6 +66,15 @@ class Block:
     def parameters(self) -> int:
         return sum(prod(s) for layer in self.layers for s in layer.arrays.values())
 
+    @property
+    def weight_bytes(self) -> int:
+        return 4 * self.parameters
+
+    @property
+    def dtype_in(self) -> str:
+        """The type of what it takes in."""
+        return "int64" if self.kind == "embed" else "float32"
+
 
 def dense(shape_in: tuple[int, ...], width: int) -> Block:
     """GELU of a dense layer, on the flattened sample."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from lablib import datasets
 from lablib.errors import LabError
 from lablib.tasks.blocks import Block, attention, conv, dense, embed, feed_forward, head, logits
+from lablib.tasks.chain import Chain
 from lablib.tasks.task import Task
 
 TOKENS = 64
@@ -44,7 +45,7 @@ def get(task: str | Task) -> Task:
 def _mlp(*widths):
     *hidden, classes = widths
     chain = [dense((before,), after) for before, after in pairwise(hidden)]
-    return *chain, logits((hidden[-1],), classes)
+    return Chain((*chain, logits((hidden[-1],), classes)))
 
 
 def _cnn(shape, whole, halved, classes):
@@ -53,12 +54,13 @@ def _cnn(shape, whole, halved, classes):
     for number, channels in enumerate((*whole, *halved), start=1):
         chain.append(conv(shape, channels, pool=number == len(whole)))
         shape = chain[-1].shape_out
-    return *chain, dense(shape, 64), logits((64,), classes)
+    return Chain((*chain, dense(shape, 64), logits((64,), classes)))
 
 
 def _gpt(layers, width, vocabulary):
     one = (attention(TOKENS, width), feed_forward(TOKENS, width))
-    return embed(TOKENS, vocabulary, width), *layers * one, head(TOKENS, width, vocabulary)
+    first, last = embed(TOKENS, vocabulary, width), head(TOKENS, width, vocabulary)
+    return Chain((first, *layers * one, last))
 
 
 @cache

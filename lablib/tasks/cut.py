@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import accumulate
 
 
 def balanced(costs: list[float], stages: int) -> list[range]:
@@ -13,14 +14,15 @@ def balanced(costs: list[float], stages: int) -> list[range]:
     >>> balanced([1, 1, 1, 3], stages=2)
     [range(0, 3), range(3, 4)]
     """
+    before = [0, *accumulate(costs)]
 
     @cache
     def best(start, stages):
         if stages == 1:
-            return sum(costs[start:]) ** 2, (range(start, len(costs)),)
+            return (before[-1] - before[start]) ** 2, (range(start, len(costs)),)
         return min(
             (
-                (sum(costs[start:end]) ** 2 + rest, (range(start, end), *ranges))
+                ((before[end] - before[start]) ** 2 + rest, (range(start, end), *ranges))
                 for end in range(start + 1, len(costs) - stages + 2)
                 for rest, ranges in [best(end, stages - 1)]
             ),

@@ -1,44 +1,94 @@
-"""Task: a model with its data, loss and batch size, the same in both frameworks."""
+"""Task: a model with its data, loss and batch size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lablib.errors import LabError, check_whole
-from lablib.tasks import batches, weights
-from lablib.tasks.blocks import Block
+from lablib.tasks import batches
 from lablib.tasks.cut import balanced
 from lablib.units import show_bytes
+
+if TYPE_CHECKING:
+    from lablib.tasks.blocks import Block
+    from lablib.tasks.chain import Chain
+    from lablib.tasks.own_blocks import OwnBlock
+    from lablib.tasks.own_model import OwnModel
 
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """A chain of blocks to train with SGD and momentum on the mean cross-entropy of its scores.
+    """What a strategy trains, with SGD and momentum.
 
-    data    gives the training samples and their classes, (x, y); called when they are needed
+    model   with its loss: a `Chain`, the same in both frameworks, or your `OwnModel` in torch
+    data    gives the training samples and their targets, (x, y); called when they are needed
     batch   samples of one step, all ranks together
-
-    The names and layouts of arrays are canonical, whatever the framework: `"3.dense.kernel"` is
-    an array of block 3; dense kernels are (in, out), conv kernels (height, width, in, out).
     """
 
     name: str
-    chain: tuple[Block, ...]
+    model: Chain | OwnModel
     data: Callable[[], tuple[np.ndarray, np.ndarray]]
     batch: int
     lr: float
     momentum: float = 0.9
 
+    @classmethod
+    def from_torch(
+        cls,
+        model: Any,
+        loss: Callable,
+        data: Any,
+        batch: int,
+        *,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        name: str | None = None,
+    ) -> Task:
+        """Your own torch model as a task, for `lab.train`, `lab.compare` and `lab.what_if`.
+
+            lab.Task.from_torch(Net(), nn.CrossEntropyLoss(), (x, y), batch=64, lr=0.05)
+
+        model   a module: every rank starts from a copy of its weights as they are now, in train or
+                eval mode as it is now. Or a function or class that makes one when called: the run's
+                seed then decides its weights. An nn.Sequential can be cut for pipelines between its
+                layers; any other module is one block
+        loss    loss(outputs, y): a scalar tensor, the mean over the samples
+        data    (x, y): arrays or tensors, one row a sample, written to one temporary file that all
+                ranks map. A map-style Dataset of such pairs: read once, now, so that a random
+                transform is drawn once. Or a function that returns (x, y): called here and once on
+                every rank, each of which then holds its own
+        batch   samples of one step, all ranks together; it may be larger than the data
+
+        Integers arrive as int64, all other numbers in the type that they have. Random numbers that
+        training draws (dropout) follow from the seed, alike on every rank. The weights of a run are
+        the model's state_dict as NumPy arrays, buffers included. One forward and backward pass of
+        the first batch is made here, on a copy; it raises LabError for what cannot be trained.
+        """
+        from lablib.tasks import own_code, own_data, own_model
+
+        check_whole(1, batch=batch)
+        _check_number(lr=lr, momentum=momentum)
+        own, name = own_model.kept(model, loss), name or own_model.name_of(model)
+        task = cls(name, own, own_data.kept(data), batch, lr, momentum)
+        own_code.check_travels(task)
+        return replace(task, model=own.tried(*task.batch_at(0)))
+
     def __repr__(self) -> str:
+        blocks = f"{self.blocks} block{'s' if self.blocks > 1 else ''}"
         return (
-            f"Task {self.name}: {self.blocks} blocks, {self.parameters:,} parameters "
+            f"Task {self.name}: {blocks}, {self.parameters:,} parameters "
             f"({show_bytes(self.weight_bytes)}), batch {self.batch}, "
             f"SGD lr {self.lr:g} momentum {self.momentum:g}"
         )
+
+    @property
+    def chain(self) -> tuple[Block, ...] | tuple[OwnBlock, ...]:
+        """The blocks of the model, in order; it can be cut between any two."""
+        return self.model.blocks
 
     @property
     def blocks(self) -> int:
@@ -51,7 +101,7 @@ class Task:
 
     @property
     def weight_bytes(self) -> int:
-        return 4 * self.parameters
+        return sum(block.weight_bytes for block in self.chain)
 
     @property
     def samples(self) -> int:
@@ -59,33 +109,24 @@ class Task:
         return len(self.data()[0])
 
     def weights(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """The initial weights of the whole model, in order; float32."""
-        return {
-            f"{number}.{layer}.{array}": value
-            for number in range(self.blocks)
-            for layer, arrays in self.initial(number, seed).items()
-            for array, value in arrays.items()
-        }
-
-    def initial(self, number: int, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
-        """The initial weights of one block: layer -> array -> float32. No other is made."""
+        """The initial weights of the whole model by name, in order, as a run's history has them."""
         check_whole(0, seed=seed)
-        return weights.initial(self.chain[number], number, seed)
+        return self.model.weights(seed)
 
     def batch_at(
         self, step: int, batch: int | None = None, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Samples and classes of the whole global batch of one step; `batch=None` is the task's.
+        """Samples and targets of the whole global batch of one step; `batch=None` is the task's.
 
         Always full: epochs are shuffled by the seed and follow each other without a gap.
-        x is float32, or int64 for tokens; y is int64. New arrays each time.
+        Integers are int64. New arrays each time.
         """
         batch = self.batch if batch is None else batch
         check_whole(0, step=step, seed=seed)
         check_whole(1, batch=batch)
         x, y = self.data()
         rows = batches.rows(step, batch, len(x), seed)
-        return _plain(x[rows]), _plain(y[rows])
+        return _wide(x[rows]), _wide(y[rows])
 
     def cut(self, stages: int) -> list[range]:
         """Ranges of blocks for a pipeline, balanced by the FLOPs of their forward passes.
@@ -115,23 +156,36 @@ class Task:
             )
         return numbers
 
-    def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
-        """A torch.nn.Sequential of the blocks asked for, or of all; only they are allocated."""
-        from lablib.tasks import torch_model
+    def check_framework(self, framework: str) -> None:
+        """Raise LabError when the model is not there in this framework."""
+        if framework not in self.model.frameworks:
+            raise LabError(
+                f"{self.name} cannot be trained in {framework}.",
+                saw=f"a model of {' and '.join(self.model.frameworks)}",
+                do=f"choose strategies of {' or '.join(self.model.frameworks)}",
+            )
 
-        return torch_model.build(self, seed, self.chosen(blocks))
+    def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
+        """A torch.nn.Module of the blocks asked for, or of all; only they are allocated."""
+        return self.model.torch_model(seed, self.chosen(blocks))
+
+    def torch_input(self, block: int, samples: int) -> Any:
+        """A tensor, not yet filled, of the shape and type that a block takes in.
+
+        What a pipeline stage that begins with this block receives into.
+        """
+        import torch
+
+        into = self.chain[block]
+        return torch.empty(samples, *into.shape_in, dtype=getattr(torch, into.dtype_in))
 
     def torch_loss(self, outputs, y):
-        """Mean cross-entropy of scores (..., classes) and classes (...), a scalar tensor."""
-        from lablib.tasks import torch_model
-
-        return torch_model.cross_entropy(outputs, y)
+        """The mean loss of the model's outputs and the targets, a scalar tensor."""
+        return self.model.torch_loss(outputs, y)
 
     def torch_arrays(self, model) -> dict[str, np.ndarray]:
         """Copies of the weights of a model or a stage, wrapped by DDP or not."""
-        from lablib.tasks import torch_model
-
-        return torch_model.arrays(self, model)
+        return self.model.torch_arrays(model)
 
     def tensorflow_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
         """A keras.Model of the blocks asked for, or of all; only they are allocated.
@@ -139,22 +193,27 @@ class Task:
         `model.blocks` are its blocks: Keras layers, to call one by one. The variables exist when
         this returns, on the `tf.device` and in the `tf.distribute` scope that it is called in.
         """
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.build(self, seed, self.chosen(blocks))
+        self.check_framework("tensorflow")
+        return self.model.tensorflow_model(seed, self.chosen(blocks))
 
     def tensorflow_loss(self, outputs, y):
-        """Mean cross-entropy of scores (..., classes) and classes (...), a scalar tensor."""
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.cross_entropy(outputs, y)
+        """The mean loss of the model's outputs and the targets, a scalar tensor."""
+        return self.model.tensorflow_loss(outputs, y)
 
     def tensorflow_arrays(self, model) -> dict[str, np.ndarray]:
         """Copies of the weights of a model or a stage."""
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.arrays(self, model)
+        return self.model.tensorflow_arrays(model)
 
 
-def _plain(array):
-    return array.astype(np.int64 if array.dtype.kind in "iu" else np.float32, copy=False)
+def _wide(array):
+    return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
+
+
+def _check_number(**given):
+    for name, number in given.items():
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number:
+            raise LabError(
+                f"{name} must be a number of at least 0.",
+                saw=f"{name}={number!r}",
+                do=f"write for example {name}=0.01",
+            )

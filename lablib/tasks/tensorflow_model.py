@@ -24,12 +24,12 @@ _ATTRIBUTES = {
 }
 
 
-def build(task, seed: int, numbers: range):
-    """The blocks of those numbers; `block.number` is the number in the task."""
+def build(chain, seed: int, numbers: range):
+    """The blocks of those numbers; `block.number` is the number in the chain."""
     Block, Chain = _classes()
-    blocks = [Block(number, task.chain[number]) for number in numbers]
+    blocks = [Block(number, chain.blocks[number]) for number in numbers]
     for block in blocks:
-        _write(task.chain[block.number], block, task.initial(block.number, seed))
+        _write(chain.blocks[block.number], block, chain.initial(block.number, seed))
     return Chain(blocks)
 
 
@@ -40,11 +40,11 @@ def cross_entropy(outputs, y):
     return tf.reduce_mean(losses)
 
 
-def arrays(task, model) -> dict[str, np.ndarray]:
+def arrays(chain, model) -> dict[str, np.ndarray]:
     return {
         f"{block.number}.{layer.name}.{name}": np.array(variable.numpy())
         for block in model.blocks
-        for layer in task.chain[block.number].layers
+        for layer in chain.blocks[block.number].layers
         for name, variable in _variables(layer, getattr(block, layer.name))
     }
 

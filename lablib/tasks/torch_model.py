@@ -19,13 +19,13 @@ from lablib.tasks.blocks import HEAD_WIDTH, NORM_EPSILON, Layer
 _AXES = {"dense": (1, 0), "conv": (3, 2, 0, 1)}
 
 
-def build(task, seed: int, numbers: range):
-    """The blocks of those numbers; their names in the model are their numbers in the task."""
+def build(chain, seed: int, numbers: range):
+    """The blocks of those numbers; their names in the model are their numbers in the chain."""
     from torch import nn
 
     model = nn.Sequential()
     for number in numbers:
-        block = _block_class()(task.chain[number], task.initial(number, seed))
+        block = _block_class()(chain.blocks[number], chain.initial(number, seed))
         model.add_module(str(number), block)
     return model
 
@@ -36,14 +36,20 @@ def cross_entropy(outputs, y):
     return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
 
-def arrays(task, model) -> dict[str, np.ndarray]:
+def arrays(chain, model) -> dict[str, np.ndarray]:
     model = getattr(model, "module", model)  # DDP keeps what it wraps there
     return {
         f"{number}.{layer.name}.{name}": array
         for number, block in model.named_children()
-        for layer in task.chain[int(number)].layers
+        for layer in chain.blocks[int(number)].layers
         for name, array in _read(layer, getattr(block, layer.name))
     }
+
+
+def whole(tensor):
+    """The tensor; of a DTensor all of it, which is a message: every rank of its mesh must ask."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def _dense(block, x):
@@ -154,7 +160,7 @@ def _write(layer, made, initial):
 
 def _read(layer, made):
     for name in layer.arrays:
-        array = getattr(made, _attribute(name)).detach().cpu().numpy()
+        array = whole(getattr(made, _attribute(name))).cpu().numpy()
         axes = np.argsort(_AXES[layer.kind]) if name == "kernel" else None
         # A copy: training goes on in the same memory.
         yield name, np.array(array.transpose(axes) if axes is not None else array, order="C")

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.progress import bar
+from lablib.progress_bars import bar
 from lablib.record.whole import write_whole
 
 _LONGEST_CELL_S = 120
@@ -32,7 +32,7 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if "outputs" in cell:
-            cell.outputs = list(_joined(filter(_lasts, cell.outputs)))
+            cell.outputs = list(_joined(filter(_lasts, map(_static, cell.outputs))))
     write_whole(path, nbformat.writes(notebook) + "\n")
 
 
@@ -48,6 +48,14 @@ def _run(notebook, path):
         )  # fmt: skip
         # Relative, so that no path of the author's computer is kept in an output.
         client.execute(env=os.environ | {"LABLIB_HOME": "../.lablib"})
+
+
+def _static(output):
+    """A widget that brings a picture or a text for the page leaves only that."""
+    data = output.get("data", {})
+    if _WIDGET in data and "text/html" in data:
+        del data[_WIDGET]
+    return output
 
 
 def _lasts(output):

@@ -6,23 +6,21 @@ counts and metadata that vary from run to run are cleared. Equal solutions give 
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from lablib.errors import LabError
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
+from lablib.teach import telling
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 NOT_ATTEMPTED = "not attempted yet"
 _NAMES = "[0-9][0-9]_*.ipynb"
 # A misspelt marker too: unseen, it would hand out the solution.
 _LIKE_A_MARKER = re.compile(r"\s*#+\s*(begin|end)[ _-]*solution", re.IGNORECASE)
-_TELLING_WORDS = 4
-_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
 def release(root: Path = ROOT) -> list[str]:
@@ -43,20 +41,32 @@ def release(root: Path = ROOT) -> list[str]:
 def complaints(root: Path = ROOT) -> list[str]:
     """What is wrong with labs/ as it stands, a line each: stale, or telling a solution.
 
-    A solution's line is looked for in every text of every lab: sources, outputs, metadata,
-    attachments. Imports and lines of fewer than 4 words, which anybody may write, do not count.
+    A line of a solution is looked for in every text of every lab: sources, outputs, metadata,
+    attachments; one of solutions/hidden, too, unless learners may read it anyway. Imports and
+    lines of fewer than 4 words, which anybody may write, do not count. The checks, programs about
+    the same things, share lines with answers by chance: in them two in a row are looked for.
     """
     made, there = _made(root), _found(root / "labs")
     found = [f"labs/{name} is stale: python -m lablib release" for name in _differing(made, there)]
-    secrets = [line for text in _found(root / "solutions").values() for line in _telling(text)]
-    for name, text in there.items():
-        told = [_bare(piece) for piece in _texts(json.loads(text))]
-        found += [
-            f"labs/{name} tells a line of a solution: {line}"
-            for line in dict.fromkeys(secrets)
-            if any(_bare(line) in piece for piece in told)
-        ]
+    in_labs, in_checks = _secrets(root, made.values())
+    for path in telling.handed_out(root / "labs"):
+        secrets = in_checks if path.suffix == ".py" else in_labs
+        found += [f"{path.relative_to(root)} tells a line of {of}: {line}"
+                  for line, of in telling.told(secrets, path)]  # fmt: skip
     return found
+
+
+def _secrets(root, made):
+    """What labs may not tell, and what checks may not: each line with what it is a line of."""
+    cut_out = [line for text in _found(root / "solutions").values() for line in _cut_out(text)]
+    hidden = telling.source_of_hidden(root)
+    in_labs = dict.fromkeys(telling.hidden_lines(root, hidden, made), "solutions/hidden")
+    in_checks = dict.fromkeys(telling.passages(hidden), "solutions/hidden")
+    of_solutions = (telling.lines(cut_out), telling.passages(cut_out))
+    return tuple(
+        secrets | dict.fromkeys(found, "a solution")
+        for secrets, found in zip((in_labs, in_checks), of_solutions)
+    )
 
 
 def lab_of(notebook: dict, name: str) -> dict:
@@ -70,7 +80,7 @@ def lab_of(notebook: dict, name: str) -> dict:
         if cell["cell_type"] == "code":
             kept |= {"execution_count": None, "outputs": []}
         cells.append(kept)
-    metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
@@ -122,28 +132,7 @@ def _differing(made, there):
     return sorted(n for n in made.keys() | there.keys() if made.get(n) != there.get(n))
 
 
-def _telling(notebook) -> Iterator[str]:
-    """The lines cut out of a notebook that say something."""
-    for cell in json.loads(notebook)["cells"]:
-        for line in cut("".join(cell["source"]), "")[1]:
-            words = re.findall(r"\w+", line)
-            if len(words) >= _TELLING_WORDS and words[0] not in ("import", "from"):
-                yield line.strip()
-
-
-def _texts(part, attached: bool = False) -> Iterator[str]:
-    """Every string in a notebook; lists of lines joined, attachments decoded."""
-    if isinstance(part, dict):
-        for key, value in part.items():
-            yield key
-            yield from _texts(value, attached or key == "attachments")
-    elif isinstance(part, list):
-        yield "".join(piece for piece in part if isinstance(piece, str))
-        for piece in part:
-            yield from _texts(piece, attached)
-    elif isinstance(part, str):
-        yield base64.b64decode(part).decode("latin-1") if attached else part
-
-
-def _bare(text):
-    return re.sub(r"\s", "", text)
+def _cut_out(notebook) -> list[str]:
+    """The lines that learners do not get."""
+    cells = json.loads(notebook)["cells"]
+    return [line for cell in cells for line in cut("".join(cell["source"]), "")[1]]

@@ -29,7 +29,7 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[
         axes.plot(
             range(len(curve)),
             curve,
-            color=_color(group),
+            color=framework_color(group),
             linestyle=palette.DASHES[number % len(palette.DASHES)],
             marker=palette.MARKERS[number % len(palette.MARKERS)],
             markevery=max(1, len(curve) // 8),
@@ -85,7 +85,7 @@ def _said(group):
     return f"{len(group)} runs, equal within {_EQUAL:.0%}"
 
 
-def _color(group):
-    """The framework's, when all labels of the group name the same one."""
+def framework_color(group: Sequence[str]) -> str:
+    """The framework's, when all labels of the group name the same one; else neutral."""
     named = {word for label in group for word in ("torch", "tensorflow") if word in label}
     return palette.framework(named.pop() if len(named) == 1 else "").color

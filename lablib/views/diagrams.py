@@ -1,4 +1,4 @@
-"""Diagrams drawn by code: the architecture of distributed training; a cluster's nodes and ranks."""
+"""Diagrams drawn by code: the architecture of distributed training, clusters, hardware."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import NamedTuple
 from lablib.errors import LabError
 from lablib.views import palette
 from lablib.views.svg import Diagram, Sheet
+from lablib.views.wiring import hardware
+
+__all__ = ["ARROWS", "COMPONENTS", "Part", "architecture", "cluster", "hardware"]
 
 
 class Part(NamedTuple):
@@ -91,19 +94,27 @@ _ROLE = {part.key: f"{part.name}. {part.role}" for part in COMPONENTS + ARROWS}
 _SHADE = "#eef3f7"
 
 
-def architecture() -> Diagram:
+def architecture(chosen: str = "") -> Diagram:
     """Distributed training, node by node and arrow by arrow, with the role of each.
 
     Components bear numbers, arrows letters; the legend below says what each is for.
+
+    chosen   the number or letter of one: it is ringed wherever it stands, and the legend has its
+             role alone; "" for all of them. LabError when there is none of that key
     """
+    if chosen and chosen not in _ROLE:
+        raise LabError("There is no such part.", saw=repr(chosen), do=f"choose {', '.join(_ROLE)}")
     title = "Distributed training, node by node, arrow by arrow"
-    sheet = Sheet(900)
+    sheet = Sheet(900, marked=chosen)
     sheet.text(450, 34, title, size=20, bold=True)
     _draw_outside(sheet)
     sheet.box(14, 176, 872, 388, fill=_SHADE)
     for node, x in ((0, 30), (1, 463)):
         _draw_node(sheet, node, x)
     _draw_ring(sheet)
+    if chosen:
+        (part,) = (part for part in COMPONENTS + ARROWS if part.key == chosen)
+        return sheet.finish(_draw_legend(sheet, 34, [part], 110) + 2, title, _ROLE[chosen])
     left = _draw_legend(sheet, 34, COMPONENTS[:9])
     right = _draw_legend(sheet, 475, COMPONENTS[9:] + ARROWS)
     words = " ".join(f"{key}: {role}" for key, role in _ROLE.items())
@@ -175,12 +186,12 @@ def _draw_ring(sheet):
     sheet.text(320, 523, "all-reduce: a ring of messages", size=13)
 
 
-def _draw_legend(sheet, x, parts):
+def _draw_legend(sheet, x, parts, letters=54):
     """The bottom of a column that says each part's role."""
     y = 724
     for part in parts:
         sheet.badge(x, y + 2, part.key)
-        y = sheet.paragraph(x + 22, y + 6, part.role, lead=f"{part.name}.", letters=54) + 5
+        y = sheet.paragraph(x + 22, y + 6, part.role, lead=f"{part.name}.", letters=letters) + 5
     return y
 
 

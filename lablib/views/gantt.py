@@ -3,221 +3,159 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lablib.errors import LabError
+from lablib.record import critical_path as chain
 from lablib.record import intervals, metrics
-from lablib.record.trace import Event, Trace
-from lablib.views import palette
+from lablib.record.trace import Trace
+from lablib.views import bars, palette
+from lablib.views.window import Window, only, step_count, window
 
 if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 MOST_ROWS = 32
 _MOST_ROOMY = 8
-_MOST_LANES = 3
 _MOST_STEPS = 20
 _MOST_BARS = 1000
-# Within a row of height 1, from its top: the steps' brackets, the main thread, the messages.
-_BRACKET, _MAIN, _MESSAGES = 0.22, (0.26, 0.32), (0.60, 0.34)
+_MOST_BENDS = 150
+_BRACKET = 0.22  # of a row of height 1, from its top
 
 
-class _Bar(NamedTuple):
-    ink: palette.Ink
-    label: str
-    hatch: str
-    start_s: float
-    end_s: float
-    top: float
-    height: float
-
-
-class _Window(NamedTuple):
-    start_s: float
-    end_s: float
-    scale: float  # units of the axis in a second
-    unit: str
-
-    def shows(self, event):
-        return event.end_s >= self.start_s and event.start_s <= self.end_s
-
-    def at(self, time_s):
-        return self.scale * (min(max(time_s, self.start_s), self.end_s) - self.start_s)
-
-
-def timeline(trace: Trace, steps: int | range | None = None) -> Picture:
+def timeline(
+    trace: Trace, steps: int | range | None = None, *, critical_path: bool = True
+) -> Picture:
     """What each rank did when: compute and waits above, messages below, steps as brackets.
 
-    steps    the training step, or range of them, to show, from 0; None: the whole run, or
-             the last 5 steps where it has more than 20
+    steps           the training step, or range of them, to show, from 0; None: the whole run, or
+                    the last 5 steps where it has more than 20
+    critical_path   draw the chain of compute and messages that decided how long this took
+                    (`lablib.record.critical_path`), as a line from rank to rank; left out where
+                    it would have more than 150 bends
 
-    Messages of the forward and of the backward pass differ in their hatch; overlapping ones lie
-    in lanes of their own. At most 32 ranks are drawn. Raises LabError when the trace has no
-    events or not these steps.
+    A message is hidden while its rank computes and exposed while its rank stands still;
+    those under way at the same time lie in lanes. At most 32 ranks are drawn. Raises LabError when
+    the trace has no events or not these steps.
     """
     from lablib.views.picture import blank, drawing
 
     roomy = trace.ranks <= _MOST_ROOMY
     shown = min(trace.ranks, MOST_ROWS)
     steps = _legible(trace) if steps is None else steps
-    window = _window(trace, steps)
+    span = window(trace, steps)
     title = f"What each rank did when ({', '.join([trace.clock, *_only(trace, steps, shown)])})"
+    path = chain.critical_path(trace, span.start_s, span.end_s) if critical_path else ()
     with drawing():
-        picture = blank(9, 1.7 + (0.75 if roomy else 0.4) * shown)
+        picture = blank(9, 1.9 + (0.75 if roomy else 0.4) * shown)
         axes = picture.subplots()
-        handles = _draw_bars(axes, _bars(trace, window, shown), window)
-        handles |= _draw_moments(axes, trace, window, shown, named=shown if roomy else 1)
-        _draw_rows(axes, shown, window, top=0.0 if roomy else -0.3)
+        seen = {
+            rank: [event for event in part if span.shows(event)]
+            for rank, part in trace.by_rank().items()
+            if rank < shown
+        }
+        handles = _draw_bars(axes, _bars(trace, seen), span)
+        handles |= _draw_moments(axes, seen, span, named=shown if roomy else 1)
+        handles |= _draw_path(axes, path, span, shown)
+        _draw_rows(axes, shown, span, top=0.0 if roomy else -0.3)
         axes.set_title(title, loc="left")
-        picture.legend(handles.values(), handles, loc="outside lower center", ncols=3)
-    picture.alt = _alt(title, trace, window, shown)
+        lack = _why_no_path(path) if critical_path else ""
+        note = {"title": lack, "title_fontsize": 9} if lack else {}
+        picture.legend(handles.values(), handles, loc="outside lower center", ncols=3, **note)
+    told = lack or _told_of_path(path) if critical_path else ""
+    picture.alt = f"{_alt(title, seen, span)} {told}".rstrip()
     return picture
-
-
-def _step_count(trace):
-    return max((len(part) for part in trace.of(kind="step").by_rank().values()), default=0)
 
 
 def _legible(trace):
     """The steps that can be read when nobody chose; None for the whole run."""
-    count = _step_count(trace)
+    count = step_count(trace)
     return range(count - 5, count) if count > _MOST_STEPS else None
 
 
 def _only(trace, steps, shown):
     """What the title must say when not everything is shown."""
-    if steps is not None:
-        chosen = steps if isinstance(steps, range) else [steps]
-        span = f"step {chosen[0]}" if len(chosen) == 1 else f"steps {chosen[0]} to {chosen[-1]}"
-        yield f"{span} of {_step_count(trace)}"
+    yield from only(trace, steps)
     if shown < trace.ranks:
         yield f"ranks 0 to {shown - 1} of {trace.ranks}"
 
 
-def _window(trace, steps):
-    if not len(trace):
-        raise LabError(
-            "There is nothing to draw: the trace has no events.",
-            saw=repr(trace),
-            do="draw the trace of a run whose ranks sent messages or marked steps",
-        )
-    events = trace if steps is None else _of_steps(trace, steps)
-    start_s, end_s = min(e.start_s for e in events), max(e.end_s for e in events)
-    # A trace of one mark has no length, but an axis must.
-    end_s = max(end_s, start_s + 1e-6)
-    scale, unit = axis_of_seconds(end_s - start_s)
-    return _Window(start_s, end_s, scale, unit)
+def _bars(trace, seen):
+    waits_seen = metrics.waits_seen(trace)
+    inks = bars.compute_inks(trace, waits_seen)
+    for rank, events in seen.items():
+        yield from bars.main_thread(rank, events, inks)
+        yield from bars.messages(rank, events, waits_seen)
 
 
-def axis_of_seconds(longest_s: float) -> tuple[float, str]:
-    """Units in a second, and the unit, that suit an axis up to `longest_s`.
-
-    >>> axis_of_seconds(0.5)
-    (1000.0, 'ms')
-    """
-    if longest_s < 2e-3:
-        return 1e6, "us"
-    return (1e3, "ms") if longest_s < 2 else (1.0, "s")
+_ORDER = (*palette.PASSES.values(), palette.COMPUTE, palette.BUSY, palette.WAITING, palette.EXPOSED,
+          palette.HIDDEN, palette.COMMUNICATION, palette.DERIVED)  # fmt: skip
 
 
-def _of_steps(trace, steps):
-    wanted = range(steps, steps + 1) if isinstance(steps, int) else steps
-    parts = trace.of(kind="step").by_rank().values()
-    events = [part[number] for part in parts for number in wanted if 0 <= number < len(part)]
-    if not events:
-        raise LabError(
-            "The trace does not have these steps.",
-            saw=f"steps={steps}; the ranks have up to {_step_count(trace)} steps",
-            do="give a step from 0, or a range such as range(2, 4)",
-        )
-    return events
-
-
-def _bars(trace, window, shown):
-    # Without waits in its steps, nothing says when a rank that was busy stood still.
-    seen = metrics.comm_counted(trace) not in ("messages", "unseen")
-    for rank, part in trace.by_rank().items():
-        if rank < shown:
-            events = [event for event in part if window.shows(event)]
-            yield from _main_thread(rank, events, palette.COMPUTE if seen else palette.BUSY)
-            yield from _messages(rank, [e for e in events if e.kind == "message"])
-
-
-def _main_thread(rank, events, busy):
-    top, height = rank + _MAIN[0], _MAIN[1]
-    for event in events:
-        if event.kind == "wait":
-            ink = palette.WAITING
-        elif event.kind == "compute":
-            ink = palette.BACKWARD if event.phase == "backward" else busy
-        else:
-            continue
-        yield _Bar(ink, ink.label, ink.hatch, event.start_s, event.end_s, top, height)
-
-
-def _messages(rank, messages: list[Event]):
-    top, height = rank + _MESSAGES[0], _MESSAGES[1]
-    derived = [(event.start_s, event.end_s) for event in messages if event.derived]
-    for start_s, end_s in intervals.union(derived):
-        ink = palette.DERIVED
-        yield _Bar(ink, ink.label, ink.hatch, start_s, end_s, top, height)
-    seen = [event for event in messages if not event.derived]
-    numbers = intervals.lanes([(event.start_s, event.end_s) for event in seen])
-    lanes = min(max(numbers, default=0) + 1, _MOST_LANES)
-    for event, number in zip(seen, numbers, strict=True):
-        place = top + height * (number % lanes) / lanes
-        label = f"message, {event.phase} pass" if event.phase != "other" else "message"
-        hatch = palette.PHASE_HATCH[event.phase]
-        ink = palette.COMMUNICATION
-        yield _Bar(ink, label, hatch, event.start_s, event.end_s, place, height / lanes)
-
-
-def _draw_bars(axes, bars, window):
+def _draw_bars(axes, drawn, span: Window):
     alike = defaultdict(list)
-    for bar in bars:
-        alike[bar.label, bar.ink, bar.hatch, bar.top, bar.height].append(bar)
+    for bar in drawn:
+        alike[bar.ink, bar.top, bar.height].append(bar)
     handles = {}
-    for (label, ink, hatch, top, height), members in alike.items():
-        spans = _spans(members, window)
+    for (ink, top, height), members in alike.items():
         hollow = ink is palette.DERIVED
-        handles[label] = axes.broken_barh(
-            spans,
-            (top, height),
-            facecolor=palette.PAPER if hollow else ink.color,
-            edgecolor=ink.color if hollow else palette.TEXT,
-            linestyle=":" if hollow else "-",
-            linewidth=1.5 if hollow else 0.4,
-            hatch=hatch,
+        handles[ink.label] = axes.add_artist(
+            _patch(
+                _spans(members, span),
+                top,
+                height,
+                facecolor=palette.PAPER if hollow else ink.color,
+                edgecolor=ink.color if hollow else palette.TEXT,
+                linestyle=":" if hollow else "-",
+                linewidth=1.5 if hollow else 0.4,
+                hatch=ink.hatch,
+            )
         )
-    return handles
+    return {ink.label: handles[ink.label] for ink in _ORDER if ink.label in handles}
 
 
-def _spans(bars, window):
+def _patch(spans, top, height, **look):
+    """All bars of a look as one shape: every shape with a hatch costs time of its own."""
+    import numpy as np
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    start, width = np.array(spans).T
+    left_right = np.stack([start, start, start + width, start + width], axis=1)
+    heights = np.broadcast_to([top, top + height, top + height, top], left_right.shape)
+    corners = np.stack([left_right, heights], axis=2)
+    return PathPatch(Path.make_compound_path_from_polys(corners), **look)
+
+
+def _spans(members, span):
     """(start, width) of alike bars; past what a screen can show, those that touch are joined."""
-    ends = [(window.at(bar.start_s), window.at(bar.end_s)) for bar in bars]
+    ends = [(span.at(bar.start_s), span.at(bar.end_s)) for bar in members]
     if len(ends) > _MOST_BARS:
-        dot = window.at(window.end_s) / _MOST_BARS
+        dot = span.width / _MOST_BARS
         ends = [(start, end - dot) for start, end in intervals.union((a, b + dot) for a, b in ends)]
     return [(start, end - start) for start, end in ends]
 
 
-def _draw_moments(axes, trace, window, shown, named):
+def _draw_moments(axes, seen, span, named):
     """Brackets of the steps, with names on the first `named` ranks; marks, and their handle."""
     brackets, marks = [], []
-    for event in trace:
-        start, end, y = window.at(event.start_s), window.at(event.end_s), event.rank + _BRACKET
-        if event.rank >= shown or not window.shows(event):
-            continue
+    for event in (event for events in seen.values() for event in events):
+        start, end, y = span.at(event.start_s), span.at(event.end_s), event.rank + _BRACKET
         if event.kind == "mark":
             marks.append((start, y))
-        elif event.kind == "step":
+        elif event.kind == "step" and end > start:
             brackets.append([(start, y + 0.05), (start, y), (end, y), (end, y + 0.05)])
-            if event.rank < named and end - start > 0.07 * window.at(window.end_s):
-                axes.text((start + end) / 2, y - 0.01, event.name, size=9, ha="center", va="bottom")
+            if event.rank < named and end - start > 0.07 * span.width:
+                _name(axes, (start + end) / 2, y - 0.02, event.name)
     _draw_brackets(axes, brackets)
     if not marks:
         return {}
     return {"mark": axes.plot(*zip(*marks, strict=True), "v", color=palette.TEXT, ms=6)[0]}
+
+
+def _name(axes, x, y, words):
+    # The critical path may pass behind.
+    paper = {"facecolor": palette.PAPER, "edgecolor": "none", "pad": 0}
+    axes.text(x, y, words, size=9, ha="center", va="bottom", bbox=paper, zorder=6)
 
 
 def _draw_brackets(axes, brackets):
@@ -226,32 +164,81 @@ def _draw_brackets(axes, brackets):
     axes.add_collection(LineCollection(brackets, colors=palette.TEXT, linewidths=1), autolim=False)
 
 
-def _draw_rows(axes, shown, window, top):
-    width = window.at(window.end_s)
-    axes.set_xlabel(f"time [{window.unit}]")
-    axes.set_xlim(-0.005 * width, 1.005 * width)
+def _draw_path(axes, path, span, shown):
+    """The critical path as one line, below the bars that are on it."""
+    from matplotlib.patheffects import withStroke
+
+    if _why_no_path(path):
+        return {}
+    points = [
+        (span.at(moment_s), leg.rank + level)
+        for leg, level in _levels(path, span, shown)
+        for moment_s in (leg.start_s, leg.end_s)
+    ]
+    halo = [withStroke(linewidth=3.6, foreground=palette.PAPER)]
+    (line,) = axes.plot(
+        *zip(*points, strict=True), color=palette.TEXT, linewidth=1.8, path_effects=halo, zorder=5
+    )
+    return {"critical path": line}
+
+
+def _why_no_path(path):
+    """What the figure says where it draws no critical path; "" where it does."""
+    if all(leg.kind == chain.UNKNOWN for leg in path):
+        return "The critical path is not known: this trace does not tell computing from waiting."
+    places = [(leg.rank, leg.kind == "message") for leg in path]
+    bends = sum(here != before for here, before in zip(places[1:], places))
+    if bends > _MOST_BENDS:
+        return f"The critical path has {bends} bends, too many to draw: choose fewer steps."
+    return ""
+
+
+def _levels(path, span, shown):
+    """Where below its row each leg runs; a message too short to see makes no spike."""
+    for leg in path:
+        if leg.rank >= shown:
+            yield leg, float("nan")  # the line breaks off
+        elif leg.kind != "message":
+            yield leg, bars.BELOW_MAIN
+        elif leg.seconds > 0.003 * (span.end_s - span.start_s):
+            yield leg, bars.BELOW_MESSAGES
+
+
+def _draw_rows(axes, shown, span, top):
+    axes.set_xlabel(f"time [{span.unit}]")
+    axes.set_xlim(-0.005 * span.width, 1.005 * span.width)
     axes.set_ylim(shown, top)
     names = [f"rank {rank}" for rank in range(shown)]
     axes.set_yticks([rank + 0.5 for rank in range(shown)], names)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
-    axes.hlines(range(1, shown), 0, width, palette.GRID, linewidth=0.8)
+    axes.hlines(range(1, shown), 0, span.width, palette.GRID, linewidth=0.8)
 
 
-def _alt(title, trace, window, shown):
-    within = [(window.start_s, window.end_s)]
+def _told_of_path(path):
+    shares = defaultdict(float)
+    for leg in path:
+        shares[leg.kind] += leg.seconds
+    whole_s = sum(shares.values())
+    told = ", ".join(f"{kind} {seconds / whole_s:.0%}" for kind, seconds in shares.items())
+    ranks = ", ".join(map(str, sorted({leg.rank for leg in path})))
+    return f"Critical path: {told}, by way of rank {ranks}."
+
+
+def _alt(title, seen, span):
+    within = [(span.start_s, span.end_s)]
     lines = []
-    for rank, part in list(trace.by_rank().items())[:shown]:
+    for rank, events in seen.items():
         shares = {
             kind: intervals.seconds(
-                intervals.common([(e.start_s, e.end_s) for e in part.of(kind=kind)], within)
+                intervals.common([(e.start_s, e.end_s) for e in events if e.kind == kind], within)
             )
-            / (window.end_s - window.start_s)
+            / (span.end_s - span.start_s)
             for kind in ("compute", "wait", "message")
         }
         lines.append(
             f"rank {rank}: busy {shares['compute']:.0%}, waiting {shares['wait']:.0%}, "
             f"messages under way {shares['message']:.0%} of the time"
         )
-    length = f"{window.at(window.end_s):.3g} {window.unit}"
+    length = f"{span.width:.3g} {span.unit}"
     return f"{title}: {length}. " + "; ".join(lines) + "."

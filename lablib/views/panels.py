@@ -24,18 +24,18 @@ def comparison(
     """Four panels of one row a run: speed-up, loss, time split, memory.
 
     table    columns strategy, framework, ranks, clock, speedup, comm_share (0 to 1),
-             peak_bytes_per_rank, final_loss; and comm_counted where it is known (what
-             `record.metrics.comm_counted` says)
+             peak_bytes_per_rank, final_loss; and where they are known comm_counted (what
+             `record.metrics.comm_counted` says) and memory_counted (what `lab.compare` says)
     losses   label -> loss of each step; None: the final losses are drawn
 
     Colour says the framework, marker the strategy in it, a dashed line or edge that times are
-    modelled. NaN is written as "not recorded".
+    modelled; loss and memory are measured always. NaN is written as "not recorded".
     """
     from lablib.views.picture import blank, drawing
 
     rows = table.to_dict("records")
     clocks = sorted({row["clock"] for row in rows})
-    title = f"Strategies compared ({' and '.join(clocks)})"
+    title = f"Strategies compared ({_clocks(clocks)})"
     heights = [3.4 + 0.2 * math.ceil(len(_lines(rows)) / 3), 1.5 + 0.27 * max(len(rows), 3)]
     with drawing():
         picture = blank(9, sum(heights))
@@ -53,6 +53,13 @@ def comparison(
         _draw_memory(memory, rows)
     picture.alt = _alt(title, rows)
     return picture
+
+
+def _clocks(clocks):
+    """On modelled hardware real processes still compute the loss and hold the memory."""
+    if clocks == ["measured"]:
+        return "measured"
+    return f"times {' and '.join(clocks)}, loss and memory measured"
 
 
 def _lines(rows):
@@ -124,8 +131,8 @@ def _draw_time(axes: Axes, rows, clocks):
         ink, words = _communication(counted)
         parts = ((0, 1 - share, palette.COMPUTE, "compute"), (1 - share, share, ink, words))
         for left, width, part, label in parts if share else parts[:1]:
-            bar = _bar(axes, row, place, 100 * left, 100 * width, part)
-            handles.setdefault(label, bar)
+            drawn = bar(axes, row["clock"], place, 100 * left, 100 * width, part)
+            handles.setdefault(label, drawn)
         sign = "≤ " if counted == "messages" else ""
         axes.text(102, place, f"{sign}{share:.0%}", size=9, va="center", clip_on=False)
     several = len(clocks) > 1
@@ -145,6 +152,9 @@ def _communication(counted):
     return palette.COMMUNICATION, "communication"
 
 
+_ROUNDED = {"allocator": ", with what its allocator rounds up"}
+
+
 def _draw_memory(axes: Axes, rows):
     known = [row["peak_bytes_per_rank"] for row in rows if row["peak_bytes_per_rank"] > 0]
     scale = max(known, default=1.0)
@@ -153,12 +163,13 @@ def _draw_memory(axes: Axes, rows):
         if math.isnan(size):
             axes.text(1, place, "not recorded", size=9, va="center", color=palette.FAINT)
             continue
-        _bar(axes, row, place, 0, 100 * size / scale, palette.framework(row["framework"]))
+        ink = palette.framework(row["framework"])
+        bar(axes, "measured", place, 0, 100 * size / scale, ink)
         inside = size > 0.7 * scale
         axes.text(
             100 * size / scale + (-2 if inside else 2),
             place,
-            show_bytes(size),
+            show_bytes(size) + _ROUNDED.get(row.get("memory_counted"), ""),
             size=9,
             va="center",
             ha="right" if inside else "left",
@@ -172,7 +183,8 @@ def _draw_memory(axes: Axes, rows):
     axes.set(title="Peak memory of a rank", xlabel="largest of the ranks")
 
 
-def _bar(axes, row, place, left, width, ink):
+def bar(axes: Axes, clock: str, place: float, left: float, width: float, ink: palette.Ink):
+    """A horizontal bar in a row; its edge tells the clock."""
     return axes.barh(
         place,
         width,
@@ -182,7 +194,7 @@ def _bar(axes, row, place, left, width, ink):
         edgecolor=palette.TEXT,
         hatch=ink.hatch,
         linewidth=0.6,
-        linestyle=palette.CLOCK_LINE[row["clock"]],
+        linestyle=palette.CLOCK_LINE[clock],
     )
 
 

@@ -1,6 +1,8 @@
 """All plots: take data, return a figure.
 
-`timeline` of one run, `comparison` of many; `losses`, `steps` and `messages` show one thing each.
+`timeline` of one run, `comparison` of many; `losses`, `steps`, `messages`, `matrix`, `time_split`,
+`pipeline`, `collective`, `scaling`, `staleness`, `ledger` and
+`roofline` show one thing each.
 Every figure is a `Picture`: a matplotlib Figure that shows once, brings its own white paper,
 and says in words (`.alt`) what it shows and whether its times were measured or modelled.
 """
@@ -17,14 +19,37 @@ from lablib.record.event import PHASES
 from lablib.record.trace import Trace
 from lablib.units import show_bytes, show_s
 from lablib.views import palette
+from lablib.views.collectives import collective
 from lablib.views.curves import draw_losses
-from lablib.views.gantt import axis_of_seconds, timeline
+from lablib.views.gantt import timeline
+from lablib.views.heatmap import matrix
+from lablib.views.ledger import ledger
 from lablib.views.panels import comparison
+from lablib.views.roofs import roofline
+from lablib.views.scaling import scaling
+from lablib.views.schedule import pipeline
+from lablib.views.split import time_split
+from lablib.views.staleness import staleness
+from lablib.views.window import axis_of_seconds
 
 if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
-__all__ = ["comparison", "losses", "messages", "steps", "timeline"]
+__all__ = [
+    "collective",
+    "comparison",
+    "ledger",
+    "losses",
+    "matrix",
+    "messages",
+    "pipeline",
+    "roofline",
+    "scaling",
+    "staleness",
+    "steps",
+    "time_split",
+    "timeline",
+]
 
 _MOST_LINES = 8
 

@@ -12,6 +12,13 @@ from pathlib import Path
 from lablib.record.whole import write_whole
 from lablib.views import palette
 
+# matplotlib's hatches -> (name, path) of a pattern of 8 by 8 pixels.
+_HATCHES = {
+    "//": ("up", "M-1 5 L5 -1 M3 9 L9 3"),
+    "\\\\": ("down", "M-1 3 L5 9 M3 -1 L9 5"),
+    "xx": ("cross", "M0 0 L8 8 M0 8 L8 0"),
+    "..": ("dots", "M3.4 4 L4.6 4"),
+}
 FONT = "'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif"
 
 
@@ -40,10 +47,13 @@ class Diagram:
 
 
 class Sheet:
-    """What is drawn on a sheet, in order; later things lie above. Sizes are pixels."""
+    """What is drawn on a sheet, in order; later things lie above. Sizes are pixels.
 
-    def __init__(self, width: int):
-        self.width = width
+    marked   the key of the badges that are ringed
+    """
+
+    def __init__(self, width: int, marked: str = ""):
+        self.width, self.marked = width, marked
         self._parts: list[str] = []
 
     def box(self, x, y, width, height, *, fill=palette.PAPER, dashed=False, about=""):
@@ -88,10 +98,28 @@ class Sheet:
             f'{start} marker-end="url(#head)"/>'
         )
 
-    def line(self, x1, y1, x2, y2, *, width=2, color=palette.TEXT):
-        """A straight line without heads."""
+    def area(self, x, y, width, height, ink: palette.Ink):
+        """A rectangle in an ink, with the ink's hatch; no outline where the ink is paper."""
+        where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        edge = "none" if ink is palette.NUMBER else palette.TEXT
+        shape = f'<rect {where} fill="{ink.color}" stroke="{edge}" stroke-width="0.6"/>'
+        if ink.hatch:
+            shape += f'<rect {where} fill="url(#{_HATCHES[ink.hatch][0]})"/>'
+        self._parts.append(shape)
+
+    def dot(self, x, y, radius, *, hollow=False):
+        """A disc, or a ring."""
+        fill = "none" if hollow else palette.TEXT
         self._parts.append(
-            f'<path d="M{x1} {y1} L{x2} {y2}" stroke="{color}" stroke-width="{width}"/>'
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}" '
+            f'stroke="{palette.TEXT}" stroke-width="2"/>'
+        )
+
+    def line(self, x1, y1, x2, y2, *, width=2, color=palette.TEXT, dashed=False):
+        """A straight line without heads."""
+        dash = ' stroke-dasharray="9 5"' if dashed else ""
+        self._parts.append(
+            f'<path d="M{x1} {y1} L{x2} {y2}" stroke="{color}" stroke-width="{width}"{dash}/>'
         )
 
     def badge(self, x, y, key, about=""):
@@ -99,6 +127,11 @@ class Sheet:
         fill, ink = (
             (palette.TEXT, palette.PAPER) if key.isdigit() else (palette.PAPER, palette.TEXT)
         )
+        if key == self.marked:
+            self._parts.append(
+                f'<circle cx="{x}" cy="{y}" r="17" fill="{palette.CHANGED.color}" '
+                f'stroke="{palette.WAITING.color}" stroke-width="4"/>'
+            )
         self._parts.append(
             f"<g><title>{html.escape(about or key)}</title>"
             f'<circle cx="{x}" cy="{y}" r="12" fill="{fill}" stroke="{palette.TEXT}" '
@@ -116,7 +149,18 @@ class Sheet:
             f'<desc id="desc">{html.escape(description)}</desc>'
             '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="9" '
             'markerHeight="9" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
-            f'<path d="M0 0 L10 5 L0 10 z" fill="{palette.TEXT}"/></marker></defs>'
+            f'<path d="M0 0 L10 5 L0 10 z" fill="{palette.TEXT}"/></marker>'
+            f"{self._hatches()}</defs>"
             f'<rect width="{self.width}" height="{height}" fill="{palette.PAPER}"/>'
         )
         return Diagram(title, description, head + "\n".join(["", *self._parts, "</svg>", ""]))
+
+    def _hatches(self):
+        """The patterns of those hatches that were drawn."""
+        drawn = "".join(self._parts)
+        return "".join(
+            f'<pattern id="{name}" width="8" height="8" patternUnits="userSpaceOnUse">'
+            f'<path d="{path}" stroke="{palette.TEXT}" stroke-width="0.9"/></pattern>'
+            for name, path in _HATCHES.values()
+            if f"url(#{name})" in drawn
+        )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas
 
 _WIDTH = 100
+_SPARE = ("efficiency", "comm_counted")
 
 
 def cell(column: str, value) -> str:
@@ -26,7 +27,7 @@ def cell(column: str, value) -> str:
         return "–"
     if "bytes" in column:
         return show_bytes(value)
-    if column in ("efficiency", "comm_share"):
+    if column in ("efficiency", "comm_share", "bubble"):
         return f"{value:.0%}"
     if not isinstance(value, float):
         return str(value)
@@ -53,20 +54,31 @@ def page(table: pandas.DataFrame) -> str:
 
 def text(table: pandas.DataFrame) -> str:
     """A comparison's table in at most 100 columns; what is the same in every row is its caption.
+    Where it would be wider, what follows from other columns is left to the page.
 
     table   a DataFrame, one row a run
     """
     constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
     caption = ", ".join(f"{name}: {cell(name, table[name].iloc[0])}" for name in constant)
-    columns = [_column(table[name]) for name in table.columns if name not in constant]
-    gap = "  " if sum(len(cells[0]) + 2 for cells in columns) <= _WIDTH else " "
-    rows = [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+    shown = dict(zip(table.columns, zip(*_rows(table), strict=True), strict=True))
+    columns = {
+        name: _column(table[name], shown[name]) for name in table.columns if name not in constant
+    }
+    for name in _SPARE:
+        if _wide(columns.values(), 1):
+            columns.pop(name, None)
+    gap = " " if _wide(columns.values(), 2) else "  "
+    rows = [gap.join(cells).rstrip() for cells in zip(*columns.values(), strict=True)]
     return "\n".join(filter(None, [caption, *rows]))
 
 
-def _column(values):
+def _wide(columns, gap):
+    return sum(len(cells[0]) + gap for cells in columns) > _WIDTH
+
+
+def _column(values, shown):
     """Header and cells, equally wide: words to the left, numbers to the right."""
-    cells = [*_header(values.name), *(cell(values.name, value) for value in values)]
+    cells = [*_header(values.name), *shown]
     width = max(map(len, cells))
     side = "<" if isinstance(values.iloc[0], str) else ">"
     return [f"{cell:{side}{width}}" for cell in cells]

@@ -55,6 +55,15 @@ def leaves_by_os_exit(me):
     return total(me)
 
 
+def leaves_its_socket_to_a_child(me):
+    """The kernel hears of the death, and never of an end of what the rank says."""
+    if me.rank == 1:
+        if os.fork() == 0:
+            time.sleep(1000)
+        os._exit(0)
+    return total(me)
+
+
 def segfaults(me):
     if me.rank == 1:
         ctypes.string_at(0)
@@ -213,3 +222,63 @@ def leaks(me):
     seen = hasattr(sys, "lablib_was_here")
     sys.lablib_was_here = True
     return seen
+
+
+def _sums(me, body, times=None):
+    """A step on a 64 x 64 matrix of ones, with MultiWorkerMirroredStrategy; its first element."""
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    def replica_step(x):
+        def add(x):
+            return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(x))
+
+        return body(tf, x, add)
+
+    @tf.function
+    def step(x):
+        if times is None:
+            return strategy.run(replica_step, args=(x,))
+        for _ in tf.range(times):
+            x = strategy.run(replica_step, args=(x,))
+        return x
+
+    x = tf.ones([64, 64])
+    with me.step(samples=1):
+        return float(step(x)[0, 0])
+
+
+def sums_in_a_loop(me):
+    return _sums(me, lambda tf, x, add: add(x @ tf.eye(64)), times=3)
+
+
+def sums_two(me):
+    return _sums(me, lambda tf, x, add: add(x) + add(2.0 * x))
+
+
+def sums_a_sum(me):
+    return _sums(me, lambda tf, x, add: add(2.0 * add(x)))
+
+
+def makes_a_dtensor_mesh(me):
+    import tensorflow as tf
+
+    tf.experimental.dtensor.create_distributed_mesh([("batch", me.ranks)], num_global_devices=2)
+
+
+def computes_elsewhere(me):
+    """Rank 0 adds on rank 1."""
+    import json
+
+    import tensorflow as tf
+
+    cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+    if me.rank > 0:
+        me.server = tf.distribute.Server(cluster, job_name="worker", task_index=me.rank)
+        return None
+    tf.config.experimental_connect_to_cluster(
+        tf.train.ClusterSpec(cluster), job_name="worker", task_index=0
+    )
+    with tf.device("/job:worker/task:1"):
+        return float(tf.constant(1.0) + 1.0)

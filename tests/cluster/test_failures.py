@@ -22,6 +22,7 @@ FAILURES = [
     (jobs.raises_on_all, BOTH, None, "raised ValueError: bad shard", "bad shard {me.rank}"),
     (jobs.exits_3, BOTH, 1, "left with sys.exit(3)", "sys.exit(3)"),
     (jobs.leaves_by_os_exit, BOTH, 1, "ended without returning, exit status 0", ""),
+    (jobs.leaves_its_socket_to_a_child, BOTH, 1, "ended without returning, exit status 0", ""),
     (jobs.segfaults, BOTH, 1, "killed by signal SIGSEGV", ""),
     (jobs.is_killed, BOTH, 1, "killed by signal SIGKILL", ""),
     (jobs.returns_a_lock, BOTH, None, "_thread.lock is not plain data", "def returns_a_lock"),
@@ -168,3 +169,13 @@ WAITS = {"state": "waiting", "name": "all_reduce", "group": [0, 1], "channel": "
 )
 def test_only_ranks_that_can_never_go_on_are_called_a_deadlock(boards, stuck):
     assert failures.deadlock(boards) is stuck
+
+
+def test_what_boards_show_is_believed_when_it_stays_the_same():
+    waits = [WAITS | {"issued": {"0": 2}}, {"state": "returned", "issued": {"0": 1}}]
+    others = [waits[0] | {"order": 3, "issued": {"0": 3}}, waits[1]]
+    suspicion = failures.Suspicion()
+    looks = [(9.0, waits), (9.4, waits), (9.6, others), (10.0, others), (10.2, others)]
+    assert [suspicion.holds(boards, at_s) for at_s, boards in looks] == [False] * 4 + [True]
+    assert not suspicion.holds([WAITS, {"state": "running"}], 10.3)
+    assert not suspicion.holds(others, 10.4)

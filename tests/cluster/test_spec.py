@@ -30,7 +30,6 @@ WRONG = [
     (dict(ranks=2, threads=0), "threads=0"),
     (dict(ranks=2, timeout_s=0), "timeout_s=0"),
     (dict(ranks=2, timeout_s="long"), "'long'"),
-    (dict(ranks=2, hardware="dgx-a100"), "dgx-a100"),
 ]
 
 

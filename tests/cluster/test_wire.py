@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import socket
 
+import msgpack
 import numpy as np
 import pytest
 
-from lablib.cluster import wire
+from lablib.cluster import said, wire
 
 PLAIN = [
     None, True, 3, 2**80, -1.5, 1 + 2j, "text", b"bytes", [1, [2]], (1, (2, 3)), {1: "a", "b": 2},
@@ -84,9 +86,92 @@ def test_a_reader_finds_the_messages_in_whatever_pieces_they_come():
         sock.close()
 
 
+def test_a_reader_never_waits_however_patient_its_socket_is():
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0.5)  # what waits so long raises TimeoutError
+    assert wire.Reader(ours).messages() == [] and ours.gettimeout() == 0.5
+    ours.close(), theirs.close()
+
+
 def test_a_frame_that_claims_to_be_huge_is_refused_before_it_is_read():
     ours, theirs = socket.socketpair()
     theirs.send((2**40).to_bytes(8, "big") + b"x")
     with pytest.raises(ValueError, match="at most"):
         wire.Reader(ours).messages()
     ours.close(), theirs.close()
+
+
+STRICT = wire.Bounds(frame_bytes=1 << 20, elements=1000, plain_keys=True)
+
+
+def extensions(depth):
+    data = msgpack.packb([])
+    for _ in range(depth):
+        data = msgpack.packb(msgpack.ExtType(2, data))
+    return data
+
+
+def array(dtype, shape, raw):
+    return msgpack.packb(msgpack.ExtType(1, msgpack.packb([dtype, shape, raw])))
+
+
+FORGED = {
+    "same key twice": b"\x82\xa1a\x01\xa1a\x02",
+    "lists 10,000 deep": b"\x91" * 10_000 + b"\xc0",
+    "tuples 900 deep": extensions(900),
+    "too many elements": msgpack.packb([[] for _ in range(2000)]),
+    "a key that can be made to collide": msgpack.packb({2**61 - 1: 1}),
+    "a set whose members can be made to collide": msgpack.packb(
+        msgpack.ExtType(5, msgpack.packb([1.5]))
+    ),
+    "a whole number of 5,000 digits": msgpack.packb(msgpack.ExtType(3, b"9" * 5000)),
+    "a whole number that is none": msgpack.packb(msgpack.ExtType(3, b"1_0")),
+    "an array of another size": array("<f8", [3], bytes(8)),
+    "an array of negative shape": array("<f8", [-1], bytes(8)),
+    "an array of no shape": array("<f8", "3", bytes(24)),
+    "an array of huge members": array("S1000000000", [1], b""),
+    "an array of records": array("f4,f4", [1], bytes(8)),
+    "an extension that nobody knows": msgpack.packb(msgpack.ExtType(9, msgpack.packb([]))),
+    "half a message": wire.pack([1, 2, 3])[:-1],
+    "more than a message": wire.pack(1) + b"\x01",
+}
+
+
+@pytest.mark.parametrize("data", FORGED.values(), ids=FORGED)
+def test_a_forged_message_is_refused(data):
+    with pytest.raises(ValueError):
+        wire.unpack(data, STRICT)
+
+
+def test_that_claim_can_fail():
+    value = [{"a": (1, 2.5, np.arange(3.0))}, {1, "b"}, 10**30, float("nan")]
+    arrived = wire.unpack(wire.pack(value), STRICT)
+    assert repr(arrived) == repr(value)
+
+
+def test_nested_copies_of_a_large_message_are_bounded():
+    data = msgpack.packb(["x" * (1 << 20)])
+    for _ in range(30):
+        data = msgpack.packb([msgpack.ExtType(2, data)])
+    with pytest.raises(ValueError, match="deep"):
+        wire.unpack(data)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        None,
+        {"kind": "score", "value": 100},
+        {"kind": ["value"], "value": 1},
+        {"kind": "value", "value": 1, "score": 100},
+        {"kind": "error", "type": "E", "text": "", "frames": [], "echo": 1, "at_s": 0.0},
+        {"kind": "error", "type": "E", "text": "", "frames": [], "echo": True, "at_s": math.nan},
+        {"kind": "error", "type": "E", "text": "", "frames": [["f", "1", "g"]], "echo": True,
+         "at_s": 0.0},
+        {"kind": "record", "rows": [3], "logged": [], "cpu_s": 0, "peak_bytes": 0,
+         "live_bytes": []},
+    ],
+)  # fmt: skip
+def test_what_is_no_message_of_a_rank_is_refused(message):
+    with pytest.raises(ValueError):
+        said.kind_of(message)

@@ -110,11 +110,21 @@ def test_a_users_file_describes_a_machine(tmp_path):
     assert hardware.within == get("t4").within and hardware.between == Link(1.25e9, 0.0)
 
 
+def test_a_link_of_a_users_file_degrades(tmp_path):
+    later = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to = 0.1'
+    hardware = get(write(tmp_path, MINE.replace('latency = "0 s"', later)))
+    before_s, after_s = (hardware.message_s("send", 1.25e9, (0, 4), at_s=s) for s in (1.9, 2.0))
+    assert (before_s, after_s) == (1.0, 10.0)
+
+
 def test_a_file_with_several_machines_is_loaded_by_name(tmp_path):
     path = write(tmp_path, MINE + '\n    [machines.one]\n    device = "t4"\n')
     assert list(load(path)) == ["both", "one"]
     with pytest.raises(LabError, match="does not describe one machine"):
         get(path)
+
+
+LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
 
 
 @pytest.mark.parametrize(
@@ -125,6 +135,10 @@ def test_a_file_with_several_machines_is_loaded_by_name(tmp_path):
         ('"10 Gbit/s"', '"-10 Gbit/s"', 7, "not above 0"),
         ('"10 Gbit/s"', '"0 Gbit/s"', 7, "not above 0"),
         ('latency = "0 s"', 'latency = "1 mbit"', 8, "'50 us' or '2 ms'"),
+        ('latency = "0 s"', 'latency = "0 s"\n    degrades_to = 0.1', 6, "needs the moment"),
+        ('latency = "0 s"', 'latency = "0 s"\n    degrades_at = "2 s"', 6, "needs the moment"),
+        ('latency = "0 s"', f"{LATER} 0", 10, "above 0 and at most 1"),
+        ('latency = "0 s"', f"{LATER} 1.5", 10, "above 0 and at most 1"),
         ('latency = "0 s"', "", 6, 'add a line such as latency = "50 us"'),
         ('latency = "0 s"', 'latency = "0 s"\n    lattency = "1 s"', 9, "did you mean 'latency'?"),
         ('"1 TFLOP/s"', '"1 TFLOPS"', 2, "'312 TFLOP/s'"),
@@ -133,13 +147,17 @@ def test_a_file_with_several_machines_is_loaded_by_name(tmp_path):
         ('memory = { is = "8 GB"', 'memory = { was = "8 GB"', 4, "choose from is, source"),
         ("nodes = 2", "nodes = -2", 12, "not negative"),
         ("nodes = 2", 'nodes = "2"', 12, "a whole number"),
-        ("nodes = 2", "nodes = 0", 10, "at least 1"),
+        ("nodes = 2", "nodes = 0", 12, "at least 1"),
+        ("per_node = 4", "per_node = 0", 13, "at least 1"),
         ("nodes = 2", "node = 2", 12, "did you mean 'nodes'?"),
         ('device = "mine"', "", 10, "needs a device"),
         ('device = "mine"', 'device = "mime"', 11, "did you mean 'mine'?"),
         ('"pcie3"', '"pcie33"', 14, "did you mean 'pcie3'?"),
         ('between = "office"', "", 10, "give between="),
-        ("2 = 3.0", "9 = 3.0", 10, "ranks 0 to 7"),
+        ("2 = 3.0", "9 = 3.0", 16, "ranks 0 to 7"),
+        ("2 = 3.0", "2 = 0", 16, "cannot be slow"),
+        ("jitter = 0.1", "jitter = inf", 17, "0.1 for a tenth"),
+        ("jitter = 0.1", 'all_reduce = "rings"', 17, "no such algorithm"),
         ("2 = 3.0", "2 = -3.0", 16, "not negative"),
         ("jitter = 0.1", "jitter = none", 17, "not TOML"),
         ("[machines.both]", "[machine.both]", 10, "did you mean 'machines'?"),
@@ -155,6 +173,22 @@ def test_a_mistake_is_told_with_its_line_and_its_cure(tmp_path, right, wrong, li
     assert error.value.do
 
 
+def test_a_mistake_in_a_table_of_its_own_is_told_with_its_line(tmp_path):
+    tables = (
+        MINE.replace("    slow = { 2 = 3.0 }\n", "") + "\n    [machines.both.slow]\n    2 = 3\n"
+    )
+    assert get(write(tmp_path, tables)).slow == {2: 3}
+    with pytest.raises(LabError, match="line 19: slow={9: 3}"):
+        get(write(tmp_path, tables.replace("2 = 3\n", "9 = 3\n")))
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(LabError, match="cannot be read"):
-        load(tmp_path / "none.toml")
+    for path in (tmp_path / "none.toml", 3):
+        with pytest.raises(LabError, match="cannot be read"):
+            load(path)
+
+
+def test_what_names_no_hardware_is_told():
+    for wrong in (["t4"], None, 3):
+        with pytest.raises(LabError, match="There is no hardware"):
+            get(wrong)

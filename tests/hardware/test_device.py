@@ -32,6 +32,13 @@ def test_that_claim_can_fail():
     assert PLAIN.seconds(16e9, 1e9) != min(16e9 / 8e9, 1e9 / 2e9)
 
 
+def test_a_small_operation_takes_as_long_as_starting_it():
+    slow_start = Device("d", {"fp32": 1e9}, 1e9, 1e9, "5 us")
+    assert slow_start.seconds(flops=1, nbytes=4) == pytest.approx(5e-6)
+    assert slow_start.seconds(flops=1e6, nbytes=4) == 1e-3
+    assert PLAIN.seconds(flops=8, nbytes=4) < 5e-6
+
+
 def test_a_missing_precision_takes_the_next_wider_else_the_widest():
     assert PLAIN.rate("bf16") == PLAIN.rate("tf32") == 8e9
     assert PLAIN.rate("fp8") == 32e9
@@ -53,10 +60,11 @@ def test_devices_are_values():
     [
         ({}, "1 GB/s", "1 GB", "FLOP/s, by precision"),
         ({"float32": 1e9}, "1 GB/s", "1 GB", "float32"),
+        (1e9, "1 GB/s", "1 GB", "FLOP/s, by precision"),
         ({"fp32": "1 GFLOPS"}, "1 GB/s", "1 GB", "1 GFLOPS"),
         ({"fp32": 0}, "1 GB/s", "1 GB", "above 0"),
         ({"fp32": 1e9}, -1.0, "1 GB", "above 0"),
-        ({"fp32": 1e9}, "1 GB/s", float("nan"), "above 0"),
+        ({"fp32": 1e9}, "1 GB/s", float("nan"), "memory_bytes of device d is not above 0"),
         ({"fp32": 1e9}, "1 GB", "1 GB", "'1 GB'"),
     ],
 )
@@ -66,6 +74,26 @@ def test_what_no_device_can_be_is_told(rates, bandwidth, memory, words):
     assert words in str(error.value)
 
 
+def test_a_start_below_zero_is_told():
+    with pytest.raises(LabError, match="0 or above"):
+        Device("d", {"fp32": 1e9}, 1e9, 1e9, -1.0)
+
+
 def test_an_unknown_precision_is_told():
     with pytest.raises(LabError, match="no such precision"):
         PLAIN.rate("float")
+
+
+@pytest.mark.parametrize("name", [3, None, ""])
+def test_a_name_that_is_none_is_told(name):
+    with pytest.raises(LabError, match="name of a device is a text"):
+        Device(name, {"fp32": 1e9}, 1e9, 1e9)
+
+
+@pytest.mark.parametrize("flops, nbytes", [(-1, 0), (0, -1), ("1", 0), (0, None), (True, 0)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_is_no_amount_is_told(flops, nbytes, precision):
+    with pytest.raises(LabError, match="at least 0") as error:
+        PLAIN.seconds(flops, nbytes, precision)
+    assert f"flops={flops!r}, nbytes={nbytes!r}" in error.value.saw
+    assert PLAIN.seconds(0, 0, precision) == 0

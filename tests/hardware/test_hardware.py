@@ -90,14 +90,19 @@ def test_a_link_that_degrades_slows_what_starts_later():
 
 def test_a_slow_rank_computes_slower_and_nobody_else():
     hardware = replace(TWO_OF_EIGHT, slow={2: 3.0})
-    seconds = [hardware.compute_s(rank, 0, 1e9, 0, "fp32", 0.0) for rank in range(4)]
-    assert seconds == [1.0, 1.0, 3.0, 1.0]
+    assert [hardware.unevenness(rank, step=0) for rank in range(4)] == [1.0, 1.0, 3.0, 1.0]
 
 
 def test_the_device_host_takes_the_seconds_that_were_measured():
-    host = Hardware(replace(PLAIN, name="host"), per_node=2, within=FAST, slow={1: 2.0})
-    assert [host.compute_s(rank, 0, 1e9, 0, "fp32", 0.25) for rank in (0, 1)] == [0.25, 0.5]
-    assert TWO_OF_EIGHT.compute_s(0, 0, 1e9, 0, "fp32", 0.25) == 1.0
+    host = Hardware(replace(PLAIN, name="host"))
+    assert host.compute_s((), cpu_s=0.25) == 0.25
+    assert TWO_OF_EIGHT.compute_s([(1e9, 0, "fp32", 1)], cpu_s=0.25) == 1.0
+
+
+def test_operations_one_after_the_other_take_the_sum_of_their_rooflines():
+    costs = [(1e9, 0, "fp32", 2), (0, 2e9, "fp32", 1)]
+    each_s = [PLAIN.seconds(*cost) * count for *cost, count in costs]
+    assert TWO_OF_EIGHT.compute_s(costs) == sum(each_s) > PLAIN.seconds(2e9, 2e9)
 
 
 def test_jitter_has_the_mean_it_says_and_comes_from_the_seed_alone():
@@ -126,13 +131,38 @@ def test_a_drawn_number_is_the_same_on_every_computer():
         ({"within": "pcie"}, "did you mean 'pcie3'?"),
         ({"slow": {16: 2.0}}, "ranks 0 to 15"),
         ({"slow": {0: 0}}, "cannot be slow"),
-        ({"jitter": -0.1}, "jitter cannot be negative"),
+        ({"slow": {0: "3"}}, "cannot be slow"),
+        ({"slow": {0: float("inf")}}, "cannot be slow"),
+        ({"slow": {True: 2.0}}, "cannot be slow"),
+        ({"slow": [2]}, "which rank"),
+        ({"jitter": -0.1}, "not negative"),
+        ({"jitter": "a tenth"}, "jitter must be a number"),
+        ({"jitter": float("inf")}, "jitter must be a number"),
+        ({"seed": "x"}, "seed must be"),
+        ({"nodes": 1, "between": 3}, "needs a link between"),
         ({"all_reduce": "star"}, "no such algorithm"),
     ],
 )
 def test_what_no_hardware_can_be_is_told(wrong, words):
     with pytest.raises(LabError) as error:
         replace(TWO_OF_EIGHT, **wrong)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, nbytes, group, words",
+    [
+        ("send", -1, (0, 1), "nbytes=-1"),
+        ("all_reduce", float("nan"), (0, 1), "nbytes=nan"),
+        ("all_reduce", "4 MB", (0, 1), "nbytes='4 MB'"),
+        ("all_reduce", MB, (0, 16), "ranks 0 to 15"),
+        ("all_reduce", MB, 4, "range(4)"),
+        ("send", MB, (0, 1, 2), "(source, destination)"),
+    ],
+)
+def test_what_no_message_can_be_is_told(name, nbytes, group, words):
+    with pytest.raises(LabError) as error:
+        TWO_OF_EIGHT.message_s(name, nbytes, group)
     assert words in str(error.value)
 
 
@@ -148,9 +178,24 @@ def test_the_words_of_the_public_surface():
 
 
 def test_using_it_loads_nothing_heavy():
-    heavy = "numpy pandas torch tensorflow matplotlib"
+    heavy = "pandas torch tensorflow matplotlib"
     code = "import sys, lablib as lab; lab.Hardware; lab.hardware.get('t4'); " + (
         f"print([name for name in '{heavy}'.split() if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "cost", [(1e9,), (1e9, 0, "fp32"), (1e9, 0, "fp32", -1), (1e9, 0, "fp32", "1"), 1e9, "fp32"]
+)
+def test_a_cost_of_another_form_is_told(cost):
+    assert TWO_OF_EIGHT.compute_s([(1e9, 0, "fp32", 1)]) == 1.0
+    with pytest.raises(LabError, match="no cost of an operation"):
+        TWO_OF_EIGHT.compute_s([cost])
+
+
+@pytest.mark.parametrize("name", [3, None, ""])
+def test_a_name_that_is_none_is_told(name):
+    with pytest.raises(LabError, match="name of a machine is a text"):
+        Hardware(PLAIN, name=name)

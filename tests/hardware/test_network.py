@@ -157,6 +157,12 @@ def test_a_link_reads_units_and_degrades_from_its_moment_on():
         ((0, 0), "not above 0"),
         ((1, -1), "not 0 or above"),
         ((float("nan"), 0), "not above 0"),
+        ((1, 0, "2 s"), "needs the moment, and the share"),
+        ((1, 0, float("inf"), 0.1), "needs the moment, and the share"),
+        ((1, 0, "2 s", 0), "above 0 and at most 1"),
+        ((1, 0, "2 s", 2), "degrades_to=2"),
+        ((1, 0, "2 s", "0.1"), "What a link degrades to is a share"),
+        ((1, 0, -2, 0.1), "moment at which a link degrades is not 0 or above"),
     ],
 )
 def test_what_no_link_can_be_is_told(arguments, words):

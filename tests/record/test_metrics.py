@@ -90,6 +90,12 @@ def test_without_waits_the_messages_bound_it_from_above_and_it_says_so():
     assert metrics.comm_share(trace) == pytest.approx(6 / 20 / 2)
 
 
+def test_modelled_messages_that_nobody_waited_for_share_nothing():
+    trace = Trace([*STEPS, message(0, 12, 16)], clock="modelled")
+    assert metrics.comm_counted(trace) == "waits"
+    assert metrics.comm_share(trace) == 0
+
+
 def test_a_wait_outside_the_steps_does_not_pass_for_waits_within():
     trace = Trace([*STEPS, wait(0, 0, 5), message(0, 12, 16)])
     assert metrics.comm_counted(trace) == "messages"
@@ -172,6 +178,47 @@ def test_without_waits_overlap_is_unknown_not_perfect():
     assert math.isnan(metrics.overlap_share(trace))
 
 
+# Bubble
+
+
+def test_a_rank_that_waits_for_anothers_work_is_idle_until_bytes_move():
+    # Rank 1 waits from 11 s; rank 0 computes until 16 s, then sends for 2 s.
+    sent = message(0, 16, 18, 8, "send")
+    received = message(1, 11, 18, 8, "recv")
+    trace = Trace([*STEPS, compute(0, 10, 16), sent, received, wait(1, 11, 18), compute(1, 18, 31)])
+    idle_s = (30 - 18, 16 - 11)
+    assert metrics.bubble(trace) == pytest.approx(sum(idle_s) / 20 / 2)
+
+
+def test_what_arrived_before_it_was_asked_for_moved_then():
+    sent = message(0, 10, 12, 8, "send")
+    received = message(1, 20, 20, 8, "recv")
+    trace = Trace([*STEPS, sent, received, wait(1, 20, 20), compute(0, 12, 30)], clock="modelled")
+    assert metrics.bubble(trace) == pytest.approx((0 + 19 / 20) / 2)
+
+
+def test_bytes_of_a_collective_move_once_its_last_rank_is_there():
+    both = [message(0, 12, 20, 8), message(1, 16, 20, 8)]
+    waits = [wait(0, 12, 20), wait(1, 16, 20)]
+    work = [compute(0, 10, 12), compute(0, 20, 30), compute(1, 11, 16), compute(1, 20, 31)]
+    trace = Trace([*STEPS, *both, *waits, *work])
+    assert metrics.bubble(trace) == pytest.approx(4 / 20 / 2)
+
+
+def test_ranks_that_always_work_have_no_bubble():
+    trace = Trace([*STEPS, compute(0, 10, 30), compute(1, 11, 31)])
+    assert metrics.bubble(trace) == 0.0
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[STEPS[0]], [*STEPS, message(0, 12, 16)], [*STEPS, message(0, 10, 20, 8, derived=True)]],
+    ids=["one step", "messages inside a graph", "derived messages"],
+)
+def test_a_bubble_that_the_trace_cannot_give_is_nan(events):
+    assert math.isnan(metrics.bubble(Trace(events)))
+
+
 # Ratios and the table
 
 
@@ -193,6 +240,12 @@ def test_the_table_has_a_row_for_every_rank_of_the_run_and_says_its_clock():
     assert table.loc[0, ["steps", "step_s", "wait_s", "payload_bytes"]].tolist() == [3, 10, 4, 100]
     assert table.loc[1, "cpu_s"] == 2.5
     assert math.isnan(table.loc[2, "cpu_s"])
+
+
+def test_where_no_waits_are_seen_the_table_does_not_say_that_nobody_waited():
+    in_a_graph, without = [*STEPS, message(0, 12, 16, 100)], STEPS
+    assert metrics.table(Trace(in_a_graph))["wait_s"].isna().all()
+    assert not metrics.table(Trace(without))["wait_s"].any()
 
 
 def test_a_run_without_events_has_a_table_with_all_columns():

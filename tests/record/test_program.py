@@ -8,7 +8,7 @@ LIFE = ("life", 0.0, 10.0)
 
 
 def message(number, at_s, done_s, name="all_reduce"):
-    issue = ("issue", number, at_s, name, 8, (0, 1), "backward", "a.py:3")
+    issue = ("issue", number, at_s, name, 8, (0, 1), "backward", "a.py:3", "0", number + 1)
     return [issue, ("done", number, done_s)]
 
 

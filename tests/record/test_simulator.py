@@ -12,7 +12,7 @@ import pytest
 from lablib.errors import LabError
 from lablib.hardware import Device, Hardware, Link
 from lablib.record import metrics
-from lablib.record.program import Op
+from lablib.record.program import Cost, Op
 from lablib.record.simulator import simulate
 
 MB = 1e6
@@ -24,7 +24,7 @@ FLAT = Hardware(PLAIN, per_node=8, within=WIRE, all_reduce="ring")
 
 
 def compute(seconds):
-    return Op("compute", flops=seconds * 1e9)
+    return Op("compute", costs=(Cost(seconds * 1e9),))
 
 
 def issue(number, name, group, nbytes=0, channel=""):
@@ -234,7 +234,7 @@ def test_receive_from_anybody_takes_the_earliest_arrival():
 
 
 def test_steps_marks_phases_and_lines_are_kept():
-    op = Op("compute", flops=1e9, phase="backward", line="cell [7], line 5")
+    op = Op("compute", costs=(Cost(1e9),), phase="backward", line="cell [7], line 5")
     trace = simulate(((op, Op("mark", name="half"), op, Op("step"), op, Op("step")),), FLAT)
     assert [(e.name, e.start_s, e.end_s) for e in trace.of(kind="step")] == [
         ("step 0", 0.0, 2.0), ("step 1", 2.0, 3.0),

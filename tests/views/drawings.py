@@ -3,7 +3,13 @@
 import itertools
 import math
 
+from lablib.hardware import Hardware, Link
+from lablib.hardware.device import Device
+from lablib.record import plans
+from lablib.record.program import Cost
+from lablib.record.simulator import simulate
 from lablib.record.trace import Event, Trace
+from lablib.strategies.stages import gpipe, one_f_one_b
 
 
 def data_parallel(ranks=2, steps=3, clock="measured"):
@@ -20,6 +26,47 @@ def data_parallel(ranks=2, steps=3, clock="measured"):
         ]
     events.append(Event(0, "mark", "checkpoint", 0.005, 0.005))
     return Trace(events, clock, ranks)
+
+
+def with_passes(ranks=2, steps=3, clock="modelled"):
+    """Rank 0 computes 2 ms longer than the others, which wait; an all-reduce from 3 or 5 to 8."""
+    group, events = tuple(range(ranks)), []
+    for rank, number in itertools.product(range(ranks), range(steps)):
+        at, late = 0.010 * number, 0.002 * (rank == 0)
+        events += [
+            Event(rank, "step", f"step {number}", at, at + 0.010),
+            Event(rank, "compute", "compute", at, at + 0.002, phase="forward"),
+            Event(rank, "compute", "compute", at + 0.002, at + 0.004 + late, phase="backward"),
+            Event(rank, "message", "all_reduce", at + 0.003 + late, at + 0.008, 4000, group),
+            Event(rank, "wait", "all_reduce", at + 0.004 + late, at + 0.008),
+            Event(rank, "compute", "compute", at + 0.008, at + 0.010),
+        ]
+    return Trace(events, clock, ranks)
+
+
+def in_a_line(ranks=4, nbytes=1000):
+    """Each rank sends to the next, ten times as much as the one before it."""
+    events = []
+    for rank in range(ranks - 1):
+        pair, size = (rank, rank + 1), nbytes * 10**rank
+        events += [
+            Event(rank, "message", "send", rank, rank + 1, size, pair),
+            Event(rank + 1, "message", "recv", 0, rank + 1, size, pair),
+        ]
+    return Trace(events, ranks=ranks)
+
+
+def pipelined(stages=4, micro_batches=4, steps=2, order=gpipe):
+    """A pipeline of equal stages, 1 ms forward and 2 backward, over links without latency."""
+    layer = plans.Layer(Cost(1e9), 0)
+    orders = [
+        order(rank, stages, micro_batches) if order is one_f_one_b else order(rank, micro_batches)
+        for rank in range(stages)
+    ]
+    program = plans.pipeline(orders, [layer] * stages, 1, steps)
+    device = Device("unit", {"fp32": 1e12}, 1e15, 1e12)
+    machine = Hardware(device, per_node=stages, within=Link(1e15, 0.0))
+    return simulate(program, machine)
 
 
 def in_a_graph():

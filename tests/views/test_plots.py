@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import matplotlib
+import matplotlib.colors
 import matplotlib.image
+import matplotlib.patches
 import matplotlib.style
 import numpy
 import pandas
@@ -20,8 +22,10 @@ from drawings import (
     collisions,
     data_parallel,
     in_a_graph,
+    in_a_line,
     labels,
     row,
+    with_passes,
 )
 
 from lablib.errors import LabError
@@ -29,6 +33,7 @@ from lablib.record.trace import Event, Trace
 from lablib.views import palette, plots
 from lablib.views.curves import agreeing
 from lablib.views.picture import blank, drawing
+from lablib.views.traffic import traffic
 
 LOSSES = {
     "ddp, torch, 2": [2.3, 1.1, 0.5],
@@ -41,6 +46,12 @@ PICTURES = {
     "timeline of a graph": lambda: plots.timeline(in_a_graph()),
     "timeline of 40 ranks": lambda: plots.timeline(data_parallel(40, 2)),
     "timeline of one mark": lambda: plots.timeline(Trace([Event(0, "mark", "here", 5, 5)])),
+    "timeline of passes": lambda: plots.timeline(with_passes(8)),
+    "timeline of passes, many ranks": lambda: plots.timeline(with_passes(20)),
+    "matrix": lambda: plots.matrix(data_parallel(4)),
+    "matrix of 2 ranks": lambda: plots.matrix(data_parallel(), steps=range(1, 3)),
+    "matrix of 64 ranks": lambda: plots.matrix(data_parallel(64)),
+    "matrix with a wide range": lambda: plots.matrix(in_a_line(8)),
     "steps": lambda: plots.steps(data_parallel()),
     "steps of 12 ranks": lambda: plots.steps(data_parallel(12)),
     "messages": lambda: plots.messages(data_parallel()),
@@ -94,7 +105,7 @@ def test_all_words_have_nine_points_or_more():
 
 
 @pytest.mark.parametrize("clock", ["measured", "modelled"])
-@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages])
+@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages, plots.matrix])
 def test_a_plot_says_its_clock_in_the_picture_and_in_words(draw, clock):
     picture = draw(data_parallel(clock=clock))
     other = {"measured": "modelled", "modelled": "measured"}[clock]
@@ -158,9 +169,11 @@ def test_plots_leave_no_figure_behind_and_load_matplotlib_late():
 
 def test_every_meaning_has_its_own_colour():
     inks = (
-        palette.COMPUTE,
+        palette.FORWARD,
         palette.BACKWARD,
-        palette.COMMUNICATION,
+        palette.OTHER,
+        palette.EXPOSED,
+        palette.HIDDEN,
         palette.WAITING,
         palette.TORCH,
         palette.TENSORFLOW,
@@ -173,6 +186,7 @@ def test_every_meaning_has_its_own_colour():
 def test_areas_side_by_side_differ_without_colour():
     for stack in (
         (palette.COMPUTE, palette.BACKWARD, palette.WAITING, palette.COMMUNICATION),
+        (palette.EXPOSED, palette.HIDDEN),
         (palette.TORCH, palette.TENSORFLOW),
     ):
         assert len({ink.hatch for ink in stack}) == len(stack)
@@ -182,21 +196,31 @@ def test_areas_side_by_side_differ_without_colour():
 
 
 def bars(picture):
-    """label -> (start, width) of the bars in the units of the axis."""
-    legend = picture.legends[0]
-    names = [text.get_text() for text in legend.get_texts()]
+    """The legend's names; by colour and hatch, (start, width) of the bars in units of the axis."""
+    names = [text.get_text() for text in picture.legends[0].get_texts()]
     found = {}
-    for collection in picture.axes[0].collections:
-        for path in getattr(collection, "get_paths", list)():
-            box = path.get_extents()
-            found.setdefault(collection.get_hatch(), []).append((box.x0, box.width))
+    for patch in picture.axes[0].findobj(matplotlib.patches.PathPatch):
+        look = matplotlib.colors.to_hex(patch.get_facecolor()).upper(), patch.get_hatch() or ""
+        for corners in patch.get_path().to_polygons():
+            start, end = corners[:, 0].min(), corners[:, 0].max()
+            found.setdefault(look, []).append((start, end - start))
     return names, found
+
+
+def look(ink):
+    return ink.color.upper(), ink.hatch
+
+
+def path_line(picture):
+    """(time, row) of the corners of the critical path; None where none is drawn."""
+    lines = [line for line in picture.axes[0].lines if line.get_path_effects()]
+    return lines[0].get_xydata() if lines else None
 
 
 def test_a_bar_is_as_long_as_what_it_shows():
     names, found = bars(plots.timeline(data_parallel(ranks=1), steps=1))
     assert "waiting for a message" in names
-    (wait,) = found[palette.WAITING.hatch]
+    (wait,) = found[look(palette.WAITING)]
     assert wait == pytest.approx((7.0, 2.0))
 
 
@@ -222,7 +246,7 @@ def test_a_long_run_shows_its_last_steps_and_says_so():
 def test_more_bars_than_a_screen_has_dots_are_joined_and_cover_the_same_time():
     halves = [Event(0, "wait", "recv", number, number + 0.5) for number in range(3000)]
     _, found = bars(plots.timeline(Trace(halves)))
-    joined = found[palette.WAITING.hatch]
+    joined = found[look(palette.WAITING)]
     assert len(joined) < 1000
     assert joined[0][0] == 0 and sum(joined[-1]) == pytest.approx(2999.5, abs=3)
 
@@ -234,14 +258,130 @@ def test_where_waits_were_not_seen_nothing_claims_to_be_compute():
     assert "compute" in bars(plots.timeline(data_parallel()))[0]
 
 
+def test_passes_are_told_apart_where_the_trace_has_them():
+    names, found = bars(plots.timeline(with_passes(ranks=1), steps=0))
+    assert found[look(palette.FORWARD)] == [pytest.approx((0, 2))]
+    assert found[look(palette.BACKWARD)] == [pytest.approx((2, 4))]
+    assert found[look(palette.OTHER)] == [pytest.approx((8, 2))]
+    assert {ink.label for ink in palette.PASSES.values()} <= set(names)
+    assert palette.FORWARD.label not in bars(plots.timeline(data_parallel()))[0]
+
+
+def test_a_message_is_hidden_while_its_rank_computes_and_exposed_while_it_waits():
+    names, found = bars(plots.timeline(with_passes(ranks=1), steps=0))
+    assert found[look(palette.HIDDEN)] == [pytest.approx((5, 1))]
+    assert found[look(palette.EXPOSED)] == [pytest.approx((6, 2))]
+    assert {palette.HIDDEN.label, palette.EXPOSED.label} <= set(names)
+
+
+def test_where_waits_were_not_seen_no_message_claims_to_be_hidden():
+    names, found = bars(plots.timeline(in_a_graph()))
+    assert palette.HIDDEN.label not in names and look(palette.COMMUNICATION) in found
+
+
+def test_the_critical_path_runs_below_whom_the_others_wait_for():
+    picture = plots.timeline(with_passes(ranks=3), steps=0)
+    corners = path_line(picture)
+    assert (corners[:, 1] < 1).all()  # all of it in the row of rank 0, the slow one
+    assert (corners[0, 0], corners[-1, 0]) == pytest.approx((0, 10))
+    assert "critical path" in bars(picture)[0]
+    assert "Critical path: compute 70%, message 30%, by way of rank 0." in picture.alt
+
+
+def test_it_can_be_left_out_and_is_where_it_is_not_known_or_has_too_many_bends():
+    assert path_line(plots.timeline(with_passes(), critical_path=False)) is None
+    for trace, why in ((in_a_graph(), "not known"), (ping_pong(200), "too many to draw")):
+        picture = plots.timeline(trace)
+        assert path_line(picture) is None
+        assert why in picture.alt
+        assert any(why in text for text in words(picture))
+    assert path_line(plots.timeline(ping_pong(20))) is not None
+
+
+def test_it_breaks_off_where_it_goes_through_ranks_that_are_not_drawn():
+    alone = [Event(r, "compute", "compute", 0, 1) for r in range(40)]
+    pair = (39, 0)
+    hand_over = [
+        Event(39, "compute", "compute", 1, 3),
+        Event(39, "message", "send", 3, 3, 8, pair),
+        Event(0, "message", "recv", 1, 3, 8, pair),
+        Event(0, "wait", "recv", 1, 3),
+        Event(0, "compute", "compute", 3, 4),
+    ]
+    picture = plots.timeline(Trace([*alone, *hand_over], "modelled"))
+    drawn = path_line(picture)
+    assert numpy.nanmin(drawn[:, 0]) == 0 and numpy.isnan(drawn[:2, 1]).all()
+    assert drawn[-1, 0] == 4 and "by way of rank 0, 39" in picture.alt
+
+
+def ping_pong(times):
+    """One rank computes while the other waits for what it will send, in turn."""
+    events = []
+    for at in range(times):
+        here, there = at % 2, 1 - at % 2
+        events += [
+            Event(here, "compute", "compute", at, at + 1),
+            Event(here, "message", "send", at + 1, at + 1, 8, (here, there)),
+            Event(there, "message", "recv", at, at + 1, 8, (here, there)),
+            Event(there, "wait", "recv", at, at + 1),
+        ]
+    return Trace(events, "modelled")
+
+
 def test_a_rank_without_events_has_its_row():
     assert "rank 2" in words(plots.timeline(Trace(data_parallel(), ranks=3)))
 
 
-@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages])
+@pytest.mark.parametrize("draw", [plots.timeline, plots.steps, plots.messages, plots.matrix])
 def test_nothing_to_draw_is_an_error_that_says_so(draw):
     with pytest.raises(LabError, match="draw"):
         draw(Trace())
+
+
+# Matrix
+
+
+def cells(picture):
+    """(from, to) -> what is written there."""
+    return {
+        tuple(int(place) for place in reversed(text.get_position())): text.get_text()
+        for text in picture.axes[0].texts
+    }
+
+
+def test_messages_between_two_are_counted_exactly_and_once():
+    picture = plots.matrix(in_a_line(3))
+    assert cells(picture) == {(0, 1): "1 kB", (1, 2): "10 kB"}
+    assert "spread" not in picture.alt
+
+
+def test_collectives_are_spread_evenly_and_the_figure_says_so():
+    picture = plots.matrix(data_parallel(ranks=3, steps=2))
+    assert set(cells(picture).values()) == {"4.01 kB"}  # 2 (4000 + 8) / 2 others
+    assert len(cells(picture)) == 6
+    assert any("spread evenly over the others" in text for text in words(picture))
+    assert "spread evenly over the others" in picture.alt
+
+
+def test_the_traffic_of_all_pairs_is_what_all_ranks_put_into_messages():
+    for trace in (data_parallel(5), in_a_line(4), in_a_graph()):
+        assert sum(traffic(trace).values()) == sum(event.sent_bytes for event in trace)
+
+
+def test_a_choice_of_steps_counts_those_alone():
+    whole, one = (plots.matrix(data_parallel(), steps=steps) for steps in (None, 2))
+    assert (cells(whole)[0, 1], cells(one)[0, 1]) == ("12 kB", "4.01 kB")
+    assert "Who sends how much to whom (measured, step 2 of 3)" in words(one)
+
+
+def test_shades_are_logarithmic_only_where_sizes_differ_much():
+    assert "bytes sent, logarithmic" in words(plots.matrix(in_a_line(4)))
+    assert "bytes sent" in words(plots.matrix(in_a_line(2)))
+
+
+def test_ranks_that_only_compute_have_no_traffic_to_draw():
+    with pytest.raises(LabError, match="no traffic"):
+        plots.matrix(Trace([Event(0, "compute", "compute", 0, 1)]))
 
 
 # Comparison
@@ -249,7 +389,7 @@ def test_nothing_to_draw_is_an_error_that_says_so(draw):
 
 def test_both_clocks_are_named_where_both_occur():
     shown = words(plots.comparison(pandas.DataFrame(MIXED)))
-    assert "Strategies compared (measured and modelled)" in shown
+    assert "Strategies compared (times measured and modelled, loss and memory measured)" in shown
     assert "ddp, torch × 2, measured" in shown and "ddp, torch × 8, modelled" in shown
     assert "fsdp, torch, modelled" in shown
 

@@ -1,17 +1,30 @@
 """Model parallelism by placement: one program, run by rank 0; `tf.device` puts each stage of the
-model on a task of the cluster, and TensorFlow sends what crosses from one to another."""
+model on a task of the cluster, and TensorFlow sends what crosses from one to another. A batch cut
+into micro-batches lets stages work at the same time."""
 
+import math
+from itertools import chain
+
+from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
     name="device_split",
     framework="tensorflow",
-    family="model",
+    family="pipeline",
     about="Every rank holds one stage of the model; rank 0 runs the program and TensorFlow "
     "sends activations and gradients between the stages.",
     read="https://www.tensorflow.org/api_docs/python/tf/config/experimental_connect_to_cluster",
     splits="blocks",
     least_ranks=2,
+    options={"micro_batches": 1},
+    fits=lambda task, ranks, batch, micro_batches: (
+        f"it cannot be cut into micro_batches={micro_batches} evenly"
+        if micro_batches < 1 or batch % micro_batches
+        else ""
+    ),
+    only_measured="one rank drives the others: what they compute and receive has no program of "
+    "its own",
 )
 
 
@@ -19,7 +32,6 @@ def train(me, job: Job) -> dict | None:
     import json
     import os
 
-    import keras
     import tensorflow as tf
 
     cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
@@ -29,17 +41,11 @@ def train(me, job: Job) -> dict | None:
     tf.config.experimental_connect_to_cluster(
         tf.train.ClusterSpec(cluster), job_name="worker", task_index=0
     )
-    task = job.task
+    task, micro_batches = job.task, job.options["micro_batches"]
     devices = [f"/job:worker/replica:0/task:{rank}/device:CPU:0" for rank in range(me.ranks)]
-    stages, optimizers = [], []
-    for device, blocks in zip(devices, task.cut(me.ranks)):
-        with tf.device(device):
-            stages.append(task.tensorflow_model(job.seed, blocks))
-            optimizers.append(keras.optimizers.SGD(task.lr, momentum=task.momentum))
-            optimizers[-1].build(stages[-1].trainable_variables)
+    stages, optimizers = placed(job, devices)
 
-    @tf.function
-    def train_step(x, y):
+    def forward_and_backward(x, y):
         tapes, inputs, outputs = [], [], []
         for device, stage in zip(devices, stages):
             with tf.device(device), tf.GradientTape() as tape:
@@ -50,17 +56,28 @@ def train(me, job: Job) -> dict | None:
                 x = stage(x)
                 outputs.append(x)
                 if stage is stages[-1]:
-                    loss = outputs[-1] = task.tensorflow_loss(x, y)
+                    loss = outputs[-1] = task.tensorflow_loss(x, y) / micro_batches
             tapes.append(tape)
-        upstream = None
+        gradients, upstream = [], None
         for rank in reversed(range(me.ranks)):
-            variables = stages[rank].trainable_variables
+            sources = [stages[rank].trainable_variables, *([inputs[rank]] if rank else [])]
             with tf.device(devices[rank]):
-                sources = [variables, inputs[rank]] if rank else [variables]
-                gradients, *before = tapes[rank].gradient(outputs[rank], sources, upstream)
-                optimizers[rank].apply_gradients(zip(gradients, variables))
+                of_weights, *before = tapes[rank].gradient(outputs[rank], sources, upstream)
+            gradients.insert(0, of_weights)
             upstream = before[0] if before else None
-        return loss
+        return loss, gradients
+
+    @tf.function
+    def train_step(x, y):
+        # No micro-batch needs what another computed: while one is on a stage, the next may be on
+        # the stage before it. TensorFlow starts whatever has its inputs.
+        parts = zip(tf.split(x, micro_batches), tf.split(y, micro_batches))
+        losses, gradients = zip(*(forward_and_backward(x, y) for x, y in parts))
+        for rank, (device, stage) in enumerate(zip(devices, stages)):
+            with tf.device(device):
+                sums = [tf.add_n(several) for several in zip(*(of[rank] for of in gradients))]
+                optimizers[rank].apply_gradients(zip(sums, stage.trainable_variables))
+        return tf.add_n(losses)
 
     losses = []
     for step in range(job.steps):
@@ -68,7 +85,26 @@ def train(me, job: Job) -> dict | None:
         with me.step(samples=len(x)):
             loss = train_step(x, y).numpy()
         losses.append(float(loss))
-    weights = {}
-    for stage in stages:
-        weights |= task.tensorflow_arrays(stage)
-    return {"losses": losses, "weights": weights}
+    arrays = [task.tensorflow_arrays(stage).items() for stage in stages]
+    return {"losses": losses, "weights": dict(chain.from_iterable(arrays))}
+
+
+def placed(job, devices):
+    """The stages of the model and an optimizer for each, with their variables on the devices."""
+    import keras
+    import tensorflow as tf
+
+    task, stages, optimizers = job.task, [], []
+    for device, blocks in zip(devices, task.cut(len(devices))):
+        with tf.device(device):
+            stages.append(task.tensorflow_model(job.seed, blocks))
+            optimizers.append(keras.optimizers.SGD(task.lr, momentum=task.momentum))
+            optimizers[-1].build(stages[-1].trainable_variables)
+    return stages, optimizers
+
+
+def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
+    """What rank 0 sends, whose program it is: activations to the next stage, labels to the last."""
+    _, y = task.batch_at(0, batch)
+    activations = 4 * batch * math.prod(task.chain[task.cut(ranks)[1][0]].shape_in)
+    return Expected({"send": (2 * micro_batches, activations + y.nbytes)})

@@ -4,6 +4,7 @@ shard of the batch each, gradients summed by collectives when they are applied.
 A custom loop, because `Model.fit` under this strategy fails with Keras 3 (seen with TensorFlow
 2.21; https://github.com/keras-team/keras/issues/20585)."""
 
+from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -11,9 +12,10 @@ STRATEGY = Strategy(
     framework="tensorflow",
     family="data",
     about="Every worker holds the whole model and its shard of the batch; gradients are summed "
-    "by all-reduce after the backward pass.",
+    "by all-reduce, in one pack after the backward pass or in several during it.",
     read="https://www.tensorflow.org/tutorials/distribute/multi_worker_with_ctl",
     splits="batch",
+    options={"packing_mb": 0.0},  # of one all-reduce at least; 0: all gradients in one
 )
 
 
@@ -22,7 +24,10 @@ def train(me, job: Job) -> dict:
     import tensorflow as tf
 
     task = job.task
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    communication = tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=_packing_bytes(job.options["packing_mb"])
+    )
+    strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=communication)
     with strategy.scope():
         model = task.tensorflow_model(job.seed)
         optimizer = keras.optimizers.SGD(task.lr, momentum=task.momentum)
@@ -47,3 +52,23 @@ def train(me, job: Job) -> dict:
             loss = train_step(x, y).numpy()
         losses.append(float(loss))
     return {"losses": losses, "weights": task.tensorflow_arrays(model) if me.rank == 0 else {}}
+
+
+def expected(task, ranks: int, batch: int, packing_mb: float = 0.0) -> Expected:
+    packs = _packs([array.nbytes for array in task.weights().values()], _packing_bytes(packing_mb))
+    sums = {"all_reduce": (ranks * packs, ranks * task.weight_bytes)}
+    return Expected(sums if ranks > 1 else {})
+
+
+def _packing_bytes(packing_mb):
+    return int(packing_mb * 2**20)
+
+
+def _packs(sizes, at_least):
+    """How many all-reduces: last gradient first, a pack is closed once it is over `at_least`."""
+    packs, filled = 1, 0
+    for size in reversed(sizes):
+        if at_least and filled > at_least:
+            packs, filled = packs + 1, 0
+        filled += size
+    return packs

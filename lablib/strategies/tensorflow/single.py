@@ -1,5 +1,6 @@
 """One process trains the whole model on the whole batch: what all the others are compared with."""
 
+from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -37,3 +38,7 @@ def train(me, job: Job) -> dict:
             loss = train_step(x, y).numpy()
         losses.append(float(loss))
     return {"losses": losses, "weights": task.tensorflow_arrays(model)}
+
+
+def expected(task, ranks: int, batch: int) -> Expected:
+    return Expected({})

@@ -1,6 +1,8 @@
 """Data parallelism with `DistributedDataParallel`: a whole model on every rank, a shard of the
 batch each, and one sum of the gradients, sent in buckets while the backward pass still runs."""
 
+from lablib.strategies import activations, buckets
+from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -11,8 +13,9 @@ STRATEGY = Strategy(
     "by all-reduce during the backward pass.",
     read="Li et al. 2020, PyTorch Distributed, https://arxiv.org/abs/2006.15704",
     splits="batch",
-    options={"bucket_mb": 25.0},
+    options={"bucket_mb": 25.0, "find_unused_parameters": False},
 )
+_FLAG_BYTES = 4  # DDP's mark whether a weight was used in this step
 
 
 def train(me, job: Job) -> dict:
@@ -21,7 +24,9 @@ def train(me, job: Job) -> dict:
 
     task = job.task
     model = DistributedDataParallel(
-        task.torch_model(job.seed), bucket_cap_mb=job.options["bucket_mb"]
+        task.torch_model(job.seed),
+        bucket_cap_mb=job.options["bucket_mb"],
+        find_unused_parameters=job.options["find_unused_parameters"],
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
@@ -34,3 +39,16 @@ def train(me, job: Job) -> dict:
             optimizer.step()
         losses.append(loss.item())
     return {"losses": losses, "weights": task.torch_arrays(model) if me.rank == 0 else {}}
+
+
+def expected(task, ranks, batch, bucket_mb=25.0, find_unused_parameters=False) -> Expected:
+    sizes = buckets.gradient_bytes(task)
+    calls, nbytes = len(buckets.packed(sizes, bucket_mb)), sum(sizes)
+    if find_unused_parameters:
+        # Buckets stay as they were made, from the first weight on: without a step in which all
+        # are used, DDP does not learn their order. And one more says which weights were used.
+        calls = len(buckets.packed(sizes[::-1], bucket_mb)) + 1
+        nbytes += _FLAG_BYTES * len(sizes)
+    # Weights, gradients, momentum, and the buckets into which DDP copies the gradients.
+    held = 4 * task.weight_bytes + activations.saved_bytes(task, batch // ranks)
+    return Expected({"all_reduce": (ranks * calls, ranks * nbytes)}, held)

@@ -1,0 +1,61 @@
+"""A rank in namespaces of its own, so that it can reach the others through the relay only.
+
+Three processes: the one that the set knows as the rank; the first of the new process namespace;
+and the rank itself, which is not that first one, whom the system spares most signals.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from lablib.box import namespaces
+from lablib.box.limits import Limits
+
+_SIGNALLED = 128
+
+
+def become_rank(job: dict, live: Callable[[], None], limits: Limits, leash: socket.socket) -> None:
+    """Call `live` in a grandchild that shares nothing with other ranks; then end as it ended.
+
+    The keeper, at the other end of `leash`, gets the folders in memory that the rank may fill.
+    """
+    namespaces.be_readable()  # else its own maps of users belong to root
+    namespaces.unshare_with_a_user()
+    first = os.fork()
+    if first == 0:
+        _be_first(job, live, limits, leash)
+    leash.close()
+    code = _ended(first)
+    if code > _SIGNALLED:
+        os.kill(os.getpid(), code - _SIGNALLED)
+    os._exit(code)
+
+
+def _be_first(job, live, limits, leash):
+    try:
+        share = job["seat"]["ranks"]
+        namespaces.furnish(limits.scratch_bytes // share, limits.shared_bytes // share)
+        folders = namespaces.furnished()
+        socket.send_fds(leash, [b"+"], folders)  # one byte: several ranks write at once
+        namespaces.close_each([leash.detach(), *folders])
+        namespaces.forbid_more_namespaces()
+        namespaces.drop_capabilities()  # stays readable: it has nothing that the rank has not
+        job["parent"] = os.getpid()
+        rank = os.fork()
+        if rank == 0:
+            live()
+        code = _ended(rank)
+        os._exit(code if code >= 0 else _SIGNALLED - code)
+    finally:
+        os._exit(70)
+
+
+def _ended(pid):
+    """How the child ended; until then the question where it stands is passed on to it."""
+    signal.signal(signal.SIGUSR1, lambda number, _: os.kill(pid, number))
+    _, status = os.waitpid(pid, 0)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    return os.waitstatus_to_exitcode(status)

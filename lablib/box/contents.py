@@ -1,0 +1,134 @@
+"""What is in the box: the interpreter, its packages and the library, all read-only; nothing else.
+
+No home, no course, no submission, nothing of the grader's environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from lablib.box.namespaces import FURNISHED, TEMPORARY
+from lablib.errors import LabError
+
+ROOT = Path(__file__).resolve().parents[2]
+_SYSTEM = ("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64")
+_PREFIXES_OF_MANY = ("/usr", "/usr/local", "/")
+_FROM_ETC = ("ld.so.cache", "localtime")
+_NAME = "learner"
+_ASIDE = "/aside"
+
+
+@dataclass(frozen=True)
+class Contents:
+    """shown: (what is on this computer, where it is in the box), outermost first;
+    links: (where, to what); environment: all of it; python: the interpreter, as the box has it."""
+
+    shown: list[tuple[str, str]]
+    links: list[tuple[str, str]]
+    environment: dict[str, str]
+    python: str
+
+    @property
+    def path(self) -> list[str]:
+        """`sys.path` of the box's processes."""
+        shown = [target for _, target in self.shown]
+        inside = map(in_the_box, sys.path)
+        ours = [entry for entry in inside if any(map(Path(entry).is_relative_to, shown))]
+        return [in_the_box(ROOT), *ours]
+
+    @property
+    def folders(self) -> list[str]:
+        """What has to be made on the way to what is shown, outermost first."""
+        shown = [Path(target) for _, target in self.shown]
+        above = {str(folder) for target in shown for folder in target.parents}
+        inside = {name for name in above if any(map(Path(name).is_relative_to, shown))}
+        return sorted(above - inside - {os.sep})
+
+
+def in_the_box(path: str | os.PathLike) -> str:
+    """Where the box has what lies at `path`: the same, but in no folder that it has of its own.
+
+    >>> in_the_box("kit"), in_the_box(f"{TEMPORARY}/kit") == f"{_ASIDE}{TEMPORARY}/kit"
+    ('kit', True)
+    """
+    hidden = any(map(Path(path).is_relative_to, FURNISHED))
+    return f"{_ASIDE}{path}" if hidden else str(path)
+
+
+def contents(etc: Path, user: int) -> Contents:
+    """What the box of this Python holds.
+
+    etc    a folder that is filled with the few files that the box has in /etc
+    user   who the box's processes are
+    """
+    _fill(etc, user)
+    links = [(path, os.readlink(path)) for path in _SYSTEM if os.path.islink(path)]
+    shown = [(path, path) for path in _SYSTEM if os.path.isdir(path) and not os.path.islink(path)]
+    shown += [(os.path.realpath(path), in_the_box(path)) for path in _of_python()]
+    shown += [(str(ROOT / part), in_the_box(ROOT / part)) for part in ("lablib", "datasets")]
+    shown += [(str(etc), "/etc"), ("/sys/devices/system/cpu", "/sys/devices/system/cpu")]
+    return Contents(
+        sorted({pair for pair in shown if os.path.exists(pair[0])}, key=lambda pair: pair[1]),
+        links,
+        _environment(),
+        in_the_box(sys.executable),
+    )
+
+
+def _of_python():
+    """The interpreter's own folders. Of a prefix that others share, only its parts."""
+    paths = {sys.prefix, sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
+    for prefix in {sys.base_prefix, sys.base_exec_prefix, *_links_to_python()}:
+        if prefix in _PREFIXES_OF_MANY:
+            paths |= {os.path.join(prefix, "lib"), os.path.realpath(sys.executable)}
+        else:
+            paths.add(prefix)
+    paths -= set(_PREFIXES_OF_MANY)
+    if any(path == str(Path.home()) or path == os.sep for path in paths):
+        raise LabError(
+            "The box would show a whole home folder: the Python lies directly in it.",
+            saw=", ".join(sorted(paths)),
+            do="make the environment in a folder of its own: python3 -m venv .venv",
+        )
+    return paths
+
+
+def _links_to_python():
+    """Prefixes on the way from the environment's python to the interpreter, link by link."""
+    path = sys.executable
+    while os.path.islink(path):
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+        yield os.path.dirname(os.path.dirname(os.path.normpath(path)))
+
+
+def _fill(etc, user):
+    for name in _FROM_ETC:
+        if os.path.exists(f"/etc/{name}"):
+            (etc / name).write_bytes(Path("/etc", name).read_bytes())
+    (etc / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+    (etc / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+    (etc / "passwd").write_text(f"{_NAME}:x:{user}:{user}::{TEMPORARY}:/nonexistent\n")
+    (etc / "group").write_text(f"{_NAME}:x:{user}:\n")
+
+
+def _environment():
+    from lablib.cluster.launch import ONE_THREAD, QUIET
+
+    return (
+        QUIET
+        | ONE_THREAD
+        | {
+            "PATH": os.path.dirname(in_the_box(sys.executable)),
+            "PYTHONPATH": in_the_box(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": TEMPORARY,
+            "USER": _NAME,
+            "LOGNAME": _NAME,
+            "LANG": "C.UTF-8",
+        }
+    )

@@ -1,0 +1,169 @@
+"""The box's own process: it has imported the framework, forks rank sets, watches and ends them.
+
+It lives in the box and knows nothing that a learner must not: no cases, no answers. What it tells
+the grader it has seen from outside the set. Started by `lablib.box.box` as
+
+    python -m lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
+
+USER is who it shall be when it is root: a number that nobody else has.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+
+from lablib.box import namespaces, rank_set
+from lablib.box.limits import Limits
+from lablib.box.watch import Watch
+from lablib.cluster import wire
+from lablib.cluster.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there
+
+_LOOK_EVERY_S = 0.05
+_IDLE_S = 0.3
+
+
+class Keeper:
+    """Serves one rank set after another until the grader is gone.
+
+    control   the grader asks on it and is answered; its end is the grader's end
+    """
+
+    def __init__(self, framework: str, control: socket.socket):
+        self.framework, self.control = framework, control
+        self.pid: int | None = None  # of the set's first process, while there is a set
+        self.watch: Watch | None = None
+        self.leash: socket.socket | None = None
+        self.apart = False  # whether ranks of the set may still send folders
+        self.to_import = list(WHEN_IDLE.get(framework, ()))
+
+    def serve(self) -> None:
+        while self._turn():
+            self._reap()
+
+    def _turn(self):
+        wait_s = _LOOK_EVERY_S if self.watch else _IDLE_S if self.to_import else None
+        heard = [self.control, self.leash] if self.apart else [self.control]
+        asked, _, _ = select.select(heard, [], [], wait_s)
+        if self.control in asked:
+            return self._obey()
+        if asked:
+            self._take_folders()
+        if self.watch:
+            self._look()
+        elif self.to_import:
+            self._import_next()
+        return True
+
+    def _import_next(self):
+        importlib.import_module(self.to_import.pop(0))
+        share_what_is_there()
+
+    def _obey(self):
+        try:
+            message, fds = wire.receive(self.control, max_fds=1)
+        except (OSError, EOFError):  # it has gone, an answer unread
+            return False
+        if message is None:
+            return False
+        if message["op"] == "run":
+            answer = self._start(socket.socket(fileno=fds[0]), Limits(**message["limits"]))
+        elif message["op"] == "end":
+            answer = self._end()
+        else:
+            while self.to_import:
+                self._import_next()
+            return True
+        try:
+            wire.send(self.control, answer)
+        except OSError:
+            return False  # the grader has gone, or was interrupted and waits for no answer
+        return True
+
+    def _start(self, channel, limits):
+        self.leash, theirs = socket.socketpair()
+        try:
+            self.pid = rank_set.start(self.framework, channel, theirs, limits)
+        except OSError as error:
+            return {"failed": str(error)}
+        finally:
+            channel.close(), theirs.close()
+        try:
+            said, folders = wire.receive(self.leash, max_fds=2)
+        except (OSError, EOFError):
+            said = None
+        if said is None or "failed" in said:
+            self._end()
+            return {"failed": (said or {}).get("failed", "the set's first process ended")}
+        self.watch, self.apart = Watch(self.pid, limits, folders), limits.apart
+        return {"started": self.pid}
+
+    def _take_folders(self):
+        """Those of a rank that has its own: they count as the set's."""
+        said, folders, _, _ = socket.recv_fds(self.leash, 1, len(namespaces.FURNISHED))
+        self.watch.folders += folders
+        self.apart = bool(said)  # b"": the set has ended
+
+    def _look(self):
+        # Trials go to the limits themselves: to be ended early would prove nothing.
+        tries = self.framework == rank_set.NO_FRAMEWORK
+        if self.pid and not tries and self.watch.look():
+            self._kill()
+
+    def _kill(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)  # not waited for, so the number is nobody else's
+            os.waitpid(self.pid, 0)  # ends when every process of the set has
+            self.pid = None
+
+    def _end(self):
+        """End the set; what was seen of it."""
+        if self.watch and self.pid:
+            self.watch.glance()
+        self._kill()
+        seen = self.watch.seen() if self.watch else {}
+        self.leash.close()
+        if self.watch:
+            self.watch.close()
+        self.watch, self.leash, self.apart = None, None, False
+        return {"ended": seen}
+
+    def _reap(self):
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid == self.pid:
+                self.pid = None
+                if self.watch:
+                    self.watch.first_process_ended(os.waitstatus_to_exitcode(status))
+
+
+def main(arguments: list[str]) -> None:
+    framework, user, descriptor = arguments
+    control = socket.socket(fileno=int(descriptor))
+    try:
+        if os.getuid() == 0:
+            # What bubblewrap shows of /proc is covered in parts, and no set could mount its own.
+            namespaces.mount("proc", "/proc")
+            namespaces.become(int(user))
+        adopt_orphans()
+        if framework != rank_set.NO_FRAMEWORK:
+            import_first(framework)
+        share_what_is_there()
+        wire.send(control, {"ready": os.getpid(), "shared_network": ""})
+        Keeper(framework, control).serve()
+    except BaseException as error:
+        wire.send(control, {"failed": f"{type(error).__name__}: {error}"})
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

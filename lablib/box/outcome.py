@@ -1,0 +1,91 @@
+"""How a run in the box ended, in one word and one line that holds none of the learner's own words.
+
+An exception's text may carry the inputs of a hidden case, so it is kept apart, as `detail`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import signal
+
+from lablib.cluster import failures
+
+_NO_MEMORY = ("MemoryError", "ResourceExhaustedError", "can't allocate memory", "bad_alloc")
+_NO_SPACE = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC))
+_TOGETHER = {
+    "oom": "together the processes used more memory than they may have",
+    "processes": "it started more processes and threads than there may be",
+}
+
+
+class Ended(Exception):
+    """The run ended without its values.
+
+    status   "error", "crash", "timeout", "hang", "cpu", "oom", "processes", "disk", "output" or
+             "forged"
+    detail   in the learner's words: what an exception said, who waits for whom
+    """
+
+    def __init__(self, status: str, reason: str, detail: str = ""):
+        super().__init__(reason)
+        self.status, self.reason, self.detail = status, reason, detail
+
+
+def failed(fates, boards, seen, cpu_s) -> Ended:
+    """For a run in which a rank failed.
+
+    seen   what the keeper saw (`watch.Watch.seen`)
+    """
+    first = failures.in_order(fates)[0]
+    waits = [
+        failures.waiting_line(rank, board)
+        for rank, board in enumerate(boards)
+        if board and not fates[rank].failed
+    ]
+    status, what = _status(first, seen, cpu_s)
+    detail = "\n".join([first.what[:2000], *(line[:300] for line in waits)])
+    return Ended(status, f"rank {first.rank} of {len(fates)} {what}", detail)
+
+
+def all_at_once(seen) -> Ended:
+    """For a run whose processes ended together: the keeper, or the system, has ended them."""
+    if seen.get("why"):
+        return Ended(seen["why"], _TOGETHER[seen["why"]])
+    return Ended("crash", "the processes ended all at once")
+
+
+def hangs(boards, stacks, why, seen) -> Ended:
+    """For ranks that do not go on, or not in time."""
+    if seen.get("why"):
+        return all_at_once(seen)
+    waits = [
+        failures.waiting_line(rank, board, stack)[:300]
+        for rank, (board, stack) in enumerate(zip(boards, stacks))
+    ]
+    return Ended("timeout" if "within" in why else "hang", why, "\n".join(waits))
+
+
+def _status(fate, seen, cpu_s):
+    if fate.error == "NotARanksMessage":
+        return "forged", "sent what no rank sends"
+    if any(word in f"{fate.error} {fate.text}" for word in _NO_MEMORY):
+        return "oom", "asked for more memory than it may have"
+    if fate.code == -signal.SIGXCPU:
+        return "cpu", f"used more than its {cpu_s} s of processor time"
+    if not fate.error:
+        return "crash", fate.what
+    if fate.error == "OSError" and (seen.get("disk_full") or fate.text.startswith(_NO_SPACE)):
+        return "disk", "filled the space for files"
+    return "error", _left_or_raised(fate)
+
+
+def _left_or_raised(fate):
+    line = f", line {fate.frames[-1][1]}" if fate.frames else ""
+    if fate.error == "SystemExit":
+        return f"left with sys.exit{line}"
+    if fate.error == "ResultCannotTravel":
+        return "returned what is not plain data"
+    kind = getattr(builtins, fate.error, None)
+    known = isinstance(kind, type) and issubclass(kind, BaseException)
+    return f"raised {fate.error if known else 'an exception that is not Python’s own'}{line}"

@@ -1,0 +1,73 @@
+"""What ranks in the box print: taken as it comes, and most of it dropped."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+
+_PIECE_BYTES = 1 << 16
+_STOP_WITHIN_S = 1
+
+
+class Printed:
+    """Pipes that a thread empties; of each it keeps the end.
+
+    names        one pipe each
+    kept_bytes   of each
+    """
+
+    def __init__(self, names, kept_bytes: int):
+        self.kept_bytes, self.total_bytes = kept_bytes, 0
+        self._kept = {name: bytearray() for name in names}
+        self._selector = selectors.DefaultSelector()
+        self.writing = {name: self._pipe(name) for name in self._kept}
+        self._stop, self._stopped = os.pipe()
+        self._selector.register(self._stop, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._empty, daemon=True)
+        self._thread.start()
+
+    def text(self, name) -> str:
+        """The end of what came through this pipe."""
+        return bytes(self._kept[name]).decode(errors="replace")
+
+    def close(self) -> None:
+        """Take what is there and stop. Twice is harmless."""
+        if self._stopped is None:
+            return
+        os.close(self._stopped)
+        self._stopped = None
+        self._thread.join(_STOP_WITHIN_S)
+        for descriptor in self.writing.values():
+            os.close(descriptor)
+
+    def _pipe(self, name):
+        read, write = os.pipe()
+        os.fchmod(write, 0o622)  # whoever the rank is: it opens the pipe by its descriptor's name
+        os.set_blocking(read, False)
+        self._selector.register(read, selectors.EVENT_READ, name)
+        return write
+
+    def _empty(self):
+        stopping = False
+        while not stopping:
+            ready = self._selector.select()
+            stopping = any(key.fd == self._stop for key, _ in ready)
+            for key, _ in ready:
+                if key.fd != self._stop:
+                    self._take(key)
+        for key in list(self._selector.get_map().values()):
+            if key.fd != self._stop:
+                self._take(key)
+            os.close(key.fd)
+        self._selector.close()
+
+    def _take(self, key):
+        try:
+            piece = os.read(key.fd, _PIECE_BYTES)
+        except BlockingIOError:
+            return
+        self.total_bytes += len(piece)
+        kept = self._kept[key.data]
+        kept += piece
+        del kept[: -self.kept_bytes]

@@ -1,0 +1,117 @@
+"""The first process of one rank set in the box, and the ranks that it forks.
+
+The keeper forks it from what it has imported, into namespaces of its own. Whatever a rank leaves
+behind ends when this process ends; the keeper ends it. It runs none of the learner's code.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from lablib.box import apart, namespaces, system_calls, trials
+from lablib.box.limits import Limits, keep_to
+from lablib.cluster import wire
+from lablib.cluster.zygote import Zygote, adopt_orphans, live
+
+_FILES = ("board", "log", "stack")
+_NICE = 5  # so that the keeper gets to see a hundred busy processes, and to end them
+NO_FRAMEWORK = "none"  # of a set that only tries whether its limits hold
+
+
+def start(framework: str, channel: socket.socket, leash: socket.socket, limits: Limits) -> int:
+    """Fork the first process of a set that serves `channel`; its pid.
+
+    The set ends when the other end of `leash` is closed.
+    """
+    told, tells = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            os.close(told)
+            _begin(framework, channel, leash, limits, tells)
+        finally:
+            os._exit(1)
+    os.close(tells)
+    with open(told, "rb") as pipe:
+        answer = pipe.read().decode()
+    os.waitpid(between, 0)
+    if not answer.isdigit():
+        raise OSError(answer or "the process in between ended without a word")
+    return int(answer)
+
+
+def _begin(framework, channel, leash, limits, tells):
+    """Only the child of a process that has made a process namespace is the first one in it."""
+    namespaces.close_all_but([channel.fileno(), leash.fileno(), tells])
+    try:
+        namespaces.unshare_with_a_user()
+        pid = os.fork()
+    except OSError as error:
+        os.write(tells, str(error).encode())
+        return
+    if pid:
+        os.write(tells, str(pid).encode())
+        os._exit(0)
+    os.close(tells)
+    _serve(framework, channel, leash, limits)
+
+
+def _serve(framework, channel, leash, limits):
+    try:
+        namespaces.furnish(limits.scratch_bytes, limits.shared_bytes)
+        folders = namespaces.furnished()
+        keep_to(limits)
+        if not limits.apart:
+            namespaces.forbid_more_namespaces()
+        namespaces.drop_capabilities()
+        system_calls.refuse()
+        namespaces.be_unreadable()
+        adopt_orphans()
+        os.nice(_NICE)
+        wire.send(leash, {"furnished": True}, tuple(folders))
+        namespaces.close_each(folders)
+        if framework == NO_FRAMEWORK:
+            wire.send(channel, {"held": trials.held(limits)})
+        else:
+            RankSet(framework, channel, leash, limits).serve()
+    except OSError as error:
+        wire.send(leash, {"failed": str(error)})
+    finally:
+        os._exit(0)
+
+
+class RankSet(Zygote):
+    """A zygote that serves one run, and is alone on its network."""
+
+    def __init__(self, framework: str, channel: socket.socket, leash: socket.socket, limits):
+        super().__init__(framework, "fork", leash)
+        self.to_import, self.isolated, self.limits = [], True, limits
+        self.leash = leash.dup()  # a rank, which closes what the set is told on, has this one
+        self.open_run(channel)
+
+    def serve(self) -> None:
+        while self.runs and self._turn():
+            pass
+
+    def _obey(self):
+        return False  # the keeper says nothing on the leash: it lets go
+
+    def _start_rank(self, run, job, fds):
+        names = [f"/proc/self/fd/{fd}" for fd in fds]
+        job["payload"], job["files"] = names[1], dict(zip(_FILES, names[2:]), traceback=os.devnull)
+        if len(fds) > 2 + len(_FILES):
+            job["relay"] = fds[2 + len(_FILES)]
+        super()._start_rank(run, job, fds)
+
+    def _become(self, job, fds):
+        kept = [*fds, job.get("listening", 0)]
+        if "relay" in job:
+            namespaces.close_all_but([*kept, self.leash.fileno()])
+            apart.become_rank(job, lambda: self._live(job, fds), self.limits, self.leash)
+        namespaces.close_all_but(kept)
+        self._live(job, fds)
+
+    def _live(self, job, fds):
+        namespaces.be_readable()
+        live(job, fds)

@@ -1,0 +1,135 @@
+"""The relay: passes on what ranks send one another, outside of them, and counts it.
+
+Ranks that share no network have no other way, so its list is what was sent.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+
+from lablib.cluster.relay_link import BARRIER, DATA, HEADER, TAKEN
+
+_LARGEST_BYTES = 64 << 20
+_MOST_WAITING_BYTES = 128 << 20  # for one receiver; then senders wait
+_MOST_MESSAGES = 200_000
+_PIECE_BYTES = 1 << 20
+
+
+class Relay:
+    """A line for each of `ranks` ranks; `messages` is (source, target, nbytes), in their order.
+
+    `forged` holds the ranks that sent what no rank sends; their lines are closed.
+    """
+
+    def __init__(self, ranks: int):
+        pairs = [socket.socketpair() for _ in range(ranks)]
+        self._ours, self.theirs = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        self.messages: list[tuple[int, int, int]] = []
+        self.forged: set[int] = set()
+        self._in = [bytearray() for _ in pairs]
+        self._out = [bytearray() for _ in pairs]
+        self._at_barrier: set[int] = set()
+        self._open = set(range(ranks))
+        self._stop, self._stopped = os.pipe()
+        for ours in self._ours:
+            ours.setblocking(False)
+        self._thread = threading.Thread(target=self._pass_on, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Pass on nothing more. Twice is harmless."""
+        if self._stopped is None:
+            return
+        os.close(self._stopped)
+        self._stopped = None
+        self._thread.join()
+        os.close(self._stop)
+        for sock in (*self._ours, *self.theirs):
+            sock.close()
+
+    def _pass_on(self):
+        while True:
+            full = any(len(waiting) > _MOST_WAITING_BYTES for waiting in self._out)
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._stop, selectors.EVENT_READ)
+                for rank in self._open:
+                    events = 0 if full else selectors.EVENT_READ
+                    events |= selectors.EVENT_WRITE if self._out[rank] else 0
+                    if events:
+                        selector.register(self._ours[rank], events, rank)
+                ready = selector.select()
+            for key, events in ready:
+                if key.data is None:
+                    return
+                if events & selectors.EVENT_WRITE:
+                    self._write(key.data)
+                if events & selectors.EVENT_READ:
+                    self._read(key.data)
+
+    def _write(self, rank):
+        try:
+            sent = self._ours[rank].send(memoryview(self._out[rank])[:_PIECE_BYTES])
+        except BlockingIOError:
+            return
+        except OSError:
+            self._open.discard(rank)
+            return
+        del self._out[rank][:sent]
+
+    def _read(self, rank):
+        try:
+            piece = self._ours[rank].recv(_PIECE_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            piece = b""
+        if not piece:
+            self._open.discard(rank)
+            return
+        self._in[rank] += piece
+        try:
+            while self._take_frame(rank):
+                pass
+        except ValueError:
+            self.forged.add(rank)
+            self._open.discard(rank)
+            self._ours[rank].close()
+
+    def _take_frame(self, rank):
+        came = self._in[rank]
+        if len(came) < HEADER.size:
+            return False
+        kind, peer, tag, number, nbytes = HEADER.unpack_from(came)
+        self._check(rank, kind, peer, nbytes)
+        end = HEADER.size + nbytes
+        if len(came) < end:
+            return False
+        if kind == BARRIER:
+            self._come_to_barrier(rank)
+        else:
+            if kind == DATA:
+                self.messages.append((rank, peer, nbytes))
+            self._out[peer] += (
+                HEADER.pack(kind, rank, tag, number, nbytes) + came[HEADER.size : end]
+            )
+        del came[:end]
+        return True
+
+    def _check(self, rank, kind, peer, nbytes):
+        known = kind in (DATA, TAKEN, BARRIER) and 0 <= peer < len(self._ours)
+        if not known or nbytes > (_LARGEST_BYTES if kind == DATA else 0):
+            raise ValueError("no message of a rank")
+        if kind == DATA and (peer == rank or len(self.messages) >= _MOST_MESSAGES):
+            raise ValueError("to itself, or one too many")
+
+    def _come_to_barrier(self, rank):
+        if rank in self._at_barrier:
+            raise ValueError("at the same barrier twice")
+        self._at_barrier.add(rank)
+        if len(self._at_barrier) == len(self._ours):
+            self._at_barrier.clear()
+            for waiting in self._out:
+                waiting += HEADER.pack(BARRIER, 0, 0, 0, 0)

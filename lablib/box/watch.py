@@ -1,0 +1,152 @@
+"""What the keeper sees of a rank set from outside: memory, processes, bytes on its loopback."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from lablib.box.limits import Limits
+from lablib.box.namespaces import close_each
+
+_NEARLY = 0.95
+_LOOK_S = 0.05
+_CROWDED = 0.9  # of the processes that the system would let it start
+# TCP over IPv4 with time stamps: 20 + 32. Linux counts on `lo` without the link's own 14 bytes
+# (loopback_xmit in drivers/net/loopback.c takes the length after eth_type_trans).
+_HEADERS_BYTES = 52
+
+
+class Size(NamedTuple):
+    """Of one process. resident_bytes: memory that is in no file on a disk, shared pages included"""
+
+    threads: int
+    resident_bytes: int
+
+
+class Watch:
+    """One rank set, seen by the keeper, its parent.
+
+    pid       of the set's first process
+    folders   descriptors of the set's file systems in memory; closed with the watch
+    """
+
+    def __init__(self, pid: int, limits: Limits, folders: list[int]):
+        self.pid, self.limits, self.folders = pid, limits, folders
+        self.trusted = {1, os.getpid(), pid}  # none runs a learner's code
+        self.why = ""
+        self.files_bytes = self.loopback_bytes = 0
+        self.parts: dict[int, int] = {}  # the longest known first
+        self.fullest = 0.0
+
+    def look(self) -> bool:
+        """Look once. True when the set has to be ended; `why` says for what."""
+        seen = self.glance()
+        if not self.why and self._held_bytes(seen) > self.limits.memory_bytes:
+            self.why = "oom"
+        return bool(self.why)
+
+    def glance(self) -> dict[int, Size]:
+        """Take down what is lost when the set ends; its processes and their sizes."""
+        self.loopback_bytes = max(self.loopback_bytes, loopback_bytes(self.pid))
+        seen = {pid: size(pid) for pid in running() if pid not in self.trusted}
+        threads = sum(one.threads for one in seen.values()) - self.limits.of_framework
+        if max(len(seen), threads) >= _CROWDED * self.limits.processes:
+            self.why = self.why or "processes"
+        self.files_bytes = self._used_bytes()
+        return seen
+
+    def _held_bytes(self, seen):
+        """Pages that are still the framework's count in each process at first. If that is too
+        much, each page is divided among those who have it. A mapped file in memory counts twice."""
+        held_bytes = sum(one.resident_bytes for one in seen.values()) + self.files_bytes
+        if held_bytes > self.limits.memory_bytes:
+            held_bytes = self._parts_bytes(seen) + self.files_bytes
+        return held_bytes
+
+    def _parts_bytes(self, seen):
+        """What is known of the processes' own parts. To find one out takes long, so each look does
+        that for some of them: for those that it knows nothing of, then those it knew longest."""
+        self.parts = {pid: part for pid, part in self.parts.items() if pid in seen}
+        until_s = time.monotonic() + _LOOK_S
+        for pid in [*(seen.keys() - self.parts.keys()), *self.parts]:
+            self.parts.pop(pid, None)  # what is put in again stands last
+            self.parts[pid] = own_part_bytes(pid, seen[pid].resident_bytes)
+            if time.monotonic() > until_s:
+                break
+        return sum(self.parts.values())
+
+    def first_process_ended(self, code: int) -> None:
+        """It did so by itself, or the system ended it: killed for memory, most likely."""
+        if code == -9:
+            self.why = self.why or "oom"
+
+    def seen(self) -> dict:
+        """What the grader is told."""
+        return {
+            "why": self.why,
+            "loopback_bytes": self.loopback_bytes,
+            "disk_full": self.fullest > _NEARLY,
+        }
+
+    def close(self) -> None:
+        close_each(self.folders)
+
+    def _used_bytes(self):
+        used_bytes = 0
+        for folder in self.folders:
+            about = os.fstatvfs(folder)
+            used = about.f_blocks - about.f_bfree
+            used_bytes += used * about.f_frsize
+            self.fullest = max(self.fullest, used / about.f_blocks)
+        return used_bytes
+
+
+def running() -> list[int]:
+    """Every process of the box."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def loopback_bytes(pid: int) -> int:
+    """Payload that the loopback of this process's network has carried; 0 when it is gone.
+
+    Headers are left out, for how many pieces a message is cut into depends on how busy the
+    computer is, not on who sent it.
+    """
+    for line in _text(pid, "net/dev").splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == "lo":
+            nbytes, packets = (int(number) for number in numbers.split()[:2])
+            return nbytes - packets * _HEADERS_BYTES
+    return 0
+
+
+def size(pid: int) -> Size:
+    """How large the process is; all zero when it has ended."""
+    told = dict.fromkeys(("Threads", "RssAnon", "RssShmem"), 0)
+    for line in _text(pid, "status").splitlines():
+        name, _, value = line.partition(":")
+        if name in told:
+            told[name] = int(value.split()[0])
+    return Size(told["Threads"], (told["RssAnon"] + told["RssShmem"]) * 1024)
+
+
+def own_part_bytes(pid: int, resident_bytes: int) -> int:
+    """As `Size.resident_bytes`, a page that several processes share divided among them."""
+    try:
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            lines = [line.split() for line in file]
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    except PermissionError:
+        return resident_bytes  # it hides: it has the framework's pages counted as its own
+    return sum(int(words[1]) * 1024 for words in lines if words[0] in ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def _text(pid, name):
+    try:
+        # A process names itself, and need not do so in UTF-8.
+        with open(f"/proc/{pid}/{name}", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""  # it has ended meanwhile

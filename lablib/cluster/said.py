@@ -1,0 +1,54 @@
+"""What a rank may say to the notebook's kernel: three kinds of message, each of one form.
+
+`live` in `cluster/rank.py` writes them; but the learner's code runs beside it and may write, too.
+"""
+
+from __future__ import annotations
+
+import math
+
+_NUMBER = (int, float)
+_FORMS = {
+    "value": {"value": object},
+    "error": {"type": str, "text": str, "frames": list, "echo": bool, "at_s": _NUMBER},
+    "record": {
+        "rows": list, "logged": list, "cpu_s": _NUMBER, "peak_bytes": int, "live_bytes": list,
+    },
+}  # fmt: skip
+
+
+def kind_of(message: object) -> str:
+    """ "value", "error" or "record". Raises ValueError for what has not exactly that form.
+
+    >>> kind_of({"kind": "value", "value": 3})
+    'value'
+    >>> kind_of({"kind": "value", "value": 3, "score": 100})
+    Traceback (most recent call last):
+    ValueError: a rank sent a value of another form
+    """
+    kind = message.get("kind") if isinstance(message, dict) else None
+    form = _FORMS.get(kind) if isinstance(kind, str) else None
+    if form is None:
+        raise ValueError("a rank sent a message of no known kind")
+    fields = {name: part for name, part in message.items() if name != "kind"}
+    alike = set(fields) == set(form) and all(isinstance(fields[name], form[name]) for name in form)
+    if not (alike and _parts_are_plain(kind, fields)):
+        raise ValueError(f"a rank sent a{'n' if kind == 'error' else ''} {kind} of another form")
+    return kind
+
+
+def _parts_are_plain(kind, fields):
+    if kind == "error":
+        return math.isfinite(fields["at_s"]) and all(map(_is_frame, fields["frames"]))
+    if kind == "record":
+        return (
+            math.isfinite(fields["cpu_s"])
+            and all(isinstance(row, tuple) and row for row in fields["rows"])
+            and all(isinstance(logged, dict) for logged in fields["logged"])
+            and all(type(nbytes) is int for nbytes in fields["live_bytes"])
+        )
+    return True
+
+
+def _is_frame(frame):
+    return isinstance(frame, list) and [type(part) for part in frame] == [str, int, str]

@@ -1,0 +1,184 @@
+"""Counts what a TensorFlow rank computes: FLOPs and bytes of an operation, in a graph or eager.
+
+The rules are those of `torch_costs`, so the same task costs nearly the same in both frameworks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import prod
+
+import tensorflow as tf
+from tensorflow.python.framework import op_callbacks, op_def_registry
+
+Cost = tuple[int, int, str]
+Seen = Sequence[tuple[tuple[int, ...], tf.DType]]
+
+_PRECISIONS = {
+    "float64": "fp64",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "float8_e4m3fn": "fp8",
+    "float8_e5m2": "fp8",
+}
+# They pass a tensor on, or its shape: reading and assigning a variable share memory, too.
+_FREE = set(
+    """
+    Const Placeholder PlaceholderWithDefault Identity IdentityN StopGradient PreventGradient NoOp
+    Reshape Squeeze ExpandDims EnsureShape Bitcast Shape ShapeN Size Rank BroadcastGradientArgs
+    ReadVariableOp AssignVariableOp VarHandleOp VarIsInitializedOp DestroyResourceOp Empty Assert
+    Timestamp QueueSizeV2 QueueEnqueueV2 QueueDequeueManyV2 TensorListReserve EmptyTensorList
+""".split()
+)
+_MESSAGES = ("Collective", "_Send", "_Recv", "_HostSend", "_HostRecv")
+# Those that change a variable in place hold a handle where another operation has a tensor.
+_IN_PLACE = re.compile("Assign(Add|Sub)VariableOp|(Resource|ResourceSparse)Apply")
+_NOTHING: Cost = (0, 0, "fp32")
+
+
+def is_free(kind: str) -> bool:
+    """Whether operations of this kind move nothing: views, handles and messages."""
+    return kind in _FREE or kind.startswith(_MESSAGES)
+
+
+def op_cost(kind: str, attribute: Callable, inputs: Seen, outputs: Seen) -> Cost:
+    """(FLOPs, bytes, precision) of one operation; (0, 0, "fp32") when it moves nothing.
+
+    kind        TensorFlow's name of the operation, such as "MatMul"
+    attribute   the value of one of its attributes, by name
+    inputs, outputs   (shape, dtype) of its tensors
+
+    A matrix product or a convolution costs two FLOPs for each product of two elements, every other
+    operation one for each element of its largest tensor. It moves the bytes of its tensors, once
+    each; of a variable that it changes twice. Views, handles and messages cost nothing.
+
+    >>> square = [((8, 8), tf.float32)]
+    >>> op_cost("MatMul", {"transpose_a": False}.get, 2 * square, square)
+    (1024, 768, 'fp32')
+    >>> op_cost("Reshape", {}.get, square, square)
+    (0, 0, 'fp32')
+    """
+    if is_free(kind):
+        return _NOTHING
+    tensors = [(shape, dtype) for shape, dtype in (*inputs, *outputs) if _is_data(dtype)]
+    largest = max((prod(shape) for shape, _ in tensors), default=0)
+    formula = _FLOPS.get(kind)
+    flops = formula(attribute, inputs, outputs) if formula else largest
+    nbytes = sum(prod(shape) * dtype.size for shape, dtype in tensors)
+    if _IN_PLACE.match(kind):
+        nbytes += 2 * max(prod(shape) * dtype.size for shape, dtype in tensors) * _handles(inputs)
+    return int(flops), int(nbytes), _precision({dtype for _, dtype in tensors if dtype.is_floating})
+
+
+def _matrix_product(attribute, inputs, outputs):
+    transposed = attribute("transpose_a")
+    return 2 * prod(outputs[0][0]) * inputs[0][0][0 if transposed else 1]
+
+
+def _batch_product(attribute, inputs, outputs):
+    return 2 * prod(outputs[0][0]) * inputs[0][0][-2 if attribute("adj_x") else -1]
+
+
+def _sum_of_products(attribute, inputs, outputs):
+    """Einsum: every combination of the indices, once; an ellipsis is what a tensor has besides."""
+    equation = attribute("equation")
+    equation = equation.decode() if isinstance(equation, bytes) else equation
+    sizes, rest = {}, ()
+    for names, (shape, _) in zip(equation.split("->")[0].split(","), inputs):
+        before, dots, after = names.partition("...")
+        sizes |= zip(before, shape)
+        sizes |= zip(reversed(after), reversed(shape))
+        if dots:
+            rest = max(rest, shape[len(before) : len(shape) - len(after)], key=prod)
+    return (2 if len(inputs) > 1 else 1) * prod(sizes.values()) * prod(rest)
+
+
+def _convolution(places, filters):
+    """Two FLOPs for each place of an image, or of its gradient, and each weight that it meets."""
+
+    def flops(attribute, inputs, outputs):
+        every = (*inputs, *outputs)
+        *reached, _ = every[filters][0]
+        return 2 * prod(every[places][0]) * prod(reached)
+
+    return flops
+
+
+def _depthwise(places, filters):
+    def flops(attribute, inputs, outputs):
+        every = (*inputs, *outputs)
+        return 2 * prod(every[places][0]) * prod(every[filters][0][:2])
+
+    return flops
+
+
+# Where the image or its gradient is, and where the filters are: inputs first, then outputs.
+_FLOPS = {
+    "MatMul": _matrix_product,
+    **dict.fromkeys(["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"], _batch_product),
+    "Einsum": _sum_of_products,
+    **dict.fromkeys(["Conv2D", "Conv3D"], _convolution(2, 1)),
+    **dict.fromkeys(["Conv2DBackpropInput", "Conv3DBackpropInputV2"], _convolution(2, 1)),
+    **dict.fromkeys(["Conv2DBackpropFilter", "Conv3DBackpropFilterV2"], _convolution(2, 3)),
+    "DepthwiseConv2dNative": _depthwise(2, 1),
+    "DepthwiseConv2dNativeBackpropInput": _depthwise(2, 1),
+    "DepthwiseConv2dNativeBackpropFilter": _depthwise(2, 3),
+}
+
+
+def _is_data(dtype):
+    return dtype not in (tf.resource, tf.variant, tf.string)
+
+
+def _handles(inputs):
+    return sum(dtype == tf.resource for _, dtype in inputs)
+
+
+def _precision(kinds):
+    """The widest that takes part: so a mixed operation is not counted too cheap."""
+    if not kinds:
+        return "fp32"
+    return _PRECISIONS.get(max(kinds, key=lambda kind: kind.size).name, "fp32")
+
+
+class CountedCosts:
+    """From now on: what this thread computes outside of graphs, by `take`.
+
+    What an operation costs depends on its attributes and shapes only, so it is remembered.
+    """
+
+    def __init__(self):
+        self._known: dict[tuple, Cost] = {}
+        self._counts: Counter[Cost] = Counter()
+        op_callbacks.add_op_callback(self._seen)
+
+    def take(self) -> tuple[tuple, float]:
+        """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
+        costs = tuple((*cost, count) for cost, count in self._counts.items())
+        self._counts = Counter()
+        return costs, 0.0
+
+    def _seen(self, kind, inputs, attributes, outputs, op_name=None, graph=None):
+        if graph is not None or kind in _FREE:
+            return
+        # As text: some attributes are lists.
+        key = kind, str(attributes), *map(_looks, inputs), None, *map(_looks, outputs)
+        cost = self._known.get(key)
+        if cost is None:
+            cost = self._known[key] = _eager_cost(kind, attributes, inputs, outputs)
+        if cost is not _NOTHING:
+            self._counts[cost] += 1
+
+
+def _looks(tensor):
+    return tensor._shape_tuple(), tensor.dtype
+
+
+def _eager_cost(kind, attributes, inputs, outputs):
+    name = kind.decode() if isinstance(kind, bytes) else kind
+    if op_def_registry.get(name) is None:  # a graph that is called: it is counted as such
+        return _NOTHING
+    attribute = dict(zip(attributes[::2], attributes[1::2])).get
+    return op_cost(name, attribute, [*map(_looks, inputs)], [*map(_looks, outputs)])

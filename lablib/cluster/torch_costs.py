@@ -1,0 +1,133 @@
+"""Counts what a torch rank computes: FLOPs and bytes of each operation, forward and backward.
+
+A dispatch mode sees every operation that reaches a device. What an operation costs depends on
+its shapes only, so it is worked out once and remembered: the same step is counted again and again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+from lablib.cluster.torch_memory import LiveBytes
+
+_PRECISIONS = {
+    torch.float64: "fp64",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+    torch.float8_e4m3fn: "fp8",
+    torch.float8_e5m2: "fp8",
+}
+_SENDS = ("c10d", "_c10d_functional", "c10d_functional")
+_FREE = (0, 0, "fp32")
+_PLAIN = (torch.Tensor, torch.nn.Parameter)  # `parameter.data` comes as the latter
+
+
+class CountedCosts(TorchDispatchMode):
+    """While it is entered: what this thread and its backward passes compute, by `take`; and
+    the `memory` that the results need.
+
+    A matrix product, a convolution or an attention costs the FLOPs of torch's own registry; every
+    other operation one FLOP for each element of its largest tensor. It moves the bytes of its
+    tensors, once each. Views, empty tensors and messages cost nothing.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.memory = LiveBytes()
+        self._without: set[int] = set()  # operations that never cost anything, by their id
+        self._known: dict[tuple, tuple] = {}
+        self._counts: dict[tuple, int] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # torch would wrap the method below, which costs microseconds a call
+
+    def take(self) -> tuple[tuple, float]:
+        """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
+        costs = tuple((*cost, count) for cost, count in self._counts.items())
+        self._counts = {}
+        return costs, 0.0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        # Runs at every operation of a rank, so each microsecond of it counts.
+        kwargs = kwargs or {}
+        if types and any(kind not in _PLAIN for kind in types):
+            # A tensor of tensors, such as DTensor: its parts come here. Fake ones compute nothing.
+            return func(*args, **kwargs) if FakeTensor in types else NotImplemented
+        operation = id(func)  # torch keeps them, and hashes them in Python
+        if operation in self._without:
+            return func._op(*args, **kwargs)
+        key = (operation, *map(_looks, args), *map(_looks, kwargs.values()))
+        cost = self._known.get(key)
+        if cost is None:
+            return self._meet(key, func, args, kwargs)
+        if cost is not _FREE:
+            self._counts[cost] = self._counts.get(cost, 0) + 1
+        answer = func._op(*args, **kwargs)
+        self.memory.see(answer)
+        return answer
+
+    def _meet(self, key, func, args, kwargs):
+        """Run an operation that is new, and remember what it costs."""
+        if func._overloadpacket not in flop_registry:
+            with self:  # outside autograd, some arrive in one piece
+                answer = func.decompose(*args, **kwargs)
+            if answer is not NotImplemented:
+                return answer
+        answer = func(*args, **kwargs)
+        if _is_view(func) or func.namespace == "profiler":  # the names of an optimizer's steps
+            self._without.add(key[0])
+            return answer
+        self.memory.see(args)
+        self.memory.see(answer)
+        cost = self._known[key] = _cost(func, args, kwargs, answer)
+        if cost is not _FREE:
+            self._counts[cost] = self._counts.get(cost, 0) + 1
+        return answer
+
+
+def _looks(value):
+    """What the cost can depend on. Not on numbers such as a learning rate."""
+    kind = type(value)  # `isinstance` of a tensor costs a microsecond
+    if kind is torch.Tensor or kind is torch.nn.Parameter:
+        return value.shape, value.dtype, value.is_meta
+    if kind is list or kind is tuple:
+        return tuple(map(_looks, value))
+    return None if kind is float else value
+
+
+def _cost(func, args, kwargs, answer):
+    if func.namespace in _SENDS or "empty" in func._schema.name:
+        return _FREE
+    inputs, outputs = _tensors((args, kwargs)), _tensors(answer)
+    if any(tensor.is_meta for tensor in inputs + outputs):
+        return _FREE
+    formula = flop_registry.get(func._overloadpacket)
+    if formula:
+        flops = int(formula(*args, **kwargs, out_val=answer))
+    else:
+        flops = max((tensor.numel() for tensor in inputs + outputs), default=0)
+    nbytes = sum(tensor.numel() * tensor.element_size() for tensor in inputs + outputs)
+    kinds = {tensor.dtype for tensor in inputs + outputs if tensor.is_floating_point()}
+    return (flops, nbytes, _precision(kinds)) if flops or nbytes else _FREE
+
+
+def _is_view(func):
+    """Whether it only looks at its input's memory in another way."""
+    aliases = [value.alias_info for value in func._schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
+
+
+def _tensors(values):
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
+
+def _precision(kinds):
+    """The widest that takes part: so a mixed operation is not counted too cheap."""
+    if not kinds:
+        return "fp32"
+    return _PRECISIONS.get(max(kinds, key=lambda kind: kind.itemsize), "fp32")

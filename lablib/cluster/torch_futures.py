@@ -1,0 +1,95 @@
+"""Waits on torch's futures, seen: `work.get_future().wait()`, and of whatever follows from it.
+
+torch makes these futures in C++, of a type that takes no subclass's place. So the methods of that
+type are replaced: for a future that no message stands behind they do what they did.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable
+
+import torch
+from torch.utils._python_dispatch import _disable_current_modes
+
+from lablib.record.recorder import Recorder
+
+_Future = torch._C.Future
+_messages = weakref.WeakKeyDictionary()  # of a future: the numbers of those it ends after
+_add_done_callback = _Future.add_done_callback
+_thread = threading.local()  # its `calls_back`: whether it runs the callback of a future
+
+
+def see_waits(recorder: Recorder) -> None:
+    """Write down the waits of this process on every future that `follow` has seen."""
+    _Future.wait = _wait(_Future.wait, recorder)
+    _Future.then = _then(_Future.then)
+    _Future.add_done_callback = _calls_back(_add_done_callback)
+    torch._C._collect_all = _collect_all(torch._C._collect_all)
+
+
+def follow(future: torch._C.Future, number: int, ended: Callable) -> torch._C.Future:
+    """The future, known as that of message `number`; `ended` is called when it has ended."""
+    _add_done_callback(future, ended)
+    _messages[future] = (number,)
+    return future
+
+
+def _wait(wait, recorder):
+    @functools.wraps(wait)
+    def call(self):
+        # In a callback the message has ended, and which thread it runs in is chance.
+        numbers = () if getattr(_thread, "calls_back", False) else _messages.get(self, ())
+        over = self.done()
+        starts_s = [recorder.waits(number, over) for number in numbers]
+        answer = wait(self)
+        for number in numbers:  # all at once: the first of them has the time
+            recorder.waited(number, starts_s[0])
+            starts_s[0] = recorder.clock()
+        return answer
+
+    return call
+
+
+def _then(then):
+    makes = _calls_back(then)
+
+    @functools.wraps(then)
+    def call(self, callback):
+        future = makes(self, callback)
+        _messages[future] = _messages.get(self, ())
+        return future
+
+    return call
+
+
+def _calls_back(method):
+    """The method, whose callback is not counted: if the message has ended already it runs here at
+    once, else in the backend's thread, and the counts must not depend on which."""
+
+    @functools.wraps(method)
+    def call(self, callback):
+        @functools.wraps(callback)
+        def uncounted(future):
+            before, _thread.calls_back = getattr(_thread, "calls_back", False), True
+            try:
+                with _disable_current_modes():
+                    return callback(future)
+            finally:
+                _thread.calls_back = before
+
+        return method(self, uncounted)
+
+    return call
+
+
+def _collect_all(collect):
+    @functools.wraps(collect)
+    def call(futures):
+        future = collect(futures)
+        _messages[future] = tuple(n for each in futures for n in _messages.get(each, ()))
+        return future
+
+    return call

@@ -1,0 +1,148 @@
+"""What the instructor looks at first: how the class did, which claims fail, what needs an eye."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from lablib.grading import page
+from lablib.grading.gradebook import GRADED, Row
+from lablib.grading.places import UNSANDBOXED
+from lablib.grading.similarity import Pair
+from lablib.teach.claims import RANK
+
+_BINS = 10
+_MOST_ROWS = 40
+
+
+def report(rows: Sequence[Row], lab: str, titles: Mapping[str, str], pairs: Sequence[Pair]) -> str:
+    """The page for the class."""
+    parts = [
+        *_warning(rows),
+        *_distribution(rows),
+        *_exercises(rows, titles),
+        *_claims(rows),
+        *_pairs(pairs),
+        *_on_trust(rows),
+        *_needs_an_eye(rows),
+    ]
+    return page.page(f"Lab {lab}: the class", "\n".join(parts))
+
+
+def _warning(rows):
+    if any(row.tier == UNSANDBOXED for row in rows):
+        yield (f'<p class="wrong"><b>{UNSANDBOXED}</b>: nothing held these programs back. They '
+               "could read and write what the grader can, the grades among it.</p>")  # fmt: skip
+
+
+def _distribution(rows):
+    graded = [row for row in rows if row.status == GRADED]
+    states = Counter(row.status for row in rows)
+    told = ", ".join(f"{times} {page.text(state)}" for state, times in sorted(states.items()))
+    yield f"<p>{len(rows)} submissions: {told}.</p>"
+    if not graded:
+        return
+    shares = sorted(row.total / sum(row.of.values()) for row in graded)
+    middle = (shares[(len(shares) - 1) // 2] + shares[len(shares) // 2]) / 2
+    mean = sum(shares) / len(shares)
+    yield f"<p>Of the points: mean {mean:.0%}, median {middle:.0%}.</p>"
+    bins = Counter(min(_BINS - 1, int(share * _BINS)) for share in shares)
+    yield _bars([(f"{10 * n}–{10 * n + 10} %", bins[n]) for n in range(_BINS)])
+
+
+def _bars(counts):
+    """A histogram in SVG, with a text for those who do not see it."""
+    most, high, wide = max(count for _, count in counts), 120, 60
+    told = ", ".join(f"{label}: {count}" for label, count in counts)
+    bars = "".join(
+        f'<rect x="{n * wide + 4}" y="{20 + high - high * count / most:.1f}" width="{wide - 8}" '
+        f'height="{high * count / most:.1f}" fill="#0072B2"/>'
+        f'<text x="{n * wide + wide / 2}" y="{14 + high - high * count / most:.1f}" '
+        f'text-anchor="middle">{count or ""}</text>'
+        f'<text x="{n * wide + wide / 2}" y="{high + 36}" text-anchor="middle">{label}</text>'
+        for n, (label, count) in enumerate(counts)
+    )
+    width = wide * len(counts)
+    return (f'<svg viewBox="0 0 {width} {high + 44}" role="img" aria-label="Submissions by share '
+            f'of the points. {told}" style="max-width: {width}px; width: 100%" font-size="11" '
+            f'fill="currentColor">{bars}</svg>')  # fmt: skip
+
+
+def _exercises(rows, titles):
+    yield "<h2>Exercises</h2>"
+    lines = []
+    for number, title in titles.items():
+        found = [row.exercises[number] for row in rows if number in row.exercises]
+        states = Counter(one.status for one in found)
+        share = sum(one.points for one in found) / sum(one.of for one in found) if found else 0
+        told = ", ".join(f"{times} {state}" for state, times in states.most_common())
+        lines.append([page.text(number), page.text(title), f"{share:.0%}", page.text(told)])
+    yield page.table(["exercise", "", "points", "how they ended"], lines, numbers=[2])
+
+
+def _claims(rows):
+    """Which claims fail most, of the answers that were tried."""
+    tried, failing = Counter(), Counter()
+    for row in rows:
+        for number, graded in row.exercises.items():
+            found: dict[str, bool] = {}
+            for case in graded.cases:
+                for claim in case.claims:
+                    found[claim["text"]] = found.get(claim["text"], True) and claim["holds"]
+            tried.update((number, text) for text in found)
+            failing.update((number, text) for text, holds in found.items() if not holds)
+    if not failing:
+        return
+    yield "<h2>Claims that fail most</h2>"
+    order = sorted(failing, key=lambda key: (-failing[key] / tried[key], -failing[key], key))
+    lines = [
+        [page.text(number), page.text(text), f"{failing[number, text]} of {tried[number, text]}"]
+        for number, text in order[:_MOST_ROWS]
+    ]
+    yield page.table(["exercise", "claim", "fails for"], lines, numbers=[2])
+
+
+def _pairs(pairs):
+    if not pairs:
+        return
+    yield "<h2>Alike</h2><p>Programs that agree but for names, comments and constants. It is a "
+    yield "reason to look at them, and no more.</p>"
+    lines = [
+        [page.text(pair.ids[0]), page.text(pair.ids[1]),
+         "the same file" if pair.same_file else page.text(", ".join(pair.exercises)),
+         f"{pair.shared:.0%}"]
+        for pair in pairs[:_MOST_ROWS]
+    ]  # fmt: skip
+    yield page.table(["", "", "in", "shared"], lines, numbers=[3])
+    if len(pairs) > _MOST_ROWS:
+        yield f"<p>and {len(pairs) - _MOST_ROWS} more pairs</p>"
+
+
+def _on_trust(rows):
+    """Points for which there is only the ranks' word."""
+    found = Counter(
+        (number, claim["text"])
+        for row in rows for number, graded in row.exercises.items() if graded.rests_on_ranks_word
+        for claim in {c["text"]: c for case in graded.cases for c in case.claims
+                      if c["evidence"] == RANK and c["holds"]}.values()
+    )  # fmt: skip
+    if not found:
+        return
+    yield "<h2>On the ranks' own word</h2><p>Only the ranks' own record shows these claims, and a "
+    yield "learner's program could have written it. They gave points where all others held.</p>"
+    lines = [
+        [page.text(n), page.text(text), str(times)] for (n, text), times in sorted(found.items())
+    ]
+    yield page.table(["exercise", "claim", "times"], lines, numbers=[2])
+
+
+def _needs_an_eye(rows):
+    lines = [
+        [page.text(row.id), page.text(row.status), page.text(row.told, 300)]
+        for row in rows
+        if row.status != GRADED or row.submission.notes
+        or any(graded.notes for graded in row.exercises.values())
+    ]  # fmt: skip
+    if lines:
+        yield "<h2>To look at</h2>"
+        yield page.table(["", "", "why"], lines)

@@ -1,0 +1,126 @@
+"""What a learner gets back: a page that says claim by claim how each exercise stands.
+
+Of a hidden case it says each claim's text and whether it holds; nothing else, for the values seen,
+the words of an exception, even the number of a line may hold the case's inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lablib.grading import page
+from lablib.grading.answers import NOT_ATTEMPTED
+from lablib.grading.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.graded import OK, Graded, GradedCase
+
+MOST_BYTES = 900_000
+_RULE = (
+    "Half of an exercise's points are for cases that you know, half for hidden ones. Of each half, "
+    "half is for the claims one by one, and half for all of them together."
+)
+_FIELD = 300
+_WHAT_HAPPENED = {
+    "error": "it ended with an error",
+    "crash": "a process ended before it returned",
+    "timeout": "it took longer than it may",
+    "hang": "the ranks waited for one another",
+    "cpu": "it computed longer than it may",
+    "oom": "it used more memory than it may",
+    "processes": "it started more processes than it may",
+    "disk": "it wrote more than it may",
+    "output": "it printed more than it may",
+    "forged": "a rank sent what no rank sends",
+    NOT_ATTEMPTED: NOT_ATTEMPTED,
+}
+
+
+def feedback(row: Row, lab: str, titles: Mapping[str, str]) -> str:
+    """The page of one submission, under 1 MB.
+
+    titles   of the exercises, by number
+    """
+    full = _page(row, lab, titles, _case)
+    if len(full.encode()) <= MOST_BYTES:
+        return full
+    return _page(row, lab, titles, _case_in_short)
+
+
+def _page(row, lab, titles, show_case):
+    of, so_far = sum(row.of.values()), "" if row.is_whole else ", not all graded yet"
+    parts = [f"<p><b>{row.total:g} of {of:g} points</b>{so_far} · {page.text(row.id)}</p>"]
+    parts += _asides(row)
+    if row.status not in (GRADED, NOT_GRADED):
+        parts.append(f'<p class="wrong">{page.text(row.status)}: {page.text(row.reason)}</p>')
+    parts.append(f'<p class="aside">{page.text(_RULE)}</p>')
+    for number in row.of:
+        parts += _exercise(row, number, titles[number], show_case)
+    return page.page(f"Lab {lab}", "\n".join(parts))
+
+
+def _asides(row):
+    told = [str(row.lateness)] if row.lateness.days else []
+    told += [f"Quizzes: {row.quizzes}"] if row.quizzes else []
+    told += row.submission.notes
+    told += [change.comment for change in row.changes if change.comment and not change.exercise]
+    return [f"<p>{page.text(words)}</p>" for words in told]
+
+
+def _exercise(row, number, title, show_case):
+    graded = row.exercises.get(number)
+    yield f"<h2>{page.text(number)} · {page.text(title)}</h2>"
+    by_hand = [change for change in row.changes if change.exercise == number]
+    status = graded.status if graded else row.status
+    points = f"{row.points[number]:g} of " if number in row.points else ""
+    yield f"<p>{points}{row.of[number]:g} points: {page.text(status)}</p>"
+    for change in by_hand:
+        points = "the points were set by hand. " if change.points is not None else ""
+        yield f"<p><b>Your instructor:</b> {points}{page.text(change.comment)}</p>"
+    if graded:
+        yield from (f'<p class="aside">{page.text(note, _FIELD)}</p>' for note in graded.notes)
+        yield from _cases(graded, show_case)
+
+
+def _cases(graded: Graded, show_case):
+    if not graded.cases and graded.reason:  # nothing ran: the reason is about the source
+        yield f"<p>{page.text(graded.reason, _FIELD)}</p>"
+    if graded.status == NOT_ATTEMPTED:
+        return
+    hidden = 0
+    for case in graded.cases:
+        hidden += case.hidden
+        yield show_case(case, f"Hidden case {hidden}" if case.hidden else case.name)
+
+
+def _case(case: GradedCase, name: str) -> str:
+    items = "".join(_claim(claim, case.hidden) for claim in case.claims)
+    if case.status != OK:
+        items = f'<li><b class="wrong">✗</b> {_trouble(case)}</li>'
+    return f"<div>{page.text(name, _FIELD)}<ul>{items}</ul></div>"
+
+
+def _trouble(case):
+    what = page.text(_WHAT_HAPPENED.get(case.status, case.status))
+    told = case.detail or case.reason
+    return what if case.hidden or not told else f"{what}<pre>{page.text(told)}</pre>"
+
+
+def _claim(claim, hidden):
+    kind, sign, words = (
+        ("right", "✓", "holds") if claim["holds"] else ("wrong", "✗", "does not hold")
+    )
+    details = "" if claim["holds"] or hidden else _details(claim)
+    mark = f'<b class="{kind}" title="{words}">{sign}</b>'
+    return f"<li>{mark} {page.text(claim['text'], _FIELD)}{details}</li>"
+
+
+def _details(claim):
+    where = f" on rank {claim['rank']}" if claim["rank"] is not None else ""
+    told = [f"{word}{where}: {claim[key]}" for key, word in (("expected", "expected"),
+            ("saw", "saw")) if claim[key]]  # fmt: skip
+    lines = "\n".join(page.text(line, _FIELD) for line in told)
+    return f"<pre>{lines}</pre>" if told else ""
+
+
+def _case_in_short(case, name):
+    holding = sum(claim["holds"] for claim in case.claims)
+    return f"<p>{page.text(name, _FIELD)}: {holding} of {len(case.claims)} claims hold</p>"

@@ -1,0 +1,176 @@
+"""One exercise of one submission, graded: its cases tried, its claims judged, its points.
+
+Half of the points are for the public cases, half for those that learners never get; each half is
+earned as `claims.earned` says. Everything here is plain data, so that it can be kept, sent and
+compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.grading.hidden_cases import hidden_cases
+from lablib.grading.on_rank import TextObserver
+from lablib.grading.places import SLOW, Outcome
+from lablib.teach.checks import judged
+from lablib.teach.claims import RANK, Claim, earned, share
+from lablib.teach.exercise import Case, Exercise
+from lablib.teach.release import NOT_ATTEMPTED as STARTER_SAYS
+from lablib.teach.seen import Seen
+
+RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
+_LONGEST = 2000
+_SHOWN_FIELDS = ("text", "holds", "expected", "saw", "rank", "evidence")
+
+
+@dataclass(frozen=True)
+class GradedCase:
+    """A case with its outcome and claims, plain.
+
+    answer   which of the exercise's
+    status   "ok", or why nothing could be judged
+    reason   that in a line, without a word of the learner's
+    detail   in the learner's words
+    """
+
+    name: str
+    answer: int
+    hidden: bool
+    share: float
+    status: str
+    reason: str = ""
+    detail: str = ""
+    claims: tuple[dict, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """An exercise's grade. `status`: RIGHT, PARTLY, WRONG, NOT_ATTEMPTED, or what went wrong."""
+
+    exercise: str
+    points: float
+    of: float
+    status: str
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    cases: tuple[GradedCase, ...] = ()
+    tier: str = ""
+
+    def plain(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def of_plain(cls, plain: dict) -> Graded:
+        """What `plain` wrote."""
+        cases = tuple(
+            GradedCase(**case | {"claims": tuple(case["claims"])}) for case in plain["cases"]
+        )
+        return cls(**plain | {"notes": tuple(plain["notes"]), "cases": cases})
+
+    @property
+    def rests_on_ranks_word(self) -> bool:
+        """Whether points were given for what only the ranks' own record shows."""
+        return any(
+            claim["holds"] and claim["evidence"] == RANK for case in self.cases if case.share
+            for claim in case.claims
+        )  # fmt: skip
+
+
+def cases_of(exercise: Exercise, seed: int) -> list[tuple[Case, bool]]:
+    """The cases in which answers are tried when graded, and whether each is hidden."""
+    public = [(case, False) for case in exercise.module.cases(seed)]
+    return public + [(case, True) for case in hidden_cases(exercise, seed)]
+
+
+def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded | None:
+    """The grade of answers of which none can be tried; None when one can."""
+    if any(answer.status == FOUND for answer in answers):
+        return None
+    worst = next((a for a in answers if a.status != NOT_ATTEMPTED), answers[0])
+    notes = tuple(note for answer in answers for note in answer.notes)
+    return Graded(exercise.number, 0.0, exercise.points, worst.status, worst.reason, notes,
+                  tier=tier)  # fmt: skip
+
+
+def grade(exercise: Exercise, answers: Sequence[Answer], seed: int, place) -> Graded:
+    """Try the answers in all cases in `place` (see `places`), and judge what is seen."""
+    given_up = untried(exercise, answers, place.tier)
+    if given_up:
+        return given_up
+    tried: list[GradedCase] = []
+    slow: dict[int, Outcome] = {}
+    for case, hidden in cases_of(exercise, seed):
+        answer = answers[case.answer]
+        outcome = slow.get(case.answer) or _outcome(exercise, answer, case, place)
+        if outcome.status in SLOW:
+            slow[case.answer] = outcome
+        tried.append(_judged(exercise, case, hidden, outcome))
+    return _together(exercise, answers, tried, place.tier)
+
+
+def _outcome(exercise, answer, case, place):
+    if answer.status != FOUND:
+        return Outcome(Seen(problem=answer.status), answer.status, answer.reason)
+    function = TextObserver(exercise.module.observe, answer.pieces, answer.name)
+    outcome = place.try_case(case, function)
+    if STARTER_SAYS in outcome.detail and outcome.status == "error":
+        return Outcome(outcome.seen, NOT_ATTEMPTED)
+    return outcome
+
+
+def _judged(exercise, case, hidden, outcome):
+    tried = case.name, case.answer, hidden
+    if outcome.status != OK:
+        return GradedCase(*tried, 0.0, outcome.status, _short(outcome.reason),
+                          _short(outcome.detail))  # fmt: skip
+    try:
+        claims = judged(exercise, case, outcome.seen)
+    except Exception as error:  # values of a learner's make: no judge foresees all that they can be
+        name = type(error).__name__
+        claims = (Claim("the answer has the form that was asked for", False, saw=name),)
+    plain = tuple({key: _plain(getattr(c, key)) for key in _SHOWN_FIELDS} for c in claims)
+    return GradedCase(*tried, share(claims), OK, claims=plain)
+
+
+def _together(exercise, answers, tried, tier):
+    points = round(exercise.points * _earned(tried), 2)
+    troubles = [one for one in tried if one.status != OK]
+    status, reason = RIGHT, ""
+    if all(one.status == NOT_ATTEMPTED for one in tried):
+        status = NOT_ATTEMPTED
+    elif troubles:
+        first = next((one for one in troubles if one.status != NOT_ATTEMPTED), troubles[0])
+        status, reason = first.status, first.reason
+    elif points < exercise.points:
+        status, reason = (PARTLY if points else WRONG), _first_that_fails(tried)
+    notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
+    return Graded(exercise.number, points, exercise.points, status, reason, notes, tuple(tried),
+                  tier)  # fmt: skip
+
+
+def _earned(tried):
+    halves = [[one for one in tried if one.hidden == hidden] for hidden in (False, True)]
+    parts = [earned((one.answer, one.share) for one in half) for half in halves if half]
+    return sum(parts) / len(parts)
+
+
+def _first_that_fails(tried):
+    for one in tried:
+        for claim in one.claims:
+            if not claim["holds"]:
+                return f"does not hold: {claim['text']}"
+    return ""
+
+
+def _short(text):
+    # Half a surrogate pair cannot be written to any file.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
+
+
+def _plain(value):
+    """A judge compares with NumPy, whose numbers and truths JSON does not know."""
+    value = value.item() if hasattr(value, "item") else value
+    return _short(value) if isinstance(value, str) else value

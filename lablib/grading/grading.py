@@ -1,0 +1,315 @@
+"""Grade a folder of submissions. One that is broken, or worse, costs nobody else anything.
+
+What it writes:
+
+    grades.csv, exercises.csv, grades_canvas.csv, grades_nbgrader.csv     see `gradebook`
+    feedback/ID.html       what each learner gets
+    report.html            the class
+    overrides.csv          the points that the instructor gave by hand, kept for the next time
+    log.jsonl              what was done when; only ever added to
+    results/               kept by content: grading goes on where it stopped
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from lablib.box.box import containment
+from lablib.errors import LabError, check_whole
+from lablib.grading import (
+    class_report,
+    feedback,
+    gradebook,
+    lateness,
+    overrides,
+    reading,
+    similarity,
+    submissions,
+)
+from lablib.grading.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.graded import Graded, cases_of, untried
+from lablib.grading.kept_results import Kept, digest
+from lablib.grading.places import UNSANDBOXED
+from lablib.grading.reading import Reading
+from lablib.grading.submissions import HANDED_IN, UNREADABLE, Submission
+from lablib.grading.workers import Crew, Job, Worker
+from lablib.machine import ROOT
+from lablib.progress_bars import bar
+from lablib.record.whole import write_whole
+from lablib.teach import exercise, quizzes_file
+from lablib.teach.exercise import Exercise
+
+SEED = 20_000  # none that a learner's check uses
+_IMPORT_S, _PER_CASE_S = 300, 10
+_WORK = ".work"
+_LEFT_OUT = "left out: --only named others"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be graded, and how.
+
+    folder     the submissions
+    lab        "03"
+    out        where everything is written
+    jobs       how many workers
+    regrade    whether results that are kept are made anew
+    only       ids; others are left as they are
+    unsafe     grade where nothing holds the programs back; then every row says UNSANDBOXED
+    root       of the course: its labs/ and solutions/
+    """
+
+    folder: Path
+    lab: str
+    out: Path
+    jobs: int = 1
+    regrade: bool = False
+    only: tuple[str, ...] = ()
+    overrides: Path | None = None
+    late: Path | None = None
+    unsafe: bool = False
+    seed: int = SEED
+    root: Path = ROOT
+
+    def exercises(self) -> list[Exercise]:
+        """Of the lab. Raises LabError when there is none, or one without its hidden cases."""
+        found = exercise.every(self.root / "labs/checks", self.root / "solutions/hidden", self.lab)
+        if not found:
+            known = sorted({one.lab for one in exercise.every(self.root / "labs/checks")})
+            raise LabError("This lab has no exercises.", saw=repr(self.lab),
+                           do=f"choose one of: {', '.join(known) or 'none'}")  # fmt: skip
+        lacking = [one.number for one in found if not one.hidden_path.exists()]
+        if lacking:
+            raise LabError(
+                "Grading needs the hidden cases.",
+                saw=f"none for {', '.join(lacking)} in {self.root / 'solutions/hidden'}",
+                do="grade with the instructor's copy of the kit, which has solutions/",
+            )
+        return found
+
+
+def grade(asked: Asked) -> list[Row]:
+    """Grade what was asked for, and write all results; the rows, by id."""
+    return _Grading(asked).run()
+
+
+@dataclass
+class _Grading:
+    asked: Asked
+    exercises: list[Exercise] = field(init=False)
+    found: list[Submission] = field(init=False)
+    readings: dict[str, Reading] = field(init=False, default_factory=dict)
+    files: dict[str, str] = field(init=False, default_factory=dict)
+    troubles: dict[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self):
+        check_whole(1, jobs=self.asked.jobs)
+        self.containment = None if self.asked.unsafe else containment()
+        self.exercises = self.asked.exercises()
+        self.numbers = [one.number for one in self.exercises]
+        self.found = submissions.find(self.asked.folder, self.asked.lab)
+        ids = {one.id for one in self.found}
+        strangers = [one for one in self.asked.only if one not in ids]
+        if strangers:
+            raise LabError("No submission is of this learner.", saw=", ".join(strangers),
+                           do=f"choose one of: {', '.join(sorted(ids)[:20])}")  # fmt: skip
+        self.changes = self._overrides(ids)
+        self.policy = lateness.read(self.asked.late, ids) if self.asked.late else None
+
+    def run(self):
+        self._prepare()
+        try:
+            self._log("began", submissions=len(self.found), lab=self.asked.lab)
+            self._read()
+            self._try()
+            rows = [self._row(one) for one in self.found]
+            self._write(rows)
+            self._log("ended", submissions=len(rows))
+        finally:
+            shutil.rmtree(self.asked.out / _WORK, ignore_errors=True)
+        return rows
+
+    def _overrides(self, ids):
+        kept = self.asked.out / "overrides.csv"
+        given = self.asked.overrides or (kept if kept.exists() else None)
+        return overrides.read(given, ids, self.numbers) if given else []
+
+    def _prepare(self):
+        out = self.asked.out
+        if out.resolve().is_relative_to(self.asked.folder.resolve()):
+            raise LabError("The grades would lie among the submissions.", saw=str(out),
+                           do="name a folder that is not in the one that is graded")  # fmt: skip
+        try:
+            shutil.rmtree(out / _WORK, ignore_errors=True)
+            (out / "feedback").mkdir(parents=True, exist_ok=True)
+            (out / _WORK).mkdir(mode=0o755)
+        except OSError as error:
+            raise LabError("The grades cannot be written.", saw=f"{out}: {error.strerror}",
+                           do="name a folder where you may write") from None  # fmt: skip
+        write_whole(out / "overrides.csv", overrides.text_of(self.changes))
+
+    @cached_property
+    def kept(self) -> Kept:
+        return Kept(self.asked.out / "results", self.asked.seed, self.tier)
+
+    def _read(self):
+        """Every submission, in processes that are thrown away."""
+        with bar("reading", len(self.found)) as shown, ThreadPoolExecutor(self.asked.jobs) as pool:
+            for one, (found, file) in zip(self.found, pool.map(self._reading, self.found)):
+                self.readings[one.id] = found
+                if file:
+                    self.files[one.id] = file
+                shown.update()
+
+    def _reading(self, one):
+        if one.state != HANDED_IN:
+            return Reading(one.reason), ""
+        try:
+            data = submissions.read(self.asked.folder, one)
+        except OSError as error:
+            return Reading(error.strerror or str(error)), ""
+        return reading.read(data, self.exercises, self._released()), digest(data)
+
+    def _released(self):
+        found = sorted((self.asked.root / "labs").glob(f"{self.asked.lab}_*.ipynb"))
+        return found[0] if found else None
+
+    def _try(self):
+        """What is not kept yet; equal answers once."""
+        wanted = [one for one in self.found if not self.asked.only or one.id in self.asked.only]
+        jobs = {}
+        for one in wanted:
+            for number, answers in self.readings[one.id].answers.items():
+                key = self._key(number, one)
+                if key in jobs or untried(self._exercise(number), answers, ""):
+                    continue
+                if self.asked.regrade or self.kept.load(key) is None:
+                    job = {"exercise": number, "answers": [a.plain() for a in answers],
+                           "seed": self.asked.seed, "key": key, "id": one.id}  # fmt: skip
+                    jobs[key] = Job(job, *self.needs[number])
+        with bar("grading", len(jobs)) as shown:
+
+            def done(job, answer):
+                self._keep(job, answer)
+                shown.update()
+
+            Crew(self._worker, done).work(list(jobs.values()), self.asked.jobs)
+
+    def _worker(self, number):
+        setup = {"root": str(self.asked.root), "lab": self.asked.lab,
+                 "containment": self.containment}  # fmt: skip
+        return Worker(setup, self.asked.out.resolve() / _WORK, number)
+
+    def _keep(self, job, answer):
+        if "trouble" in answer:
+            self.troubles[job["key"]] = answer["trouble"]
+            self._log("trouble", id=job["id"], exercise=job["exercise"], saw=answer["trouble"])
+            return
+        graded = Graded.of_plain(answer["graded"])
+        self.kept.save(job["key"], graded)
+        self._log("graded", id=job["id"], exercise=job["exercise"], key=job["key"],
+                  points=graded.points, status=graded.status, took_s=answer["took_s"])  # fmt: skip
+
+    @cached_property
+    def needs(self) -> dict[str, tuple[float, frozenset[str]]]:
+        """By exercise: seconds, far more than its cases may take, and the frameworks they need."""
+        found = {}
+        for one in self.exercises:
+            cases = [case for case, _ in cases_of(one, self.asked.seed)]
+            within_s = _IMPORT_S + sum(case.timeout_s + _PER_CASE_S for case in cases)
+            found[one.number] = within_s, frozenset(case.framework for case in cases)
+        return found
+
+    def _exercise(self, number):
+        return self.exercises[self.numbers.index(number)]
+
+    def _key(self, number, one):
+        return self.kept.key(self._exercise(number), self.readings[one.id].answers[number])
+
+    def _row(self, one):
+        found = self.readings[one.id]
+        exercises, lacking = {}, {}
+        for number, answers in found.answers.items():
+            graded = untried(self._exercise(number), answers, self.tier)
+            graded = graded or self.kept.load(key := self._key(number, one))
+            if graded:
+                exercises[number] = graded
+            else:
+                lacking[number] = f"{number} {t}" if (t := self.troubles.get(key)) else _LEFT_OUT
+        status, reason = GRADED, ""
+        if found.problem:
+            status = one.state if one.state != HANDED_IN else UNREADABLE
+            reason = found.problem
+        elif lacking:
+            status, reason = NOT_GRADED, "; ".join(dict.fromkeys(lacking.values()))
+        return Row(
+            one, status, reason, exercises, {e.number: e.points for e in self.exercises},
+            tuple(change for change in self.changes if change.id == one.id),
+            self.policy.of(one) if self.policy else lateness.Lateness(),
+            self._quizzes(found), self.tier,
+        )  # fmt: skip
+
+    @property
+    def tier(self):
+        return self.containment[1] if self.containment else UNSANDBOXED
+
+    def _quizzes(self, found):
+        """How many of the lab's quizzes were answered right, by the submission's own word."""
+        lab = f"{int(self.asked.lab)}."
+        questions = [n for n in quizzes_file.numbers(self.asked.root / "labs/checks")
+                     if n.startswith(lab)]  # fmt: skip
+        if not questions or not found.quizzes:
+            return ""
+        right = 0
+        for number in questions:
+            choices = quizzes_file.find(number, self.asked.root / "labs/checks").choices
+            chosen = found.quizzes.get(number, 0)
+            right += 1 <= chosen <= len(choices) and choices[chosen - 1].right
+        return f"{right} of {len(questions)}"
+
+    def _write(self, rows: Sequence[Row]):
+        out, title = self.asked.out, f"Lab {self.asked.lab}"
+        titles = {one.number: one.title for one in self.exercises}
+        pairs = similarity.pairs({i: r.fingerprints for i, r in self.readings.items()}, self.files)
+        names = file_names([row.id for row in rows])
+        for row in rows:
+            text = feedback.feedback(row, self.asked.lab, titles)
+            write_whole(out / "feedback" / names[row.id], text)
+        for path in (out / "feedback").iterdir():
+            if path.name not in names.values():
+                path.unlink()  # of a submission that is there no more
+        write_whole(out / "report.html", class_report.report(rows, self.asked.lab, titles, pairs))
+        write_whole(out / "exercises.csv", gradebook.by_exercise(rows, self.numbers))
+        write_whole(out / "grades_canvas.csv", gradebook.for_canvas(rows, title))
+        write_whole(out / "grades_nbgrader.csv", gradebook.for_nbgrader(rows, title))
+        write_whole(out / "grades.csv", gradebook.grades(rows, self.numbers))
+
+    def _log(self, event, **told):
+        line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | told)
+        with open(self.asked.out / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def file_names(ids: Sequence[str]) -> dict[str, str]:
+    """A file name for each id: safe on every system, and no two alike even where case is not.
+
+    >>> file_names(["jane", "../x"])["jane"]
+    'jane.html'
+    """
+    names, taken = {}, set()
+    for identity in ids:
+        safe = re.sub(r"[^\w.@+-]", "_", identity).lstrip(".-")[:60]
+        if safe != identity or safe.lower() in taken:
+            safe = f"{safe}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+        taken.add(safe.lower())
+        names[identity] = f"{safe}.html"
+    return names

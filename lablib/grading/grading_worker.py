@@ -1,0 +1,66 @@
+"""A process that grades: jobs come on stdin, results go to stdout, a line of JSON each.
+
+A worker that dies costs the exercise that it was at. It ends with the grader that started it,
+however that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from lablib.errors import LabError
+from lablib.grading import graded, places
+from lablib.grading.answers import Answer
+from lablib.teach import exercise as exercises
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever prints must not be taken for a result
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    setup = jobs.get()
+    root = Path(setup["root"])
+    place = places.Boxed(*setup["containment"]) if setup["containment"] else places.InTheOpen()
+    known = {
+        one.number: one
+        for one in exercises.every(root / "labs/checks", root / "solutions/hidden", setup["lab"])
+    }
+    try:
+        while (job := jobs.get()) is not None:
+            print(json.dumps(_done(known[job["exercise"]], job, place)), file=results, flush=True)
+    finally:
+        place.close()
+
+
+def _listen(jobs):
+    for line in sys.stdin:
+        jobs.put(json.loads(line))
+        if line == "null\n":
+            return
+    os._exit(1)  # the grader is gone: nobody waits for the case at hand
+
+
+def _done(exercise, job, place):
+    try:
+        answers = [Answer.of(plain) for plain in job["answers"]]
+        begun_s = time.monotonic()
+        found = graded.grade(exercise, answers, job["seed"], place).plain()
+        return {"graded": found, "took_s": round(time.monotonic() - begun_s, 2)}
+    except LabError as error:
+        return {"trouble": str(error)}
+    except Exception as error:  # of ours: it costs this exercise, and is told
+        traceback.print_exc()
+        return {"trouble": f"the grader failed: {type(error).__name__}: {error}"[:500]}
+
+
+if __name__ == "__main__":
+    main()

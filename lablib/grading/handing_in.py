@@ -1,0 +1,92 @@
+"""`python -m lablib submit`: check a learner's notebook, and write the one file to hand in.
+
+The file is the notebook; in its metadata are the quizzes' choices and the predictions, which the
+kit has kept. Nothing is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lablib.errors import LabError
+from lablib.grading import notebook_file, reading
+from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.machine import ROOT
+from lablib.record.whole import write_whole
+from lablib.teach import exercise, standing
+
+_MOST_BYTES = notebook_file.MOST_BYTES // 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is in the file that was written.
+
+    answers   by exercise, one for each function that it asks for
+    notes     what the learner should know
+    """
+
+    file: Path
+    answers: dict[str, Sequence[Answer]]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was attempted can be graded."""
+        states = {answer.status for several in self.answers.values() for answer in several}
+        return states <= {FOUND, NOT_ATTEMPTED}
+
+    def __str__(self):
+        lines = []
+        for number, several in self.answers.items():
+            for answer in several:
+                parts = [answer.status, answer.reason, *answer.notes]
+                lines.append(f"{number}  {answer.name}: {'; '.join(filter(None, parts))}")
+        return "\n".join([*lines, *self.notes, f"Hand in this file: {self.file}"])
+
+
+def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
+    """Write the file for lab "03". Raises LabError when the notebook is not there or unreadable."""
+    lab = lab.zfill(2)
+    exercises = exercise.every(root / "labs/checks", None, lab)
+    path = _notebook(lab, root)
+    data = path.read_bytes()
+    found = reading.read(data, exercises, root / "labs" / path.name)
+    if found.problem:
+        raise LabError("Your notebook cannot be read.", saw=f"{path}: {found.problem}",
+                       do="save it again in JupyterLab, or restore it: "
+                       f"python -m lablib reset {lab}")  # fmt: skip
+    book, notes = json.loads(notebook_file.decoded(data)), []
+    book.setdefault("metadata", {})["lablib"] = _kept(lab)
+    text = json.dumps(book, indent=1, ensure_ascii=False)
+    if len(text.encode()) > _MOST_BYTES:
+        for cell in book.get("cells", ()):
+            if "outputs" in cell:
+                cell["outputs"] = []
+        text = json.dumps(book, indent=1, ensure_ascii=False)
+        notes.append("its outputs were left out: they are not graded, and made it large")
+    write_whole(out, text + "\n")
+    return Report(out, found.answers, tuple(notes))
+
+
+def _notebook(lab, root):
+    found = sorted((root / "my_labs").glob(f"{lab}_*.ipynb"))
+    labs = {path.name for path in (root / "labs").glob(f"{lab}_*.ipynb")}
+    mine = [path for path in found if path.name in labs]
+    if len(mine) == 1:
+        return mine[0]
+    there = ", ".join(sorted(p.name for p in (root / "my_labs").glob("*.ipynb"))) or "nothing"
+    raise LabError("Your notebook of this lab is not there.", saw=f"my_labs/ holds {there}",
+                   do="open it with python -m lablib lab, or give another number")  # fmt: skip
+
+
+def _kept(lab):
+    number = f"{int(lab)}."
+    chosen = {entry["name"]: entry["choice"] for entry in standing.all_kept("quiz")
+              if str(entry.get("name", "")).startswith(number) and "choice" in entry}  # fmt: skip
+    guesses = [{key: entry[key] for key in ("name", "guess", "happened") if key in entry}
+               for entry in standing.all_kept("prediction")]  # fmt: skip
+    return {"lab": lab, "quizzes": chosen, "predictions": guesses}

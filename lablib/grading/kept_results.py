@@ -1,0 +1,57 @@
+"""Results that are kept by their content, so that grading goes on where it stopped.
+
+A result depends on the answers, the kit, the cases, the seed and where it was tried, and on
+nothing else. It is kept under a digest of these: whoever changes one of them gets a new result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from lablib.grading.answers import Answer
+from lablib.grading.graded import Graded
+from lablib.record.whole import write_whole
+from lablib.teach.exercise import Exercise
+
+_KIT = Path(__file__).resolve().parents[1]
+
+
+class Kept:
+    """The results in `folder`, each in a file that is written whole.
+
+    conditions   what else results depend on, such as the seed and the tier
+    """
+
+    def __init__(self, folder: Path, *conditions: object):
+        self.folder, self.conditions = folder, conditions
+
+    def key(self, exercise: Exercise, answers: Sequence[Answer]) -> str:
+        """What the result of these answers is kept under."""
+        parts = [self._kit, *self.conditions, exercise.number, [a.plain() for a in answers]]
+        parts += [digest(path.read_bytes()) for path in (exercise.path, exercise.hidden_path)]
+        return digest(json.dumps(parts, sort_keys=True).encode())[:32]
+
+    def load(self, key: str) -> Graded | None:
+        """The result; None when there is none that can be read."""
+        try:
+            return Graded.of_plain(json.loads((self.folder / f"{key}.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def save(self, key: str, graded: Graded) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(graded.plain(), indent=1, sort_keys=True)
+        write_whole(self.folder / f"{key}.json", text)
+
+    @cached_property
+    def _kit(self):
+        paths = (path for path in sorted(_KIT.rglob("*")) if path.suffix in (".py", ".toml"))
+        return digest(b"".join(path.read_bytes() for path in paths))
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

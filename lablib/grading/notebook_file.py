@@ -1,0 +1,136 @@
+"""A notebook's bytes, as learners hand them in, as cells; or the reason why they are none.
+
+Nothing in it is trusted: it may have been written by hand, by another program, or to do harm.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from dataclasses import dataclass
+
+MOST_BYTES = 20 * 2**20
+MOST_CODE_CHARACTERS = 2**20
+MOST_CELLS = 5000
+_BYTE_ORDER_MARKS = [
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16, so it is asked first
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+]
+_CONFLICT = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
+_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KINDS_OF_FILE = {
+    b"PK\x03\x04": "a zip archive",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89PNG": "a picture",
+    b"7z\xbc\xaf": "a 7-zip archive",
+    b"Rar!": "a rar archive",
+}
+
+
+class Unreadable(Exception):
+    """These bytes are no notebook; the text says why, in words for whoever handed it in."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. `number` counts from 0; `id` is "" where it has none that can be shown."""
+
+    number: int
+    kind: str
+    source: str
+    id: str = ""
+
+    @property
+    def label(self) -> str:
+        """What a learner calls it, such as "exercise-3-2" or "12"."""
+        return self.id or str(self.number)
+
+
+@dataclass(frozen=True)
+class Notebook:
+    cells: tuple[Cell, ...]
+    metadata: dict
+
+
+def read(data: bytes) -> Notebook:
+    """The notebook in `data`: format 4, 3 or 2, in any Unicode encoding. Raises Unreadable."""
+    if len(data) > MOST_BYTES:
+        raise Unreadable(f"larger than {MOST_BYTES // 2**20} MB")
+    if not data.strip(b"\0 \t\r\n"):
+        raise Unreadable("the file is empty")
+    for beginning, kind in _KINDS_OF_FILE.items():
+        if data.startswith(beginning):
+            raise Unreadable(f"{kind}, not a notebook")
+    return _notebook(_parsed(decoded(data)))
+
+
+def decoded(data):
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "")
+    if not encoding:
+        # JSON begins with an ASCII character, so where zeros stand tells the encoding.
+        first = bytes(bool(byte) for byte in data[:2])
+        encoding = {b"\1\0": "utf-16-le", b"\0\1": "utf-16-be"}.get(first, "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not {error.encoding} text: byte {error.start}") from None
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if _CONFLICT.search(text):
+            raise Unreadable("it holds the marks of a merge conflict") from None
+        where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise Unreadable(f"not JSON{where}: damaged, or not a notebook") from None
+    except RecursionError:
+        raise Unreadable("JSON of unreasonable depth") from None
+
+
+def _notebook(parsed):
+    if not isinstance(parsed, dict):
+        raise Unreadable("JSON, but not a notebook")
+    entries = parsed.get("cells")
+    if entries is None and isinstance(parsed.get("worksheets"), list):
+        sheets = [sheet for sheet in parsed["worksheets"] if isinstance(sheet, dict)]
+        entries = [cell for sheet in sheets for cell in sheet.get("cells") or ()]
+    if not isinstance(entries, list):
+        raise Unreadable("JSON, but not a notebook: it has no cells")
+    version = parsed.get("nbformat", 4)
+    if version not in (2, 3, 4):
+        raise Unreadable(f"a notebook of format {str(version)[:20]}; 2, 3 and 4 can be read")
+    if len(entries) > MOST_CELLS:
+        raise Unreadable(f"it has {len(entries)} cells, more than {MOST_CELLS}")
+    cells = tuple(_cell(number, entry) for number, entry in enumerate(entries))
+    if sum(len(cell.source) for cell in cells if cell.kind == "code") > MOST_CODE_CHARACTERS:
+        raise Unreadable(f"it has more than {MOST_CODE_CHARACTERS:,} characters of code")
+    metadata = parsed.get("metadata")
+    return Notebook(cells, metadata if isinstance(metadata, dict) else {})
+
+
+def _cell(number, entry):
+    """A cell that is malformed counts as an empty one, so that it costs no other cell."""
+    if not isinstance(entry, dict):
+        return Cell(number, "raw", "")
+    source = entry.get("source", entry.get("input", ""))  # "input" in format 3
+    if isinstance(source, list):
+        source = "".join(part for part in source if isinstance(part, str))
+    if not isinstance(source, str):
+        source = ""
+    # Half a surrogate pair is possible in JSON, and nothing that can be compiled or written.
+    source = source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
+    kind = "code" if entry.get("cell_type") == "code" else "markdown"
+    known = entry.get("id") or _id_in(entry.get("metadata"))
+    safe = isinstance(known, str) and _SAFE_ID.fullmatch(known)
+    return Cell(number, kind, source, known if safe else "")
+
+
+def _id_in(metadata):
+    """VS Code and Colab keep an id in the metadata when the file's format has no place for it."""
+    return metadata.get("id") if isinstance(metadata, dict) else None

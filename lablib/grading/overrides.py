@@ -1,0 +1,113 @@
+"""Points and comments that the instructor gives by hand. Grading anew never touches them.
+
+As YAML                                     or as CSV
+
+    jane:                                   id,exercise,points,comment
+      comment: See me after class.          jane,,,See me after class.
+      "3.2": {points: 3, comment: Nice.}    jane,3.2,3,Nice.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lablib.errors import LabError
+
+_COLUMNS = ["id", "exercise", "points", "comment"]
+
+
+@dataclass(frozen=True)
+class Override:
+    """exercise   "": the whole submission, which has a comment only
+    points     None: as they were graded"""
+
+    id: str
+    exercise: str = ""
+    points: float | None = None
+    comment: str = ""
+
+
+def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Override]:
+    """What the file says. Raises LabError for ids, exercises or points that cannot be."""
+    found = []
+    for row in rows(path):
+        found.append(_override(path, row, set(ids), set(exercises)))
+    return found
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """The file's rows as text, by column."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _wrong(path, str(error)) from None
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return list(_yaml_rows(path, text))
+    reader = csv.DictReader(io.StringIO(text))
+    if not {"id", "points"} <= set(reader.fieldnames or ()):
+        raise _wrong(path, f"its columns are {reader.fieldnames}")
+    return [{key: (row.get(key) or "").strip() for key in _COLUMNS} for row in reader]
+
+
+def text_of(overrides: Iterable[Override]) -> str:
+    """The CSV that says the same."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for one in overrides:
+        points = "" if one.points is None else f"{one.points:g}"
+        writer.writerow([one.id, one.exercise, points, one.comment])
+    return out.getvalue()
+
+
+def loaded_yaml(path: Path, text: str) -> dict:
+    """A YAML file that is a dictionary. Raises LabError."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise _wrong(path, " ".join(str(error).split())) from None
+    if not isinstance(found, dict):
+        raise _wrong(path, f"it is a {type(found).__name__}, not a dictionary")
+    return found
+
+
+def _yaml_rows(path, text):
+    for identity, entries in loaded_yaml(path, text).items():
+        if not isinstance(entries, dict):
+            raise _wrong(path, f"{identity}: {entries!r}")
+        for key, entry in entries.items():
+            if key == "comment":
+                yield dict(id=str(identity), exercise="", points="", comment=str(entry))
+                continue
+            entry = entry if isinstance(entry, dict) else {"points": entry}
+            points, comment = (str(entry.get(part, "")) for part in ("points", "comment"))
+            yield dict(id=str(identity), exercise=str(key), points=points, comment=comment)
+
+
+def _override(path, row, ids, exercises):
+    if row["id"] not in ids:
+        raise _wrong(path, f"no submission is of {row['id']!r}")
+    if row["exercise"] and row["exercise"] not in exercises:
+        raise _wrong(path, f"{row['id']}: there is no exercise {row['exercise']!r}")
+    try:
+        points = float(row["points"]) if row["points"] else None
+    except ValueError:
+        points = math.nan
+    if points is not None and not (math.isfinite(points) and points >= 0 and row["exercise"]):
+        raise _wrong(path, f"{row['id']}, {row['exercise'] or 'no exercise'}: {row['points']}")
+    return Override(row["id"], row["exercise"], points, row["comment"])
+
+
+def _wrong(path, saw):
+    return LabError(
+        "Overrides are not written as they must be.",
+        saw=f"{path}: {saw}",
+        do="write the columns id, exercise, points, comment; points for an exercise only",
+    )

@@ -1,0 +1,115 @@
+"""Read a notebook that may do harm to whoever reads it: in a process that is thrown away.
+
+A file of 20 MB can be so deep, or so tangled, that reading it ends Python itself, or takes for
+ever. Nothing of it is executed here either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lablib.grading import notebook_file, similarity
+from lablib.grading.answers import FOUND, Answer, Reader
+from lablib.teach.exercise import Exercise
+
+_SECONDS = 60
+_PROCESSOR_S = 15
+_MEMORY_BYTES = 2**30
+_QUIZ = re.compile(r"\d{1,2}\.[a-z]")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a notebook holds.
+
+    problem        why it cannot be read; "" when it can
+    answers        by exercise, one for each function that it asks for
+    fingerprints   by exercise, what identifies its answers; see `similarity`
+    quizzes        by number, the choice that was made, counted from 1
+    """
+
+    problem: str = ""
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    fingerprints: dict[str, list[int]] = field(default_factory=dict)
+    quizzes: dict[str, int] = field(default_factory=dict)
+
+
+def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = None) -> Reading:
+    """What a notebook's bytes hold of these exercises; never raises for what is in them.
+
+    released   the lab as learners got it: an answer that stands there just so is not attempted
+    """
+    if len(data) > notebook_file.MOST_BYTES:
+        return Reading(f"larger than {notebook_file.MOST_BYTES // 2**20} MB")
+    wanted = {"exercises": {one.number: one.answers for one in exercises},
+              "released": str(released or "")}  # fmt: skip
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "lablib.grading.reading"],
+            input=json.dumps(wanted).encode() + b"\n" + data,
+            capture_output=True, timeout=_SECONDS, env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Reading(f"it could not be read within {_SECONDS} s")
+    if done.returncode != 0:
+        return Reading("it could not be read: too large or too deep")
+    found = json.loads(done.stdout)
+    answers = {number: [Answer.of(plain) for plain in several]
+               for number, several in found.pop("answers").items()}  # fmt: skip
+    return Reading(answers=answers, **found)
+
+
+def _environment():
+    package = str(Path(__file__).resolve().parents[2])
+    return {"PYTHONPATH": package, "PATH": os.environ.get("PATH", ""), "PYTHONUTF8": "1"}
+
+
+def _main():
+    """The process: `wanted` and the notebook on stdin, a `Reading` as JSON on stdout."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    head, _, data = sys.stdin.buffer.read().partition(b"\n")
+    json.dump(_found(json.loads(head), data), sys.stdout)
+
+
+def _found(wanted, data):
+    released = ()
+    if wanted["released"]:
+        released = notebook_file.read(Path(wanted["released"]).read_bytes()).cells
+    try:
+        notebook = notebook_file.read(data)
+    except notebook_file.Unreadable as reason:
+        return {"problem": str(reason), "answers": {}}
+    reader = Reader(notebook, released)
+    answers = {n: reader.answers(n, due) for n, due in wanted["exercises"].items()}
+    prints = {
+        number: similarity.fingerprints("\n".join(a.pieces[-1].text for a in several if a.pieces))
+        for number, several in answers.items()
+        if any(answer.status == FOUND for answer in several)
+    }
+    return {
+        "answers": {n: [one.plain() for one in several] for n, several in answers.items()},
+        "fingerprints": prints,
+        "quizzes": _quizzes(notebook.metadata),
+    }
+
+
+def _quizzes(metadata):
+    """What `submit` wrote there; whatever else is there is left."""
+    ours = metadata.get("lablib")
+    told = ours.get("quizzes") if isinstance(ours, dict) else None
+    if not isinstance(told, dict):
+        return {}
+    return {n: c for n, c in told.items() if _QUIZ.fullmatch(n) and type(c) is int and c < 100}
+
+
+if __name__ == "__main__":
+    _main()

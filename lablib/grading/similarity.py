@@ -1,0 +1,104 @@
+"""Answers that are more alike than chance makes them: something to look at, never a verdict.
+
+Programs are compared by what they do: names, comments, spaces and the values of constants are
+left out (as MOSS does: Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003, but with every
+fingerprint kept, because answers are short). What many share, such as the lab's own lines, counts
+for nobody.
+"""
+
+from __future__ import annotations
+
+import ast
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+_GRAM = 5
+_MOST_PRINTS = 2000
+_LEAST_PRINTS = 12  # a shorter answer is alike by chance
+_ALIKE = 0.8
+_SHARED_BY = 1 / 3  # of all answers: then nobody has it from a neighbour
+_TOO_FEW_TO_TELL = 6
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two submissions, the exercises whose answers are alike, and how much of them is shared."""
+
+    ids: tuple[str, str]
+    exercises: tuple[str, ...]
+    shared: float
+    same_file: bool = False
+
+
+def fingerprints(source: str) -> list[int]:
+    """What identifies a program, whatever its names are.
+
+    >>> fingerprints("def f(a): return a + 1") == fingerprints("def g(b):  return b + 2  # mine")
+    True
+    """
+    try:
+        tokens = list(_tokens(ast.parse(source)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    grams = (tuple(tokens[at : at + _GRAM]) for at in range(len(tokens) - _GRAM + 1))
+    return sorted({zlib.crc32(" ".join(gram).encode()) for gram in grams})[:_MOST_PRINTS]
+
+
+def pairs(answers: Mapping[str, Mapping[str, list[int]]], files: Mapping[str, str]) -> list[Pair]:
+    """The pairs to look at, the most alike first.
+
+    answers   by submission and exercise, the fingerprints
+    files     by submission, a digest of its whole file
+    """
+    telling = {name: _without_shared(by_exercise) for name, by_exercise in
+               _by_exercise(answers).items()}  # fmt: skip
+    found = []
+    for one, other in combinations(sorted(files), 2):
+        alike = {}
+        for exercise, prints in telling.items():
+            if one in prints and other in prints:
+                share = _share(prints[one], prints[other])
+                if share >= _ALIKE:
+                    alike[exercise] = share
+        same = files[one] == files[other]
+        if same or alike:
+            shared = 1.0 if same else sum(alike.values()) / len(alike)
+            found.append(Pair((one, other), tuple(sorted(alike)), round(shared, 2), same))
+    return sorted(found, key=lambda p: (not p.same_file, -len(p.exercises), -p.shared, p.ids))
+
+
+def _tokens(node) -> Iterator[str]:
+    yield type(node).__name__
+    if isinstance(node, ast.Attribute):
+        yield node.attr
+    elif isinstance(node, ast.Constant):
+        yield type(node.value).__name__
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr_context):
+            yield from _tokens(child)
+
+
+def _by_exercise(answers):
+    turned: dict[str, dict[str, set[int]]] = {}
+    for submission, by_exercise in answers.items():
+        for exercise, prints in by_exercise.items():
+            turned.setdefault(exercise, {})[submission] = set(prints)
+    return turned
+
+
+def _without_shared(by_submission):
+    """The fingerprints that few have; of a small class all."""
+    counts = Counter(number for prints in by_submission.values() for number in prints)
+    several = len(by_submission) >= _TOO_FEW_TO_TELL
+    common = {
+        n for n, times in counts.items() if several and times > _SHARED_BY * len(by_submission)
+    }
+    return {submission: prints - common for submission, prints in by_submission.items()}
+
+
+def _share(one, other):
+    least = min(len(one), len(other))
+    return len(one & other) / max(len(one | other), 1) if least >= _LEAST_PRINTS else 0.0

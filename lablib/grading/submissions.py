@@ -1,0 +1,227 @@
+"""Find the submissions in a folder, as learning platforms export them, and say whose each is.
+
+One entry of the folder is one submission: a notebook, or a folder in which there is one.
+
+    jane.ipynb   jane/03_data_parallelism.ipynb   jane/lab03/x.ipynb         by hand, nbgrader
+    doejane_4711_90210_03_data_parallelism-2.ipynb   doejane_LATE_4711_...   Canvas
+    Jane Doe_4711_assignsubmission_file_/x.ipynb                             Moodle
+    Lab 03_jdoe_attempt_2026-03-01-12-30-00_x.ipynb                          Blackboard
+
+Nothing is followed out of the folder: a link, a FIFO or a device is refused unread.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from lablib.errors import LabError
+from lablib.grading.notebook_file import MOST_BYTES
+
+HANDED_IN, MISSING, REFUSED, UNREADABLE = "handed in", "missing", "refused", "unreadable"
+_DEEPEST, _MOST_FILES, _LONGEST_ID = 4, 2000, 80
+_CANVAS = re.compile(r"(?P<id>[a-z0-9-]+)(?P<late>_LATE)?_(?P<user>\d+)_(?P<part>\d+)_(?P<rest>.+)")
+_MOODLE = re.compile(r"(?P<id>.+)_(?P<user>\d+)_assignsubmission_(file|onlinetext)_?(?P<rest>.*)")
+_BLACKBOARD = re.compile(r".+_(?P<id>[^_]+)_attempt_(?P<when>\d{4}(-\d\d){5})(_(?P<rest>.+)|\.\w+)")
+_AGAIN = re.compile(r"[-( ](\d+)\)?$")  # -2 (Canvas), (2) (browsers)
+_NOT_SUBMISSIONS = {"index.html", "__MACOSX", "Thumbs.db"}
+_ASIDE = (".csv", ".yaml", ".yml", ".toml")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One entry of the folder.
+
+    id       whose it is; each is different, and can be written as UTF-8
+    file     the notebook, relative to the folder; "" when there is none to read
+    state    HANDED_IN, or why there is nothing to read
+    reason   more about the state
+    user     the platform's number of the learner, such as Canvas's ID; ""
+    late     the platform has marked it as late
+    when     when it was handed in, where its name says so or the file does
+    notes    what whoever reads the grade should know
+    """
+
+    id: str
+    file: str = ""
+    state: str = HANDED_IN
+    reason: str = ""
+    user: str = ""
+    late: bool = False
+    when: datetime | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What the name of an entry tells; `again` is the attempt's number."""
+
+    id: str
+    user: str = ""
+    late: bool = False
+    when: datetime | None = None
+    title: str = ""
+    again: int = 0
+
+
+def find(folder: Path, lab: str) -> list[Submission]:
+    """All submissions in `folder`, by id. Raises LabError when there is no such folder.
+
+    lab   "03": of several notebooks of one learner, one with the lab's number is taken
+    """
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        raise LabError(
+            "The submissions cannot be read.",
+            saw=f"{folder}: {error.strerror}",
+            do="name the folder that holds them, one notebook or one folder a learner",
+        ) from None
+    by_id: dict[str, list[tuple[_Named, Submission]]] = {}
+    for entry in entries:
+        if not _is_aside(entry):
+            named = _named(entry.name)
+            by_id.setdefault(named.id, []).append((named, _entry(entry, folder, named, lab)))
+    return [_the_last(several, lab) for _, several in sorted(by_id.items())]
+
+
+def read(folder: Path, submission: Submission) -> bytes:
+    """The notebook's bytes. Raises OSError when it is no plain file, or has grown too large."""
+    # Not followed, and not waited for: it may have become a link or a FIFO since it was found.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(folder / submission.file, flags)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a plain file")
+        return file.read(MOST_BYTES + 1)
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere, on one line.
+
+    >>> printable("a\\nb"), printable(os.fsdecode(b"\\xff"))
+    ('a b', '\\\\xff')
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "_"
+
+
+def _is_aside(entry):
+    hidden = entry.name.startswith((".", "~$")) or entry.name in _NOT_SUBMISSIONS
+    beside = entry.name.lower().startswith("readme") or entry.name.lower().endswith(_ASIDE)
+    return hidden or (beside and entry.is_file(follow_symlinks=False))
+
+
+def _named(name: str) -> _Named:
+    stem, suffix = os.path.splitext(name)
+    rest = stem if suffix.lower() in (".ipynb", ".zip", ".pdf", ".py") else name
+    title, again = _attempt(rest)
+    for pattern in (_MOODLE, _BLACKBOARD, _CANVAS):
+        if match := pattern.fullmatch(name):
+            parts = match.groupdict()
+            title, again = _attempt(os.path.splitext(parts.get("rest") or "")[0])
+            when = parts.get("when") and datetime.strptime(parts["when"], "%Y-%m-%d-%H-%M-%S")
+            return _Named(
+                printable(parts["id"])[:_LONGEST_ID], parts.get("user") or "",
+                bool(parts.get("late")), when or None, title, again,
+            )  # fmt: skip
+    return _Named(printable(rest)[:_LONGEST_ID], title=title, again=again)
+
+
+def _attempt(title):
+    match = _AGAIN.search(title)
+    return (title[: match.start()], int(match[1][:9])) if match else (title, 0)
+
+
+def _entry(entry, folder, named, lab):
+    found = Submission(named.id, user=named.user, late=named.late, when=named.when)
+    try:
+        return _looked_at(found, entry, folder, lab)
+    except OSError as error:  # it may not be read, or is gone meanwhile
+        return replace(found, state=UNREADABLE, reason=error.strerror or str(error))
+
+
+def _looked_at(found, entry, folder, lab):
+    kind = _kind(entry)
+    if kind == "folder":
+        return _in_folder(found, Path(entry.path), folder, lab)
+    if kind != "file":
+        return replace(found, state=REFUSED, reason=f"{kind}: not read")
+    if not entry.name.lower().endswith(".ipynb"):
+        suffix = printable(os.path.splitext(entry.name)[1]) or "no suffix"
+        return replace(found, state=UNREADABLE, reason=f"not a notebook ({suffix})")
+    return _file(found, Path(entry.path), folder)
+
+
+def _kind(entry):
+    mode = entry.stat(follow_symlinks=False).st_mode
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "a symbolic link",
+             stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}  # fmt: skip
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _file(found, path, folder):
+    status = path.lstat()
+    when = found.when or datetime.fromtimestamp(int(status.st_mtime))
+    found = replace(found, file=str(path.relative_to(folder)), when=when)
+    if status.st_size > MOST_BYTES:
+        return replace(found, state=UNREADABLE, reason=f"larger than {MOST_BYTES // 2**20} MB")
+    return found
+
+
+def _in_folder(found, path, folder, lab):
+    notebooks, refused = [], []
+    for entry in _walk(path):
+        if entry.name.lower().endswith(".ipynb"):
+            (notebooks if _kind(entry) == "file" else refused).append(entry)
+    if not notebooks:
+        if refused:
+            return replace(found, state=REFUSED, reason=f"{_kind(refused[0])}: not read")
+        return replace(found, state=MISSING, reason="no notebook in the folder")
+    chosen = max(notebooks, key=lambda entry: _preferred(entry.name, lab, entry.path))
+    found = _file(found, Path(chosen.path), folder)
+    if len(notebooks) > 1:
+        shown = printable(os.path.relpath(chosen.path, path))
+        found = replace(found, notes=(f"{len(notebooks)} notebooks; graded: {shown}",))
+    return found
+
+
+def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
+    """Files in a folder; links are not followed, hidden folders not entered."""
+    entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
+    for entry in entries[:_MOST_FILES]:
+        if entry.name.startswith(".") or entry.name in _NOT_SUBMISSIONS:
+            continue
+        if not entry.is_dir(follow_symlinks=False):
+            yield entry
+        elif depth < _DEEPEST:
+            yield from _walk(entry.path, depth + 1)
+
+
+def _preferred(name, lab, path):
+    """Which of several notebooks counts: one with the lab's number, the latest attempt, the one
+    that is the least deep; then by name, so that it is always the same."""
+    title, again = _attempt(os.path.splitext(name)[0])
+    about = re.search(rf"(?<!\d)0*{int(lab)}(?!\d)", title) is not None
+    return about, again, -path.count(os.sep), os.fsencode(name)
+
+
+def _the_last(several, lab):
+    """Of one learner's attempts the last; readable ones come first."""
+
+    def order(pair):
+        named, found = pair
+        attempt = named.when.isoformat() if named.when else ""
+        preferred = _preferred(os.path.basename(found.file), lab, found.file)
+        return found.state == HANDED_IN, attempt, named.again, preferred
+
+    _, last = max(several, key=order)
+    if len(several) > 1:
+        note = f"{len(several)} submissions; graded: {printable(last.file) or last.reason}"
+        last = replace(last, notes=(*last.notes, note))
+    return last

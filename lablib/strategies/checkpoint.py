@@ -1,0 +1,182 @@
+"""Checkpoints: files that hold all that the next step depends on. Each was written whole, or is
+known not to be."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lablib.errors import LabError, check_whole
+from lablib.record.whole import write_whole
+from lablib.strategies.strategy import Job
+
+OPTIONS = {"checkpoint_every": 10, "folder": None, "keep": 2, "fail_at": None}
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A run after some of its steps.
+
+    losses   of every step so far, so their number is the step to go on with; which samples that
+             step sees follows from the number
+    arrays   by name: weights, momentum, the state of the random numbers
+    """
+
+    losses: list[float]
+    arrays: dict[str, np.ndarray]
+
+
+def open_folder(job: Job) -> Path:
+    """The folder that the job names, made when it is not there; else one that ends with the run.
+
+    Raises LabError when it cannot be made, and for options that make no sense.
+    """
+    # Two, because the newest may be damaged.
+    check_whole(2, keep=job.options["keep"])
+    check_whole(1, checkpoint_every=job.options["checkpoint_every"])
+    given = job.options["folder"]
+    folder = Path(tempfile.gettempdir(), "checkpoints") if given is None else Path(given)
+    folder = folder.expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise not_written(folder, error.strerror) from error
+    return folder
+
+
+def due(step: int, job: Job) -> bool:
+    """Whether a checkpoint is written after so many steps: every few, and after the last."""
+    return step % job.options["checkpoint_every"] == 0 or step == job.steps
+
+
+def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
+    """Write it, and only then remove the oldest.
+
+    Raises LabError naming the path when it cannot be written; those before it are then untouched.
+    """
+    try:
+        path = write_whole(_path(folder, len(checkpoint.losses)), _pack(checkpoint, job))
+    except LabError as error:
+        raise not_written(folder, error.saw.rpartition(": ")[2]) from error
+    # A file with a higher number was found damaged, or this run would have begun there.
+    kept = [each for each in _all(folder) if each <= path][-job.options["keep"] :]
+    for useless in {*_all(folder), *folder.glob(".step-*.tmp")} - {*kept}:
+        useless.unlink(missing_ok=True)
+    return path
+
+
+def newest(folder: Path, job: Job) -> Checkpoint | None:
+    """The last that is whole; None when there is none yet. A damaged one is told and passed over.
+
+    Raises LabError when all are damaged, and for a checkpoint of another job.
+    """
+    paths = _all(folder)
+    for path in reversed(paths):
+        found = _unpack(_read(path))
+        if found:
+            head, arrays = found
+            check_continues(path, head["job"], len(head["losses"]), job)
+            return Checkpoint(head["losses"], arrays)
+        tell_damaged(path)
+    if paths:
+        raise all_damaged(folder)
+    return None
+
+
+def told(job: Job) -> dict:
+    """What a run must have in common with the one that it continues. The ranks need not be."""
+    task = job.task
+    return {
+        "task": task.name,
+        "parameters": int(task.parameters),
+        "batch": int(job.batch),
+        "seed": int(job.seed),
+        "lr": float(task.lr),
+        "momentum": float(task.momentum),
+    }
+
+
+def check_continues(path: Path | str, before: dict, steps: int, job: Job) -> None:
+    """Raise LabError unless this job can go on from `steps` steps of the job `before`."""
+    now = told(job)
+    differ = [name for name in now if before.get(name) != now[name]]
+    if differ:
+        pairs = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in differ)
+        raise LabError(
+            "This checkpoint is of another run.",
+            saw=f"{path}: {pairs}",
+            do="choose another folder, or train what it holds",
+        )
+    if steps > job.steps:
+        raise LabError(
+            "The checkpoint is further than this run is to go.",
+            saw=f"{path}: {steps} steps, and steps={job.steps}",
+            do=f"choose steps={steps} or more, or another folder",
+        )
+
+
+def not_written(folder: Path | str, why: str) -> LabError:
+    return LabError(
+        "No checkpoint can be written.",
+        saw=f"{folder}: {why}",
+        do="make room on that disk, or choose a folder where you may write and copy what is "
+        "there; the checkpoints before are as they were",
+    )
+
+
+def tell_damaged(path: Path | str) -> None:
+    print(f"{path} is damaged: the checkpoint before it is used")
+
+
+def all_damaged(folder: Path) -> LabError:
+    return LabError(
+        "No checkpoint can be read.",
+        saw=f"{folder}: all are damaged",
+        do="bring one back from a copy, or choose another folder to begin anew",
+    )
+
+
+def _path(folder, steps):
+    return folder / f"step-{steps:09d}.npz"
+
+
+def _all(folder):
+    """Oldest first."""
+    return sorted(folder.glob("step-*.npz"))
+
+
+def _pack(checkpoint, job):
+    """NumPy's npz, so `np.load` reads it, with the checksum of all of it behind its end."""
+    head = json.dumps({"job": told(job), "losses": checkpoint.losses})
+    file = io.BytesIO()
+    np.savez(file, head=np.array(head), **checkpoint.arrays)
+    content = file.getvalue()
+    return content + hashlib.sha256(content).digest()
+
+
+def _unpack(data):
+    """(head, arrays); None when a byte is missing or not as it was written."""
+    content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = dict(file)
+    return json.loads(str(arrays.pop("head"))), arrays
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LabError(
+            "A checkpoint cannot be read.",
+            saw=f"{path}: {error.strerror}",
+            do="see that it is still there and that you may read it",
+        ) from error

@@ -1,0 +1,170 @@
+"""Which layers of a task tensor parallelism cuts: pairs, the first by columns, the second by rows.
+
+A rank that holds some columns of the first layer gets those of its outputs that are the inputs of
+its rows of the second, so nothing is sent between the two. After the second layer every rank has a
+part of each sum: one all-reduce. Backward the same holds the other way round: one all-reduce of
+the gradient of the first layer's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from lablib.tasks import Task
+from lablib.tasks.blocks import HEAD_WIDTH
+from lablib.tasks.chain import Chain
+
+_DENSE = ("dense", "logits")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Layers by their names in the model, as "1.query".
+
+    first, last   numbers of the blocks where the pair begins and ends
+    parts         what lies between can be shared out in that many: heads, or the width
+    """
+
+    first: int
+    last: int
+    columns: tuple[str, ...]
+    row: str
+    parts: int
+
+
+def pairs(task: Task) -> list[Pair]:
+    """The pairs of a task: in each attention and feed-forward block, and of dense blocks in turn.
+
+    What is left over (embedding, norms, head) is whole on every rank.
+    """
+    found, number = [], 0
+    while number < len(task.chain):
+        pair = _pair_at(task.chain, number)
+        found += [pair] if pair else []
+        number = pair.last + 1 if pair else number + 1
+    return found
+
+
+def _pair_at(chain, n):
+    block = chain[n]
+    if block.kind == "attention":
+        heads = block.shape_out[-1] // HEAD_WIDTH
+        return Pair(n, n, (f"{n}.query", f"{n}.key", f"{n}.value"), f"{n}.out", heads)
+    if block.kind == "feed_forward":
+        return Pair(n, n, (f"{n}.up",), f"{n}.down", 4 * block.shape_out[-1])
+    if block.kind in _DENSE and n + 1 < len(chain) and chain[n + 1].kind in _DENSE:
+        return Pair(n, n + 1, (f"{n}.dense",), f"{n + 1}.dense", prod(block.shape_out))
+    return None
+
+
+def why_not(task: Task, ranks: int) -> str:
+    """Why its layers cannot be cut for that many ranks; "" when they can."""
+    if not isinstance(task.model, Chain):
+        return "which layers come in pairs is known of the named tasks only"
+    if any(block.kind.startswith("conv") for block in task.chain):
+        return "convolutions have no pairs of columns and rows here"
+    for pair in pairs(task):
+        if pair.parts % ranks:
+            return f"{pair.columns[0]} has {pair.parts} equal parts, not a multiple of {ranks}"
+    return ""
+
+
+def cut_axes(task: Task) -> dict[str, int]:
+    """The arrays that are cut, by canonical name, and along which axis; kernels are (in, out)."""
+    axes = {}
+    for pair in pairs(task):
+        axes |= {f"{layer}.kernel": 1 for layer in pair.columns}
+        axes |= {f"{layer}.bias": 0 for layer in pair.columns}
+        axes[f"{pair.row}.kernel"] = 0
+    return axes
+
+
+def put_together(task: Task, parts: list[dict]) -> dict[str, np.ndarray]:
+    """The whole weights of what `task.torch_arrays` gave on each rank."""
+    axes = cut_axes(task)
+    return {
+        name: np.concatenate([part[name] for part in parts], axes[name]) if name in axes else array
+        for name, array in parts[0].items()
+    }
+
+
+def dtensor_plan(task: Task) -> dict:
+    """What `parallelize_module` takes: a style for each layer of a pair, by its name."""
+    from torch.distributed.tensor import Replicate
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        PrepareModuleOutput,
+        RowwiseParallel,
+    )
+
+    styles = {}
+    for pair in pairs(task):
+        styles |= {name: ColwiseParallel() for name in pair.columns}
+        styles[pair.row] = RowwiseParallel()
+        if len(pair.columns) > 1:
+            # One DTensor for query, key and value: each would make its own, and sum its gradient.
+            styles[f"{pair.first}.norm"] = PrepareModuleOutput(
+                output_layouts=Replicate(),
+                desired_output_layouts=Replicate(),
+                use_local_output=False,
+            )
+    return styles
+
+
+def all_reduces(task: Task, ranks: int, batch: int) -> tuple[int, int]:
+    """(calls, bytes) of one step on all of these ranks: outputs forward, gradients backward."""
+    sizes = [4 * batch * size for size in _sent_sizes(task)]
+    return ranks * len(sizes), ranks * sum(sizes)
+
+
+def _sent_sizes(task) -> Iterator[int]:
+    for pair in pairs(task):
+        yield prod(task.chain[pair.last].shape_out)
+        if pair.first > 0:  # nobody asks for the gradient of the samples
+            yield prod(task.chain[pair.first].shape_in)
+
+
+def weight_bytes(task: Task, ranks: int) -> int:
+    """What one rank holds of the weights."""
+    cut = cut_axes(task)
+    return sum(
+        4 * prod(shape) // (ranks if f"{number}.{layer.name}.{name}" in cut else 1)
+        for number, block in enumerate(task.chain)
+        for layer in block.layers
+        for name, shape in layer.arrays.items()
+    )
+
+
+def live_bytes(task: Task, ranks: int, batch: int) -> int:
+    """The most that one rank holds: at the end of the forward pass or soon after.
+
+    Then there are weights, momentum, and all that the backward pass will ask for; besides, the
+    last step's gradients and the scores with their logarithms, or instead, once the backward pass
+    has begun, the logarithms and two gradients of them.
+    """
+    weights, scores = weight_bytes(task, ranks), 4 * batch * prod(task.chain[-1].shape_out)
+    kept = 4 * batch * sum(_kept_sizes(task, ranks))
+    return 2 * weights + kept + 2 * scores + max(weights, scores)
+
+
+def _kept_sizes(task, ranks) -> Iterator[int]:
+    """Numbers that each block keeps of one sample for the backward pass, from what it takes in."""
+    yield prod(task.chain[0].shape_in)
+    first_of_pair = {pair.first for pair in pairs(task)}
+    for number, block in enumerate(task.chain):
+        out = prod(block.shape_out)
+        if block.kind == "dense":  # before and after GELU
+            yield 2 * out // (ranks if number in first_of_pair else 1)
+        elif block.kind == "attention":  # norm and sum; query, key, value, heads; who looks at whom
+            heads, tokens = block.shape_out[-1] // HEAD_WIDTH, block.shape_out[0]
+            yield 2 * out + (4 * out + heads * tokens**2) // ranks
+        elif block.kind == "feed_forward":  # norm and sum; four times the width, twice
+            yield 2 * out + 8 * out // ranks
+        elif block.kind == "embed":
+            yield out
+        elif block.kind == "head":  # its norm
+            yield prod(block.shape_in)

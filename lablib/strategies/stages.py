@@ -1,0 +1,126 @@
+"""Pipeline stages: micro-batches, the order of their passes, and closed forms of what is sent and
+held. A pass is (kind, stage): "F" forward or "B" backward of the next micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from math import prod
+
+import numpy as np
+
+from lablib.tasks import Task
+
+# What a dense block keeps of a sample for its backward pass, in copies of what it puts out: of its
+# GELU the input, of the block after it the input. Of other kinds no closed form is known here.
+_KEPT = {"dense": 2, "logits": 1}
+
+
+def why_not(task: Task, ranks: int, batch: int, micro_batches: int) -> str:
+    """Why the batch cannot be cut into so many micro-batches; "" when it can."""
+    if not isinstance(micro_batches, int) or micro_batches < 1 or batch % micro_batches:
+        # Unequal ones: the mean of their losses would not be the loss of the batch.
+        return f"it cannot be cut into {micro_batches!r} equal micro-batches"
+    return ""
+
+
+def gpipe(stage: int, pieces: int) -> list[tuple[str, int]]:
+    """The passes of a stage under GPipe.
+
+    >>> "".join(kind for kind, _ in gpipe(0, pieces=4))
+    'FFFFBBBB'
+    """
+    return [(kind, stage) for kind in "F" * pieces + "B" * pieces]
+
+
+def one_f_one_b(stage: int, stages: int, pieces: int) -> list[tuple[str, int]]:
+    """The passes of a stage under 1F1B: as many forward as stages follow, then one of each.
+
+    >>> "".join(kind for kind, _ in one_f_one_b(0, stages=2, pieces=4))
+    'FFBFBFBB'
+    """
+    ahead = min(stages - 1 - stage, pieces)
+    return [(kind, stage) for kind in "F" * ahead + "FB" * (pieces - ahead) + "B" * ahead]
+
+
+def interleaved(rank: int, ranks: int, turns: int, pieces: int) -> list[tuple[str, int]]:
+    """The passes of a rank that holds a stage of each turn: a round of micro-batches in one stage,
+    then in the next.
+
+    >>> "".join(f"{kind}{stage} " for kind, stage in interleaved(1, ranks=2, turns=2, pieces=2))
+    'F1 F1 F3 B3 F3 B3 B1 B1 '
+    """
+    a_round = pieces // max(1, pieces // ranks)
+    order = [number // a_round % turns for number in range(turns * pieces)]
+    forward = [("F", turn * ranks + rank) for turn in order]
+    backward = [("B", (turns - 1 - turn) * ranks + rank) for turn in order]
+    ahead = min((turns - 1) * a_round + 2 * (ranks - 1 - rank), len(order))
+    pairs = zip(forward[ahead:], backward, strict=False)
+    return [*forward[:ahead], *chain.from_iterable(pairs), *backward[len(order) - ahead :]]
+
+
+def messages(task: Task, stages: int, batch: int, pieces: int) -> dict[str, tuple[int, int]]:
+    """Of one step: every micro-batch crosses every cut forward, and its gradient comes back."""
+    crossed_bytes = sum(_input_bytes(task, stage[0]) for stage in task.cut(stages)[1:])
+    calls = 2 * (stages - 1) * pieces
+    return {"send": (calls, 2 * crossed_bytes * batch), "recv": (calls, 0)}
+
+
+def live_bytes(
+    task: Task,
+    cut: list[range],
+    ranks: Iterable[list[tuple[str, int]]],
+    piece: int,
+    buffers: int = 0,
+) -> float | None:
+    """What the fullest rank holds; None for models of other blocks than dense ones.
+
+    ranks     the passes of each rank, in order
+    piece     samples of a micro-batch
+    buffers   micro-batches that memory to receive into is kept for, of each stage
+    """
+    if any(getattr(block, "kind", "") not in _KEPT for block in task.chain):
+        return None
+    stages = [_Held(task, blocks, piece, buffers) for blocks in cut]
+    return max(_fullest(stages, passes) for passes in ranks)
+
+
+class _Held:
+    """Bytes that a stage holds: always, for a kept micro-batch, while it computes gradients."""
+
+    def __init__(self, task, blocks, piece, buffers):
+        held = [task.chain[number] for number in blocks]
+        received = piece * _input_bytes(task, blocks[0]) if blocks[0] else 0
+        follows = blocks[-1] + 1 < task.blocks
+        gradient = piece * _input_bytes(task, blocks[-1] + 1) if follows else 0
+        widths = [_KEPT[block.kind] * prod(block.shape_out) for block in held]
+        self.weights = sum(block.weight_bytes for block in held)
+        self.always = 2 * self.weights + buffers * (received + gradient)  # and the momentum
+        self.kept = 4 * piece * sum(widths) + (0 if buffers else received)
+        self.sent_back = received if buffers else 0
+        # A weight's new gradient stands beside the sum that it is added to.
+        self.beside = max(block.weight_bytes for block in held)
+        self.working = 2 * 4 * piece * max(prod(block.shape_out) for block in held)
+        self.working += 0 if buffers else gradient
+
+
+def _fullest(stages, passes):
+    mine = {stage for _, stage in passes}
+    now = most = sum(stages[stage].always for stage in mine)
+    summed = set()
+    for kind, stage in passes:
+        held = stages[stage]
+        if kind == "F":
+            now += held.kept
+            most = max(most, now)
+        else:
+            most = max(most, now + held.working + (held.beside if stage in summed else 0))
+            now += held.sent_back - held.kept + (0 if stage in summed else held.weights)
+            summed.add(stage)
+    return max(most, now)
+
+
+def _input_bytes(task: Task, block: int) -> int:
+    """Of one sample that the block takes in."""
+    into = task.chain[block]
+    return prod(into.shape_in) * np.dtype(into.dtype_in).itemsize

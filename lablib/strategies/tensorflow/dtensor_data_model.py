@@ -1,0 +1,46 @@
+"""Data x model with DTensor, on a mesh of two axes: layers are cut along one of them, the batch
+along the other, and TensorFlow sums activations along the first, gradients along the second."""
+
+from lablib.strategies import column_row, dense_dtensor
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.tensorflow import dtensor_tensor
+
+MODEL = 2  # ranks that share a layer
+
+
+def _why_not(task, ranks, batch):
+    if ranks % MODEL:
+        return f"{MODEL} ranks share each layer, and {ranks} is not a multiple of {MODEL}"
+    return dtensor_tensor.why_not(task, MODEL, batch)
+
+
+STRATEGY = Strategy(
+    name="dtensor_data_model",
+    framework="tensorflow",
+    family="combined",
+    about="Ranks are a grid: along its rows they share each layer, along its columns the batch; "
+    "activations are summed in a row, gradients in a column.",
+    read="https://www.tensorflow.org/tutorials/distribute/dtensor_ml_tutorial",
+    splits="batch",
+    least_ranks=2 * MODEL,
+    only_measured=dense_dtensor.ONLY_MEASURED,
+    fits=_why_not,
+)
+
+
+def train(me, job: Job) -> dict:
+    mesh = dense_dtensor.connected_mesh(me, {"data": me.ranks // MODEL, "tensor": MODEL})
+    cuts = dtensor_tensor.cuts(job.task)
+    return dense_dtensor.train(me, job, mesh, cuts, samples_along="data")
+
+
+def expected(task, ranks: int, batch: int) -> Expected:
+    """Activations along the rows; along the columns the gradients in one pack, and the loss."""
+    rows = ranks // MODEL
+    calls, nbytes = column_row.all_reduces(task, MODEL, batch // rows)
+    calls, nbytes = rows * calls, rows * nbytes
+    if rows > 1:
+        gradients_bytes = dense_dtensor.pack_bytes(column_row.weight_bytes(task, MODEL))
+        calls, nbytes = calls + 2 * ranks, nbytes + ranks * (gradients_bytes + 4)
+    return Expected({"all_reduce": (calls, nbytes)})

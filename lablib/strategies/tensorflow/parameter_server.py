@@ -1,0 +1,104 @@
+"""Parameter server: the weights live on a rank of their own. Workers read them, compute gradients
+of their share of the batch and update them without waiting for one another; a chief hands out the
+work. A worker's gradients may miss updates that others made since it read: its staleness.
+
+A custom loop, because `Model.fit` does not support this strategy with Keras 3 (seen with TensorFlow
+2.21)."""
+
+from lablib.strategies.strategy import Job, Strategy
+
+
+def _why_not(task, ranks, batch, synchronous, ahead):
+    if batch % (ranks - 2):
+        return f"its {ranks - 2} workers cannot share that batch evenly"
+    return f"ahead={ahead}, and it cannot be below 0" if ahead < 0 else ""
+
+
+STRATEGY = Strategy(
+    name="parameter_server",
+    framework="tensorflow",
+    family="asynchronous",
+    about="One rank holds the weights, one is the chief, the others are workers: each updates the "
+    "weights with its own gradients at once or, synchronous, all together with their mean.",
+    read="https://www.tensorflow.org/tutorials/distribute/parameter_server_training",
+    splits="nothing",
+    least_ranks=3,
+    # ahead: how many steps the chief hands out, when asynchronous, before the oldest is done. This
+    # bounds staleness: W workers, each with one share at a time, miss less than (2 ahead + 1) W.
+    options={"synchronous": False, "ahead": 1},
+    only_measured="the workers exchange variables with the parameter server past everything that "
+    "could be recorded",
+    fits=_why_not,
+    roles=lambda ranks: {"chief": 1, "worker": ranks - 2, "ps": 1},
+    synchronous=False,
+)
+
+
+def train(me, job: Job) -> dict:
+    """Runs on the chief alone; the workers and the parameter server serve."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    task, workers, synchronous = job.task, me.ranks - 2, job.options["synchronous"]
+    ahead = 0 if synchronous else job.options["ahead"]
+    strategy = tf.distribute.ParameterServerStrategy(
+        tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    )
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    with strategy.scope():
+        model = task.tensorflow_model(job.seed)
+        optimizer = keras.optimizers.SGD(task.lr, momentum=task.momentum)
+        optimizer.build(model.trainable_variables)
+        updates = tf.Variable(0, dtype=tf.int64)
+
+    def on_worker(x, y):
+        """Its share of a step: the loss, the updates that its gradients missed, and they."""
+        seen = updates.read_value()
+        with tf.control_dependencies([seen]), tf.GradientTape() as tape:
+            loss = task.tensorflow_loss(model(x), y)
+            part = loss / workers  # the shares of a step together weigh what the whole batch does
+        gradients = tape.gradient(part, model.trainable_variables)
+        with tf.control_dependencies(gradients):
+            if synchronous:
+                return loss, updates.read_value() - seen, gradients
+            return loss, update([gradients]) - seen - 1, []
+
+    def update(shares):
+        """Add up the gradients of those shares and apply them; how many updates there were."""
+        sums = [sum(parts) for parts in zip(*shares)]
+        optimizer.apply_gradients(zip(sums, model.trainable_variables))
+        return updates.assign_add(1, read_value=True)
+
+    work_on_worker = tf.function(lambda x, y: strategy.run(on_worker, args=(x, y)))
+    update_on_worker = tf.function(lambda shares: strategy.run(update, args=(shares,)))
+    waiting, losses = [], []
+
+    def finish_oldest():
+        loss, missed, gradients = zip(*(value.fetch() for value in waiting.pop(0)))
+        if synchronous:
+            coordinator.schedule(update_on_worker, args=(gradients,)).fetch()
+        losses.append(float(np.mean(loss)))
+        me.log(staleness=int(max(missed)))
+
+    for step in range(job.steps):
+        shares = zip(*(np.split(part, workers) for part in job.batch_at(step)))
+        with me.step(samples=job.batch):
+            waiting.append([coordinator.schedule(work_on_worker, args=share) for share in shares])
+            if len(waiting) > ahead:
+                finish_oldest()
+    while waiting:
+        finish_oldest()
+    return {"losses": losses, "weights": task.tensorflow_arrays(model)}
+
+
+def sent_bytes(task, ranks: int, synchronous: bool = False) -> int:
+    """Bytes of weights and gradients that cross between processes in one step.
+
+    Each worker reads the weights and, asynchronous, sends its gradients to the parameter server.
+    Synchronous, they go to the chief and from there to the one worker that adds them up and sends
+    the sum.
+    """
+    workers = ranks - 2
+    copies = 3 * workers + 1 if synchronous else 2 * workers
+    return copies * task.weight_bytes

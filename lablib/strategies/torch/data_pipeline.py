@@ -1,0 +1,90 @@
+"""Data x pipeline on a 2-D mesh: several pipelines, each on its shard of the batch. Activations
+travel along one axis; the gradients of a stage are averaged along the other, with its replicas."""
+
+from lablib.strategies import stages
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+
+
+def _why_not(task, ranks, batch, micro_batches, pipelines):
+    if not isinstance(pipelines, int) or pipelines < 1 or ranks % pipelines:
+        return f"{ranks} ranks make no {pipelines!r} equal pipelines"
+    length = ranks // pipelines
+    if not 2 <= length <= task.blocks:
+        return f"pipelines of {length} stages, and {task.blocks} blocks"
+    if batch % pipelines:
+        return f"it cannot be shared out over {pipelines} pipelines"
+    return stages.why_not(task, length, batch // pipelines, micro_batches)
+
+
+STRATEGY = Strategy(
+    name="data_pipeline",
+    framework="torch",
+    family="combined",
+    about="Ranks are a grid: along its rows a pipeline with GPipe, along its columns replicas of "
+    "one stage, whose gradients are averaged by all-reduce.",
+    read="https://docs.pytorch.org/tutorials/recipes/distributed_device_mesh.html",
+    splits="blocks",
+    least_ranks=4,
+    fits=_why_not,
+    options={"micro_batches": 4, "pipelines": 2},
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+    from torch.nn.utils import parameters_to_vector
+
+    task, pipelines = job.task, job.options["pipelines"]
+    length = me.ranks // pipelines
+    mesh = init_device_mesh("cpu", (pipelines, length), mesh_dim_names=("data", "pipeline"))
+    row, column = mesh.get_coordinate()
+    model = task.torch_model(job.seed, task.cut(length)[column])
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.SGD(weights, lr=task.lr, momentum=task.momentum)
+    stage = PipelineStage(
+        model, column, length, torch.device("cpu"), group=mesh.get_group("pipeline")
+    )
+    schedule = ScheduleGPipe(stage, job.options["micro_batches"], loss_fn=task.torch_loss)
+    losses = []
+    for step in range(job.steps):
+        batch = map(torch.from_numpy, job.batch_at(step))
+        x, y = (part.chunk(pipelines)[row] for part in batch)
+        parts = []
+        with me.step(samples=len(x)):
+            optimizer.zero_grad()
+            schedule.step(
+                *((x,) if stage.is_first else ()),
+                target=y if stage.is_last else None,
+                losses=parts if stage.is_last else None,
+                return_outputs=False,
+            )
+            flat = parameters_to_vector([weight.grad for weight in weights])
+            dist.all_reduce(flat, group=mesh.get_group("data"))
+            flat /= pipelines
+            _copy_back(flat, weights)
+            del flat
+            optimizer.step()
+        losses += [torch.stack(parts).mean().item()] if parts else []
+    return {"losses": losses, "weights": task.torch_arrays(model) if row == 0 else {}}
+
+
+def _copy_back(flat, weights):
+    for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+        weight.grad.copy_(part.view_as(weight))
+
+
+def expected(task, ranks, batch, micro_batches=4, pipelines=2) -> Expected:
+    length, shard = ranks // pipelines, batch // pipelines
+    along = stages.messages(task, length, shard, micro_batches)
+    messages = {name: (pipelines * n, pipelines * size) for name, (n, size) in along.items()}
+    order = [stages.gpipe(stage, micro_batches) for stage in range(length)]
+    piece, cut = shard // micro_batches, task.cut(length)
+    held_bytes = stages.live_bytes(task, cut, order, piece, buffers=micro_batches)
+    if held_bytes is not None:
+        weights = [sum(task.chain[number].weight_bytes for number in blocks) for blocks in cut]
+        held_bytes = max(held_bytes, 4 * max(weights))  # and momentum, gradients, all of them flat
+    return Expected(messages | {"all_reduce": (ranks, pipelines * task.weight_bytes)}, held_bytes)

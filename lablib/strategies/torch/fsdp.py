@@ -1,0 +1,75 @@
+"""ZeRO stage 3 with FSDP2, `fully_shard`: weights, gradients and momentum are sharded, row by row.
+A block's weights are gathered while the block before it still computes."""
+
+from itertools import pairwise
+
+from lablib.strategies.activations import saved_bytes
+from lablib.strategies.expected import Expected
+from lablib.strategies.flat_buffer import backward_bytes, padded
+from lablib.strategies.strategy import Job, Strategy
+
+
+def _fits(task, ranks, batch, prefetch):
+    if "tensorflow" in task.model.frameworks:
+        return ""  # the named tasks have none of this
+    weights = [weight for _, weight in task.torch_model().named_parameters(remove_duplicate=False)]
+    if any(weight.ndim == 0 for weight in weights):
+        return "fully_shard cuts weights by rows, and one of them is a single number"
+    tied = task.blocks > 1 and len(weights) > len(set(weights))
+    return "blocks are sharded one by one, and layers share a weight" if tied else ""
+
+
+STRATEGY = Strategy(
+    name="fsdp",
+    framework="torch",
+    family="sharded",
+    about="Every rank holds its shard of weights, gradients and momentum; a block's weights are "
+    "all-gathered one block ahead, its gradient is reduce-scattered.",
+    read="Zhao et al. 2023, PyTorch FSDP, https://arxiv.org/abs/2304.11277; "
+    "https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html",
+    splits="batch",
+    fits=_fits,
+    options={"prefetch": True},
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    from torch.distributed.fsdp import fully_shard
+
+    task, model = job.task, job.task.torch_model(job.seed)
+    blocks = [fully_shard(block) for block in model] if task.blocks > 1 else []
+    fully_shard(model)
+    if job.options["prefetch"]:
+        for block, following in pairwise(blocks):
+            block.set_modules_to_forward_prefetch([following])
+        # On a GPU messages run on a stream of their own; a CPU has none and would stand still.
+        model._set_unshard_async_op(True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            loss = task.torch_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    weights = task.torch_arrays(model)  # gathers them, so every rank takes part
+    return {"losses": losses, "weights": weights if me.rank == 0 else {}}
+
+
+def expected(task, ranks: int, batch: int, prefetch: bool = True) -> Expected:
+    """A shard of weights and momentum; gradients come as shards; one block's weights and gradient,
+    the weights gathered ahead, and the last gradient sent, which is kept until the next one is.
+    Each weight is cut by rows and filled up to equal shards."""
+    blocks = [task.torch_model(0, range(n, n + 1)) for n in range(task.blocks)]
+    sizes = [sum(_padded_bytes(weight, ranks) for weight in b.parameters()) for b in blocks]
+    calls, whole = ranks * len(sizes), sum(sizes)
+    messages = {"all_gather": (2 * calls, 2 * whole), "reduce_scatter": (calls, ranks * whole)}
+    backward = backward_bytes(sizes, ranks, 4, saved_bytes(task, batch // ranks))
+    return Expected(messages, live_bytes=2 * whole / ranks + backward)
+
+
+def _padded_bytes(weight, ranks):
+    return weight.nbytes // len(weight) * padded(len(weight), ranks)

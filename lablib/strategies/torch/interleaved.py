@@ -1,0 +1,75 @@
+"""Interleaved 1F1B: every rank holds several small stages, a turn of the pipeline apart. Filling
+and draining then take as many times less, and as many times more is sent."""
+
+from lablib.strategies import stages
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+
+
+def _why_not(task, ranks, batch, micro_batches, stages_per_rank):
+    if why := stages.why_not(task, ranks, batch, micro_batches):
+        return why
+    if not isinstance(stages_per_rank, int) or not 1 <= stages_per_rank <= task.blocks // ranks:
+        return f"{task.blocks} blocks, for {stages_per_rank!r} stages on each rank"
+    if micro_batches % max(1, micro_batches // ranks):
+        return f"{micro_batches} micro-batches make no equal rounds of {ranks} or more"
+    return ""
+
+
+STRATEGY = Strategy(
+    name="interleaved",
+    framework="torch",
+    family="pipeline",
+    about="Every rank holds several stages, one of each turn; a micro-batch passes every rank "
+    "as often.",
+    read="Narayanan et al. 2021, Megatron-LM, https://arxiv.org/abs/2104.04473",
+    splits="blocks",
+    least_ranks=2,
+    fits=_why_not,
+    options={"micro_batches": 4, "stages_per_rank": 2},
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
+
+    task, pieces = job.task, job.options["micro_batches"]
+    count = me.ranks * job.options["stages_per_rank"]
+    mine = [
+        PipelineStage(task.torch_model(job.seed, blocks), number, count, torch.device("cpu"))
+        for number, blocks in enumerate(task.cut(count))
+        if number % me.ranks == me.rank
+    ]
+    parameters = [weight for stage in mine for weight in stage.submod.parameters()]
+    optimizer = torch.optim.SGD(parameters, lr=task.lr, momentum=task.momentum)
+    schedule = ScheduleInterleaved1F1B(mine, pieces, loss_fn=task.torch_loss)
+    first, last = mine[0].is_first, mine[-1].is_last
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.batch_at(step))
+        inputs, parts = (x,) if first else (), []
+        with me.step(samples=len(x)):
+            optimizer.zero_grad()
+            schedule.step(
+                *inputs,
+                target=y if last else None,
+                losses=parts if last else None,
+                return_outputs=False,
+            )
+            optimizer.step()
+        losses += [torch.stack(parts).mean().item()] if parts else []
+    weights = [task.torch_arrays(stage.submod) for stage in mine]
+    return {"losses": losses, "weights": {k: v for held in weights for k, v in held.items()}}
+
+
+def expected(task, ranks, batch, micro_batches=4, stages_per_rank=2) -> Expected:
+    cut = task.cut(ranks * stages_per_rank)
+    order = [
+        stages.interleaved(rank, ranks, stages_per_rank, micro_batches) for rank in range(ranks)
+    ]
+    piece = batch // micro_batches
+    return Expected(
+        stages.messages(task, len(cut), batch, micro_batches),
+        stages.live_bytes(task, cut, order, piece, buffers=micro_batches),
+    )

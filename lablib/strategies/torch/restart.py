@@ -1,0 +1,108 @@
+"""Checkpoint and restart: data parallelism that writes down, every few steps, all that the next
+step depends on. Whatever ends the run, the same call goes on from there, on any number of ranks."""
+
+from math import prod
+
+from lablib.strategies import checkpoint, faults
+from lablib.strategies.checkpoint import Checkpoint
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="restart",
+    framework="torch",
+    family="restart",
+    about="As ddp; every few steps rank 0 writes weights, momentum and losses to a file, and "
+    "every rank begins with the newest file that is whole.",
+    read="https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html",
+    splits="batch",
+    options=checkpoint.OPTIONS,
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    folder, task = checkpoint.open_folder(job), job.task
+    model = task.torch_model(job.seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    losses, own_losses = [], []
+    if found := checkpoint.newest(folder, job):
+        losses = found.losses
+        _restore(found.arrays, model, optimizer)
+    # Left to itself DDP lays out its buckets anew after the first step of a process. Sums of four
+    # ranks would be taken in another order in a run that began again, and differ in the last bit.
+    replica = DistributedDataParallel(
+        model, bucket_cap_mb=1 + task.weight_bytes / 2**20, find_unused_parameters=True
+    )
+    for step in range(len(losses), job.steps):
+        faults.strike(job.options["fail_at"], me, step)
+        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            loss = task.torch_loss(replica(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        own_losses.append(loss.item())
+        if checkpoint.due(step + 1, job):
+            losses += _mean_over_ranks(own_losses)
+            own_losses = []
+            if me.rank == 0:
+                checkpoint.save(folder, Checkpoint(losses, _arrays(model, optimizer)), job)
+    if me.rank > 0:
+        return {"losses": [], "weights": {}}
+    return {"losses": losses, "weights": task.torch_arrays(model)}
+
+
+def _arrays(model, optimizer):
+    """All that the next step depends on, by name."""
+    import torch
+
+    tensors = {f"weight {name}": value for name, value in model.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer {number} {name}": value for name, value in state.items()}
+    tensors["random numbers"] = torch.get_rng_state()  # dropout draws from it
+    # NumPy has no bfloat16; as float32 it loses nothing.
+    return {
+        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        for name, value in tensors.items()
+        if torch.is_tensor(value)
+    }
+
+
+def _restore(arrays, model, optimizer):
+    import torch
+
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if torch.is_tensor(value):
+                value.copy_(tensors[f"weight {name}"])
+    state = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer "):
+            _, number, key = name.split()
+            state.setdefault(int(number), {})[key] = value.clone()
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+    torch.set_rng_state(tensors["random numbers"])
+
+
+def _mean_over_ranks(losses):
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor(losses, dtype=torch.float64)
+    dist.all_reduce(total)
+    return (total / dist.get_world_size()).tolist()
+
+
+def expected(task, ranks, batch, **options) -> Expected:
+    """The gradients in one message, and a flag for each array that says whether it was used."""
+    flags_bytes = 4 * len(task.weights())
+    inside = sum(prod(block.shape_in) + prod(block.shape_out) for block in task.chain)
+    return Expected(
+        {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + flags_bytes))},
+        # Weights, momentum, gradients, their bucket; what an MLP's backward pass needs.
+        live_bytes=4 * task.weight_bytes + 4 * inside * batch / ranks,
+    )

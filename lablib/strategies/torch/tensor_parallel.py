@@ -1,0 +1,47 @@
+"""Tensor parallelism by DTensor: `parallelize_module` makes of each weight one tensor that lies in
+parts on all ranks, and puts the all-reduces where the parts must meet."""
+
+from lablib.strategies import column_row
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="tensor_parallel",
+    framework="torch",
+    family="tensor",
+    about="As by hand, but the weights are DTensors, cut by a plan that names a style for each "
+    "layer: column-wise or row-wise.",
+    read="https://docs.pytorch.org/tutorials/intermediate/TP_tutorial.html",
+    splits="nothing",
+    least_ranks=2,
+    fits=lambda task, ranks, batch: column_row.why_not(task, ranks),
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor.parallel import parallelize_module
+
+    task = job.task
+    mesh = init_device_mesh("cpu", (me.ranks,), mesh_dim_names=("tensor",))
+    model = parallelize_module(task.torch_model(job.seed), mesh, column_row.dtensor_plan(task))
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.batch_at(step))  # every rank: the whole batch
+        with me.step(samples=len(x)):
+            loss = task.torch_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    weights = task.torch_arrays(model)  # of a DTensor all of it, so every rank must ask
+    return {"losses": losses, "weights": weights if me.rank == 0 else {}}
+
+
+def expected(task, ranks: int, batch: int) -> Expected:
+    return Expected(
+        {"all_reduce": column_row.all_reduces(task, ranks, batch)},
+        column_row.live_bytes(task, ranks, batch),
+    )

@@ -1,0 +1,60 @@
+"""ZeRO stage 1 in PyTorch's own classes: DDP averages the gradients on every rank, and
+`ZeroRedundancyOptimizer` gives each weight to one rank, which keeps its momentum and updates it."""
+
+from lablib.strategies import activations, buckets
+from lablib.strategies.expected import Expected
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="zero1",
+    framework="torch",
+    family="sharded",
+    about="Every rank holds the whole model and the momentum of some of its weights; gradients are "
+    "all-reduced, each weight is broadcast by the rank that has updated it.",
+    read="https://docs.pytorch.org/docs/stable/distributed.optim.html",
+    splits="batch",
+    options={"bucket_mb": 25.0},
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+    from torch.nn.parallel import DistributedDataParallel
+
+    task = job.task
+    model = DistributedDataParallel(
+        task.torch_model(job.seed),
+        bucket_cap_mb=job.options["bucket_mb"],
+        gradient_as_bucket_view=True,  # else every gradient is there twice
+    )
+    optimizer = ZeroRedundancyOptimizer(
+        model.parameters(), torch.optim.SGD, lr=task.lr, momentum=task.momentum
+    )
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            optimizer.zero_grad()  # before DDP, in the second step, makes new buckets
+            loss = task.torch_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    return {"losses": losses, "weights": task.torch_arrays(model) if me.rank == 0 else {}}
+
+
+def expected(task, ranks: int, batch: int, bucket_mb: float = 25.0) -> Expected:
+    """Weights, gradients, the fullest rank's momentum; one gradient on its way into its bucket."""
+    sizes = buckets.gradient_bytes(task)
+    calls, whole = ranks * len(buckets.packed(sizes, bucket_mb)), ranks * sum(sizes)
+    messages = {"all_reduce": (calls, whole), "broadcast": (ranks * len(sizes), whole)}
+    held = 2 * task.weight_bytes + _fullest(sizes, ranks) + max(sizes)
+    return Expected(messages, held + activations.saved_bytes(task, batch // ranks))
+
+
+def _fullest(sizes, ranks):
+    """The largest weight that is left goes to the rank that has least, again and again."""
+    held = [0] * ranks
+    for size in sorted(sizes, reverse=True):
+        held[held.index(min(held))] += size
+    return max(held)

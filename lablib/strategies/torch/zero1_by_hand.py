@@ -1,0 +1,55 @@
+"""ZeRO stage 1: every rank holds all weights and gradients, but the optimizer's state of one shard
+only. It updates that shard, and the ranks gather what the others have updated."""
+
+from lablib.strategies.activations import saved_bytes
+from lablib.strategies.expected import Expected
+from lablib.strategies.flat_buffer import flattened, only_float32, padded, trained, views
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="zero1_by_hand",
+    framework="torch",
+    family="sharded",
+    about="Every rank holds the whole model and the momentum of its shard; gradients are "
+    "reduce-scattered after the backward pass, weights all-gathered after the update.",
+    read="Rajbhandari et al. 2020, ZeRO, https://arxiv.org/abs/1910.02054",
+    splits="batch",
+    fits=only_float32,
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+    import torch.distributed as dist
+
+    task, model = job.task, job.task.torch_model(job.seed)
+    weights = trained(model).values()
+    flat = flattened(weights, me.ranks)
+    gradients = torch.zeros_like(flat)
+    for weight, value, gradient in zip(weights, views(flat, weights), views(gradients, weights)):
+        weight.data, weight.grad = value, gradient
+    shard = flat.chunk(me.ranks)[me.rank]  # of the same memory: to update it is to update the model
+    shard.grad = torch.empty_like(shard)
+    optimizer = torch.optim.SGD([shard], lr=task.lr, momentum=task.momentum)
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            loss = task.torch_loss(model(x), y)
+            gradients.zero_()
+            loss.backward()
+            dist.reduce_scatter_tensor(shard.grad, gradients)
+            shard.grad /= me.ranks
+            optimizer.step()
+            dist.all_gather_into_tensor(flat, shard)
+        losses.append(loss.item())
+    return {"losses": losses, "weights": task.torch_arrays(model) if me.rank == 0 else {}}
+
+
+def expected(task, ranks: int, batch: int) -> Expected:
+    """Weights, gradients; a shard of gradients and of momentum; one gradient on its way."""
+    whole = 4 * padded(task.parameters, ranks)
+    messages = {"reduce_scatter": (ranks, ranks * whole), "all_gather": (ranks, whole)}
+    largest = max(array.nbytes for array in task.weights().values())
+    held = 2 * whole + 2 * whole / ranks + largest + saved_bytes(task, batch // ranks)
+    return Expected(messages, live_bytes=held)

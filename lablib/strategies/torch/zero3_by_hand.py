@@ -1,0 +1,136 @@
+"""ZeRO stage 3: a rank keeps its shard of everything. A block's weights are gathered for its
+forward pass and again for its backward pass; in between no rank has them whole."""
+
+from lablib.strategies.activations import saved_bytes
+from lablib.strategies.expected import Expected
+from lablib.strategies.flat_buffer import (
+    backward_bytes,
+    flattened,
+    only_float32,
+    padded,
+    trained,
+    views,
+)
+from lablib.strategies.strategy import Job, Strategy
+
+STRATEGY = Strategy(
+    name="zero3_by_hand",
+    framework="torch",
+    family="sharded",
+    about="Every rank holds its shard of weights, gradients and momentum; a block's weights are "
+    "all-gathered when they are needed, its gradient is reduce-scattered.",
+    read="Rajbhandari et al. 2020, ZeRO, https://arxiv.org/abs/1910.02054",
+    splits="batch",
+    fits=only_float32,
+)
+
+
+def train(me, job: Job) -> dict:
+    import torch
+
+    task, whole = job.task, _whole(me.ranks)
+    blocks = [task.torch_model(job.seed, range(n, n + 1)) for n in range(task.blocks)]
+    shards = [_shard(block, me) for block in blocks]
+    optimizer = torch.optim.SGD(shards, lr=task.lr, momentum=task.momentum)
+    losses = []
+    for step in range(job.steps):
+        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            for block, shard in zip(blocks, shards):
+                x = _forward(block, shard, x, whole)
+            loss = task.torch_loss(x, y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    arrays = [_arrays(task, block, shard, me) for block, shard in zip(blocks, shards)]
+    return {"losses": losses, "weights": {name: a[name] for a in arrays for name in a}}
+
+
+def _shard(block, me):
+    """This rank's part of the block's weights; of the weights themselves only the shapes stay."""
+    weights = trained(block).values()
+    shard = flattened(weights, me.ranks).chunk(me.ranks)[me.rank].clone()
+    for weight in weights:
+        weight.data = weight.data.new_zeros(()).expand(weight.shape)
+    return shard.requires_grad_()
+
+
+def _gathered(shard, ranks):
+    import torch.distributed as dist
+
+    flat = shard.new_empty(len(shard) * ranks)
+    dist.all_gather_into_tensor(flat, shard)
+    return flat
+
+
+def _whole(ranks):
+    """Weights as a function of this rank's shard: all-gather forward, reduce-scatter backward."""
+    import torch
+    import torch.distributed as dist
+
+    class Whole(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, shard):
+            return _gathered(shard, ranks)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            part = gradient.new_empty(len(gradient) // ranks)
+            dist.reduce_scatter_tensor(part, gradient)
+            return part.div_(ranks)
+
+    return Whole
+
+
+def _forward(block, shard, x, whole):
+    """Where autograd would keep a weight for the backward pass, it keeps the weight's place in the
+    flat buffer; the first place that it looks up gathers the buffer again."""
+    import torch
+    from torch.autograd.graph import saved_tensors_hooks
+    from torch.func import functional_call
+
+    flat, again = whole.apply(shard), []
+    start, ranks = flat.untyped_storage().data_ptr(), len(flat) // len(shard)
+
+    def keep(tensor):
+        here = tensor.untyped_storage().data_ptr() == start
+        return (tensor.shape, tensor.stride(), tensor.storage_offset()) if here else tensor
+
+    def look_up(kept):
+        if isinstance(kept, torch.Tensor):
+            return kept
+        if not again:
+            again.append(_gathered(shard.detach(), ranks))
+        return again[0].as_strided(*kept)
+
+    weights = trained(block)
+    with saved_tensors_hooks(keep, look_up):
+        values = views(flat, weights.values())
+        return functional_call(block, dict(zip(weights, values)), x)
+
+
+def _arrays(task, block, shard, me):
+    weights = trained(block).values()
+    for weight, value in zip(weights, views(_gathered(shard.detach(), me.ranks), weights)):
+        weight.data = value
+    return task.torch_arrays(block) if me.rank == 0 else {}
+
+
+def expected(task, ranks: int, batch: int) -> Expected:
+    """A shard of weights and momentum; gradients come as shards; one block's weights, and its
+    gradient in parts and then flat.
+
+    The first block is gathered once only, because nothing before it asks for a gradient; but a
+    convolution keeps its weights even so.
+    """
+    blocks = [4 * padded(block.parameters, ranks) for block in task.chain]
+    kind = getattr(task.chain[0], "kind", "conv")
+    again = blocks if kind.startswith("conv") else blocks[1:]
+    whole, calls = sum(blocks), len(blocks) + len(again)
+    messages = {
+        "all_gather": (ranks * calls, whole + sum(again)),
+        "reduce_scatter": (ranks * len(blocks), ranks * whole),
+    }
+    backward = backward_bytes(blocks, ranks, 3, saved_bytes(task, batch // ranks))
+    return Expected(messages, live_bytes=2 * whole / ranks + backward)

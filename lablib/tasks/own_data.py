@@ -1,0 +1,148 @@
+"""The data of a user's own task: arrays, a Dataset or a function, made one thing to call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lablib.errors import LabError
+from lablib.tasks.own_code import attempt
+from lablib.tasks.own_files import Folder, writing
+
+_KINDS = "biufc"
+_FORMS = "data=(x, y), a map-style Dataset of such pairs, or a function that returns (x, y)"
+
+
+def kept(data: Any) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
+    """A function that gives (x, y) in this process and on every rank. LabError for other data."""
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    if isinstance(data, DataLoader):
+        _refuse(f"a {type(data).__name__}", "give its data set, data=loader.dataset")
+    if isinstance(data, IterableDataset):
+        _refuse(f"a {type(data).__name__}, which has no length", f"write {_FORMS}")
+    if isinstance(data, Dataset):
+        return Stored(_read, data)
+    if isinstance(data, (tuple, list)):
+        return Stored(_write, *_pair(data))
+    if not callable(data):
+        _refuse(f"a {type(data).__name__}", f"write {_FORMS}")
+    return Loaded(data)
+
+
+class Stored:
+    """Arrays in two files that every process maps: the system keeps one copy for all of them."""
+
+    def __init__(self, write: Callable, *what: Any):
+        self.folder = Folder()
+        with writing():
+            write(self.folder.path, *what)
+
+    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._mapped
+
+    @cached_property
+    def _mapped(self):
+        return tuple(np.load(self.folder.path / name, mmap_mode="r") for name in _NAMES)
+
+    def __getstate__(self):
+        return {"folder": self.folder}
+
+
+class Loaded:
+    """What the user's function returns; it is called once in every process that needs it."""
+
+    def __init__(self, load: Callable):
+        self.load = load
+
+    def __call__(self) -> tuple[np.ndarray, np.ndarray]:
+        return self._loaded
+
+    @cached_property
+    def _loaded(self):
+        return _pair(attempt("The function given as data", "mend it and run again", self.load))
+
+    def __getstate__(self):
+        return {"load": self.load}
+
+
+_NAMES = ("x.npy", "y.npy")
+
+
+def _write(path, *arrays):
+    for name, array in zip(_NAMES, arrays):
+        np.save(path / name, array)
+
+
+def _read(path, dataset):
+    """Sample by sample into the files: what is in memory is never more than one sample."""
+    items = range(len(dataset))
+    if not items:
+        _refuse("a Dataset of length 0", "give at least one sample")
+    first = _item(dataset, 0)
+    files = [
+        np.lib.format.open_memmap(path / name, "w+", array.dtype, (len(items), *array.shape))
+        for name, array in zip(_NAMES, first)
+    ]
+    for number in items:
+        for file, array, like in zip(files, _item(dataset, number), first):
+            if (array.shape, array.dtype) != (like.shape, like.dtype):
+                _refuse(
+                    f"sample 0 has {_looks(like)}, sample {number} has {_looks(array)}",
+                    "bring all samples to one shape and type, for example by padding",
+                )
+            file[number] = array
+
+
+def _item(dataset, number):
+    item = attempt(f"Sample {number} of the Dataset", "mend it", lambda: dataset[number])
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        _refuse(f"sample {number} is {_kind(item)}", "let every sample be a pair (x, y)")
+    return [_array(name, values) for name, values in zip("xy", item)]
+
+
+def _pair(data):
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        _refuse(_kind(data), f"write {_FORMS}")
+    x, y = (_array(name, values) for name, values in zip("xy", data))
+    for name, array in (("x", x), ("y", y)):
+        if not array.shape or not len(array):
+            _refuse(f"{name} has shape {array.shape}", "give one row a sample, at least one")
+    if len(x) != len(y):
+        _refuse(f"{len(x)} rows in x, {len(y)} in y", "give one target for each sample")
+    return x, y
+
+
+def _array(name, values):
+    array = attempt(
+        f"{name} cannot be read as an array: it",
+        "give an array, or a tensor of a type that NumPy has, for example x.float()",
+        _as_array,
+        values,
+    )
+    if array.dtype.kind not in _KINDS:
+        _refuse(f"{name} has type {array.dtype}", "give numbers")
+    return array
+
+
+def _as_array(values):
+    import torch
+
+    return values.numpy(force=True) if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _refuse(saw, do):
+    raise LabError("These data cannot be trained on.", saw=saw, do=do)
+
+
+def _looks(array):
+    return f"{array.dtype} {array.shape}"
+
+
+def _kind(value):
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"

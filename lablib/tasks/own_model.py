@@ -1,0 +1,150 @@
+"""OwnModel: a user's own torch module and loss, as a task's model."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lablib.errors import LabError
+from lablib.tasks import own_blocks
+from lablib.tasks.own_blocks import OwnBlock
+from lablib.tasks.own_code import attempt
+from lablib.tasks.own_files import Folder, writing
+from lablib.tasks.torch_model import whole
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A module in torch alone, with its loss; arrays bear the names of its state_dict.
+
+    make        gives a new one each time; the user's own function, or `Saved`
+    torch_loss  (outputs, y) -> a scalar tensor, the mean over the samples
+    blocks      of an nn.Sequential that can be cut, several; else one
+    """
+
+    make: Callable[[], Any]
+    torch_loss: Callable
+    blocks: tuple[OwnBlock, ...] = ()
+    frameworks = ("torch",)
+
+    def tried(self, x: np.ndarray, y: np.ndarray) -> OwnModel:
+        """With its blocks, found by training on this batch once. LabError when that fails."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(0)
+            model = attempt("The function that makes the model", "mend it", self.make)
+            _check(model)
+            samples = map(torch.from_numpy, (x, y))
+            return replace(self, blocks=own_blocks.tried(model, self.torch_loss, *samples))
+
+    def weights(self, seed: int) -> dict[str, np.ndarray]:
+        """The state_dict before training."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            return self.torch_arrays(self.torch_model(seed, range(len(self.blocks))))
+
+    def torch_model(self, seed: int, numbers: range) -> Any:
+        """The module, or an nn.Sequential of the layers of some blocks, under their own names.
+
+        Sets torch's seed, which also decides what training draws.
+        """
+        import torch
+
+        torch.manual_seed(seed)
+        model = self.make()
+        if len(numbers) == len(self.blocks):
+            return model
+        layers = list(model._modules.items())  # named_children leaves out one that comes twice
+        places = [place for number in numbers for place in self.blocks[number].layers]
+        return torch.nn.Sequential(OrderedDict(layers[place] for place in places))
+
+    def torch_arrays(self, model) -> dict[str, np.ndarray]:
+        """Copies of the state_dict of a model or a stage; bfloat16 as float32."""
+        import torch
+        from torch.nn.parallel import DistributedDataParallel
+
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        state = {
+            name: value for name, value in model.state_dict().items() if torch.is_tensor(value)
+        }
+        return {name: _copy(value) for name, value in state.items()}
+
+
+class Saved:
+    """A module as it was when it was given, in a file that ranks map: none reads what it does
+    not use, and what it changes is its own."""
+
+    def __init__(self, model: Any):
+        import cloudpickle
+        import torch
+
+        self.folder = Folder()
+        with writing(), open(self.folder.path / "model", "wb") as file:
+            attempt(
+                "The model cannot travel to the ranks: saving it",
+                "give a function that makes it, for example lambda: Net()",
+                lambda: torch.save(model, file, cloudpickle, cloudpickle.DEFAULT_PROTOCOL),
+            )
+
+    def __call__(self) -> Any:
+        import torch
+
+        return torch.load(self.folder.path / "model", mmap=True, weights_only=False)
+
+
+def kept(model: Any, loss: Callable) -> OwnModel:
+    """The module as it is now, or the function that makes it. LabError when it is neither."""
+    from torch import nn
+
+    if not callable(loss):
+        raise LabError(
+            "The loss must be a function.",
+            saw=f"a {type(loss).__name__}",
+            do="write for example nn.CrossEntropyLoss(), or lambda outputs, y: ...",
+        )
+    if isinstance(model, nn.Module):
+        _check(model)
+        return OwnModel(Saved(model), loss)
+    if not callable(model):
+        _refuse("It is no module.", f"a {type(model).__name__}", "give an nn.Module")
+    return OwnModel(model, loss)
+
+
+def name_of(model: Any) -> str:
+    """What to call it: the function's or the class's name."""
+    name = getattr(model, "__name__", type(model).__name__)
+    return "own model" if name == "<lambda>" else name
+
+
+def _check(model):
+    from torch import nn
+    from torch.nn.parameter import is_lazy
+
+    if not isinstance(model, nn.Module):
+        made = f"a function that returned a {type(model).__name__}"
+        _refuse("It is no module.", made, "return an nn.Module")
+    if any(map(is_lazy, model.parameters())):
+        _refuse("It has no shape yet.", "a lazy layer", "call it once on a batch, and give it then")
+    elsewhere = {str(t.device) for t in (*model.parameters(), *model.buffers())} - {"cpu"}
+    if elsewhere:
+        _refuse("It is not on the CPU.", f"weights on {min(elsewhere)}", "give model.cpu()")
+    if not any(weight.requires_grad for weight in model.parameters()):
+        _refuse("It has nothing to train.", "no parameter with requires_grad", "give it weights")
+
+
+def _refuse(why, saw, do):
+    raise LabError(f"This model cannot be trained. {why}", saw=saw, do=do)
+
+
+def _copy(tensor):
+    import torch
+
+    tensor = whole(tensor).cpu()
+    return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

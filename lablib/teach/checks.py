@@ -1,0 +1,210 @@
+"""`lab.check`: try an answer in its cases, and say claim by claim how it stands."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lablib.cluster.cluster import Cluster
+from lablib.cluster.failures import ClusterHangs, RankFailed
+from lablib.errors import LabError
+from lablib.progress_bars import bar
+from lablib.teach import exercise as exercises
+from lablib.teach import standing
+from lablib.teach.claims import Claim, earned, first_failing, share
+from lablib.teach.exercise import Case, Exercise, Observer
+from lablib.teach.release import NOT_ATTEMPTED
+from lablib.teach.seen import Seen, Way
+
+_SEED = 0
+_CANNOT_JUDGE = "the answer has the form that was asked for"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One case of an exercise, what was seen of the answer in it, and what that proves."""
+
+    case: Case
+    seen: Seen
+    claims: tuple[Claim, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """The part of the case's points that was earned, 0 to 1."""
+        return 0.0 if self.seen.problem else share(self.claims)
+
+    @property
+    def attempted(self) -> bool:
+        return NOT_ATTEMPTED not in self.seen.problem
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an answer stands: `points` of `of`, and its claims, case by case.
+
+    tries   how often this exercise has been checked, this time included; decides which hint shows
+    """
+
+    exercise: Exercise
+    tried: tuple[Tried, ...]
+    tries: int = 1
+    shown_in: int | None = None
+
+    @property
+    def of(self) -> float:
+        return self.exercise.points
+
+    @property
+    def points(self) -> float:
+        """What the cases earn, rounded to hundredths."""
+        return round(self.of * earned((one.case.answer, one.share) for one in self.tried), 2)
+
+    @property
+    def attempted(self) -> bool:
+        return any(one.attempted for one in self.tried)
+
+    @property
+    def hint(self) -> str:
+        """What fits the first claim that fails; the second hint from the second try on."""
+        for one in self.tried:
+            failing = first_failing(one.claims)
+            if failing and failing.hints:
+                return failing.hints[min(self.tries, len(failing.hints)) - 1]
+        return ""
+
+    def __repr__(self):
+        from lablib.teach.result_shown import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self):
+        from lablib.teach.result_shown import as_html
+
+        return as_html(self)
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        if self.shown_in is None or self.shown_in != _cell():
+            display(_Shown(self))
+
+
+class _Shown:
+    """Shows a result where `_ipython_display_` of its own would show nothing a second time."""
+
+    def __init__(self, result):
+        self._repr_html_, self._text = result._repr_html_, repr(result)
+
+    def __repr__(self):
+        return self._text
+
+
+def check(number: str, *answers: object) -> Result:
+    """Say how your answer to exercise `number` stands, claim by claim; shows the result, too.
+
+    answers   the function that you wrote; for an exercise in both frameworks one for each. A
+              missing one counts as not attempted
+
+    Never raises for a wrong or a missing answer. Raises LabError for a number that does not exist.
+    """
+    exercise = exercises.find(number)
+    if len(answers) > len(exercise.answers):
+        raise LabError(
+            f"Exercise {number} asks for less.",
+            saw=f"{len(answers)} answers",
+            do=f"give {' and '.join(exercise.names)}",
+        )
+    before = standing.kept("exercise", number)
+    tried = tuple(try_all(exercise, exercise.module.cases(_SEED), answers))
+    result = Result(exercise, tried, before.get("tries", 0) + 1, _cell())
+    if result.attempted:
+        _remember(result, before)
+    _show(result)
+    return result
+
+
+def try_all(exercise: Exercise, cases: Sequence[Case], answers: Sequence) -> list[Tried]:
+    """Try the answers in all cases on clusters of this computer, with a bar."""
+    tried: list[Tried] = []
+    with bar(f"checking {exercise.number}", len(cases)) as shown:
+        for case in cases:
+            tried.append(try_case(exercise, case, _way(exercise, case, answers, tried)))
+            shown.update()
+    return tried
+
+
+def try_case(exercise: Exercise, case: Case, way: Way) -> Tried:
+    """Try one case in the given way, and judge what is seen."""
+    seen = way(case)
+    claims = () if seen.problem else judged(exercise, case, seen)
+    return Tried(case, seen, claims)
+
+
+def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
+    """The claims; values of a kind that the judge cannot even look at are one failing claim."""
+    try:
+        return tuple(exercise.module.judge(case, seen))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        return (Claim(_CANNOT_JUDGE, False, saw=f"{type(error).__name__}: {error}"),)
+
+
+def _way(exercise, case, answers, before) -> Way:
+    """How this case is tried: what cannot be the answer is not, nor what hung before."""
+    which = case.answer
+    hung = next((one.seen.problem for one in before if one.seen.problem.startswith(_HUNG)
+                 and one.case.answer == which), "")  # fmt: skip
+    if which >= len(answers):
+        problem = f"{exercise.names[which]}: {NOT_ATTEMPTED}"
+    else:
+        problem = exercise.misfit(which, answers[which]) or hung
+    if problem:
+        return lambda case: Seen(problem=problem)
+    return lambda case: on_this_computer(case, Observer(exercise.module.observe, answers[which]))
+
+
+_HUNG = "It ran too long, or the ranks waited for one another."
+
+
+def on_this_computer(case: Case, observer: Observer) -> Seen:
+    """Try the case on a cluster of this computer."""
+    try:
+        run = cluster_of(case).run(observer, own=case.given())
+    except ClusterHangs as error:
+        return Seen(problem=f"{_HUNG}\n{error.saw}")
+    except RankFailed as error:
+        return Seen(problem=f"{error.wrong}\n{error.saw}")
+    return Seen(tuple(run.values), run)
+
+
+def cluster_of(case: Case) -> Cluster:
+    """The cluster of this computer that a case asks for."""
+    return Cluster(
+        None if case.roles else case.ranks, nodes=case.nodes, roles=case.roles,
+        framework=case.framework, hardware=case.hardware, threads=case.threads,
+        timeout_s=case.timeout_s,
+    )  # fmt: skip
+
+
+def _remember(result, before):
+    entry = {"points": max(result.points, before.get("points", 0)), "of": result.of}
+    standing.keep("exercise", result.exercise.number, entry | {"tries": result.tries})
+
+
+def _show(result):
+    if _cell() is None:
+        print(result)
+        return
+    from IPython.display import display
+
+    display(_Shown(result))
+    picture = getattr(result.exercise.module, "picture", None)
+    shown = next((one for one in result.tried if one.seen.run and first_failing(one.claims)), None)
+    if picture and shown:
+        display(picture(shown.case, shown.seen))
+
+
+def _cell():
+    """The number of the notebook's cell that runs; None outside a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return shell.execution_count if shell is not None and hasattr(shell, "kernel") else None

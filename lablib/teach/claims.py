@@ -1,0 +1,171 @@
+"""Claims: checkable sentences about an answer, and the ways to make them.
+
+What is seen of an answer was written by a process of the learner's: any plain data at all. So a
+claim never trusts a type: `alike` compares values with exact types and shapes, and a NaN is
+equal to nothing.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+VALUES, OUTSIDE, RANK = "values", "outside", "rank"
+_LONGEST_SHOWN = 240
+_VOLUME_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One checkable sentence about an answer, and whether it holds in a case.
+
+    expected, saw   what was expected and what was seen, in words; shown when it does not hold
+    rank       on which rank, None: on no one in particular
+    hints      what helps, the first at the first failure, the second from the second on
+    evidence   "values" (what ranks returned, from data that only they had), "outside" (seen from
+               outside the ranks), "rank" (only the rank's own record shows it). A claim with
+               the evidence "rank" gives points only where all others hold
+    weight     how much of the case's points it is worth, against its other claims
+    """
+
+    text: str
+    holds: bool
+    expected: str = ""
+    saw: str = ""
+    rank: int | None = None
+    hints: tuple[str, ...] = ()
+    evidence: str = VALUES
+    weight: float = 1.0
+
+
+def share(claims: Sequence[Claim]) -> float:
+    """The part of a case's points that its claims earn, 0 to 1.
+
+    >>> share([Claim("sum", True), Claim("in one message", False)])
+    0.5
+    >>> share([Claim("sum", False), Claim("overlap", True, evidence="rank")])
+    0.0
+    """
+    total = sum(claim.weight for claim in claims)
+    sound = all(claim.holds for claim in claims if claim.evidence != RANK)
+    earned = sum(c.weight for c in claims if c.holds and (sound or c.evidence != RANK))
+    return earned / total if total else 0.0
+
+
+def earned(shares: Iterable[tuple[int, float]]) -> float:
+    """The part of the points that cases earn: half for their claims one by one, half for all of
+    them together. So an answer without the technique that was asked for earns no more than half.
+
+    shares   for each case, which of the exercise's answers it tries, and its `share`; the answers
+             count the same, whatever the number of their cases
+
+    >>> earned([(0, 1.0), (0, 0.5)]), earned([(0, 1.0), (0, 1.0)]), earned([(0, 1.0), (1, 0.0)])
+    (0.375, 1.0, 0.5)
+    """
+    by_answer: dict[int, list[float]] = {}
+    for answer, part in shares:
+        by_answer.setdefault(answer, []).append(part)
+    means = [sum(parts) / len(parts) for parts in by_answer.values()]
+    halved = [mean if mean == 1 else mean / 2 for mean in means]
+    return sum(halved) / len(halved) if halved else 0.0
+
+
+def equal(text: str, expected: object, saw: object, *, rtol: float = 1e-4, **more) -> Claim:
+    """The claim that `saw` is `expected`; numbers within `rtol` of the largest. See `alike`.
+
+    more   hints, rank, weight, evidence
+    """
+    return Claim(text, alike(expected, saw, rtol), show(expected), show(saw), **more)
+
+
+def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **more) -> Claim:
+    """The claim that each rank's value is the expected one; tells of the first that is not."""
+    for rank, (due, got) in enumerate(zip(expected, saw, strict=True)):
+        if not alike(due, got, rtol):
+            return Claim(text, False, show(due), show(got), rank=rank, **more)
+    return Claim(text, True, **more)
+
+
+def volume(text: str, seen, nbytes: float, **more) -> Claim:
+    """The claim that `nbytes` crossed the ranks' network, all ranks together.
+
+    At most 5 % more or less.
+
+    nbytes   of payload that passes a link, such as 2 (R-1) n for a ring all-reduce of n bytes on
+             R ranks; 1 MB or more, so that hand-shakes do not matter
+    seen     a `Seen`: where bytes were counted outside, by that; else by the ranks' own record of
+             what they put in, which then must be there at all
+    """
+    if seen.loopback_bytes is None:
+        counted, due = sum(e[2] for e in seen.put_in()), "messages"
+        return Claim(text, counted > 0, due, f"{counted:,} B put in", evidence=OUTSIDE, **more)
+    holds = abs(seen.loopback_bytes - nbytes) <= _VOLUME_TOLERANCE * nbytes
+    return Claim(
+        text, holds, f"about {nbytes:,.0f} B on the network", f"{seen.loopback_bytes:,} B",
+        evidence=OUTSIDE, **more,
+    )  # fmt: skip
+
+
+def alike(expected: object, saw: object, rtol: float = 1e-4) -> bool:
+    """Whether `saw` is `expected`: same type, shape and order, numbers within rtol x the largest.
+
+    An int must be an int, a float may be any real number, an array may be a list of numbers.
+
+    >>> alike([1, 2.0], [1, 2.00001]), alike(1, True), alike(1.0, float("nan"))
+    (True, False, False)
+    >>> alike(np.ones(2), [1, 1]), alike(np.ones(2), [1, 1, 1])
+    (True, False)
+    """
+    if isinstance(expected, np.ndarray):
+        return _alike_arrays(expected, saw, rtol)
+    if isinstance(expected, dict):
+        same = isinstance(saw, dict) and expected.keys() == saw.keys()
+        return same and all(alike(expected[key], saw[key], rtol) for key in expected)
+    if isinstance(expected, (list, tuple)):
+        same = isinstance(saw, (list, tuple)) and len(expected) == len(saw)
+        return same and all(alike(a, b, rtol) for a, b in zip(expected, saw, strict=True))
+    if isinstance(expected, (bool, str, bytes)) or expected is None:
+        return type(saw) is type(expected) and saw == expected
+    if isinstance(expected, numbers.Integral):
+        return isinstance(saw, numbers.Integral) and not isinstance(saw, bool) and saw == expected
+    real = isinstance(saw, numbers.Real) and not isinstance(saw, bool)
+    return real and bool(abs(saw - expected) <= rtol * abs(expected) + 1e-12)
+
+
+def _alike_arrays(expected, saw, rtol):
+    if not isinstance(saw, (np.ndarray, list, tuple, np.generic)):
+        return False
+    try:
+        saw = np.asarray(saw)
+    except ValueError:  # rows of different lengths
+        return False
+    if saw.shape != expected.shape or saw.dtype.kind not in "iuf":
+        return False
+    if saw.size == 0:
+        return True
+    largest = float(np.abs(expected).max())
+    return bool(np.abs(saw - expected.astype(float)).max() <= rtol * largest + 1e-12)
+
+
+def show(value: object) -> str:
+    """A value in few words, on one line.
+
+    >>> show(np.arange(100.0)), show({"a": 1})
+    ('[ 0. 1. 2. ... 97. 98. 99.], shape [100]', "{'a': 1}")
+    """
+    if isinstance(value, np.ndarray):
+        with np.printoptions(precision=5, threshold=8, edgeitems=3):
+            text = f"{value}, shape {list(value.shape)}"
+    else:
+        text = str(value) if isinstance(value, str) else repr(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + " ..."
+
+
+def first_failing(claims: Iterable[Claim]) -> Claim | None:
+    """The claim to mend first, None when all hold."""
+    failing: Iterator[Claim] = (claim for claim in claims if not claim.holds)
+    return next(failing, None)

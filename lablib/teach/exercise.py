@@ -1,0 +1,190 @@
+"""An exercise: what the learner writes, the cases in which it is tried, the claims that judge it.
+
+Each is one file, `labs/checks/3_2_bucket_gradients.py` for exercise 3.2, with
+
+    ANSWERS   what the learner writes, as signatures: ("bucket(grads, group)",); for an exercise
+              in both frameworks one signature each
+    TITLE, POINTS
+    cases(seed) -> list[Case]              the inputs: plain data, each rank's own share apart
+    observe(me, answer, given) -> plain    runs on every rank; calls the learner's function
+    judge(case, seen) -> Iterator[Claim]   is it right, and by the technique asked for?
+    picture(case, seen)                    optional: a figure that helps when a claim fails
+
+`cases` and `judge` run outside, `observe` beside the learner's code. Whatever expected values
+there are, they are made by `judge`, where no answer can read them.
+
+The instructor's twin, `solutions/hidden/3_2_bucket_gradients.py`, has `cases(seed)`, which learners
+never get, `RIGHT`, a list of right answers written differently, and `WRONG`, a dictionary of
+named wrong ones; an answer is a function, or a tuple of them when `ANSWERS` has several.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+from lablib.errors import LabError
+from lablib.machine import ROOT
+
+CHECKS = ROOT / "labs" / "checks"
+HIDDEN = ROOT / "solutions" / "hidden"
+_FILE = re.compile(r"(\d+)_(\d+)_\w+\.py")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One situation in which an answer is tried.
+
+    name     what the learner is told it is, such as "10 samples on 4 ranks"
+    shared   plain data that every rank gets
+    own      by rank, plain data that only this rank gets; () when there is none. Only who asks the
+             others can know it: that is how a claim on values proves that ranks communicated
+    answer   which of the exercise's ANSWERS is tried
+    relay    the exercise is about sends and receives: when graded they pass a relay outside
+    ranks, nodes, roles, framework, hardware, threads, timeout_s   as in `lab.Cluster`
+    """
+
+    name: str
+    shared: dict = field(default_factory=dict)
+    own: tuple[dict, ...] = ()
+    answer: int = 0
+    relay: bool = False
+    ranks: int = 1
+    nodes: int | None = None
+    roles: dict | None = None
+    framework: str = "torch"
+    hardware: object = None
+    threads: int | None = 1
+    timeout_s: float = 20
+
+    @property
+    def size(self) -> int:
+        """How many ranks it has."""
+        return sum(self.roles.values()) if self.roles else self.ranks
+
+    def given(self) -> list[dict]:
+        """What each rank gets, by rank."""
+        own = self.own or ({},) * self.size
+        return [self.shared | mine for mine in own]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """The function that runs on every rank: it calls `observe` with what only this rank knows."""
+
+    observe: object
+    answer: object
+
+    def __call__(self, me, given: dict):
+        return self.observe(me, self.answer, SimpleNamespace(**given))
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise, read from its file. `hidden` is None where learners are."""
+
+    number: str
+    path: Path
+    hidden_path: Path | None = None
+
+    @cached_property
+    def module(self) -> ModuleType:
+        return _load(self.path, f"lablib_exercise_{self.path.stem}")
+
+    @cached_property
+    def hidden(self) -> ModuleType | None:
+        """The instructor's twin."""
+        if self.hidden_path is None or not self.hidden_path.exists():
+            return None
+        return _load(self.hidden_path, f"lablib_hidden_{self.path.stem}")
+
+    @property
+    def lab(self) -> str:
+        """ "03" for exercise 3.2."""
+        return self.number.partition(".")[0].zfill(2)
+
+    @property
+    def title(self) -> str:
+        return self.module.TITLE
+
+    @property
+    def points(self) -> float:
+        return self.module.POINTS
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The signatures of what the learner writes."""
+        return self.module.ANSWERS
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the functions that the learner writes.
+
+        >>> from lablib.teach import exercise
+        >>> exercise.name_of("tf_config(addresses, index)")
+        'tf_config'
+        """
+        return tuple(map(name_of, self.answers))
+
+    def misfit(self, which: int, answer: object) -> str:
+        """Why this cannot be the answer, before it is called; "" when it can be."""
+        due = self.answers[which]
+        if not callable(answer):
+            return f"the answer is the function {due}; this is {type(answer).__name__}"
+        try:
+            inspect.signature(answer).bind(*_parameters(due))
+        except TypeError:
+            return f"it takes {inspect.signature(answer)}; it is called as {due}"
+        except ValueError:
+            pass  # a function of C has no signature to look at
+        return ""
+
+
+def name_of(signature: str) -> str:
+    return signature.partition("(")[0]
+
+
+def find(number: str, checks: Path = CHECKS, hidden: Path | None = HIDDEN) -> Exercise:
+    """The exercise "3.2". Raises LabError when there is none."""
+    for exercise in every(checks, hidden):
+        if exercise.number == str(number):
+            return exercise
+    known = ", ".join(exercise.number for exercise in every(checks, hidden)) or "none"
+    raise LabError("There is no such exercise.", saw=repr(number), do=f"choose one of: {known}")
+
+
+def every(checks: Path = CHECKS, hidden: Path | None = HIDDEN, lab: str = "") -> list[Exercise]:
+    """All exercises in their order, or those of one lab, such as "03"."""
+    found = []
+    for path in checks.glob("*.py"):
+        match = _FILE.fullmatch(path.name)
+        if (
+            match
+            and lab.lstrip("0") in ("", match[1])
+            and (not lab or lab.zfill(2) == match[1].zfill(2))
+        ):
+            twin = hidden and hidden / path.name
+            found.append(((int(match[1]), int(match[2])), path, twin))
+    return [Exercise("{}.{}".format(*at), path, twin) for at, path, twin in sorted(found)]
+
+
+def _parameters(signature):
+    inside = signature.partition("(")[2].rstrip(")")
+    return [part for part in inside.split(",") if part.strip()]
+
+
+def _load(path, name):
+    """The file as a module that travels to ranks by value, because no rank could import it."""
+    import cloudpickle
+
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cloudpickle.register_pickle_by_value(module)
+    return module

@@ -1,0 +1,74 @@
+"""What was seen of an answer in one case: values, what the ranks wrote down, what others saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lablib.cluster.run import Run
+from lablib.record.trace import Trace
+from lablib.teach.claims import OUTSIDE, RANK
+from lablib.teach.exercise import Case
+
+Sent = tuple[int, int, int]
+"""(source, destination, bytes of payload) of one message."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """values   by rank, what `observe` returned; plain data of any kind
+    run        its program, trace and metrics are what the ranks wrote down themselves; None when
+               the run failed
+    messages   what a relay outside the ranks passed on, in its order; None without a relay
+    loopback_bytes   what crossed the ranks' network, counted outside; None where nobody counted
+    problem    why there are no values, in words; "" when there are
+    """
+
+    values: tuple = ()
+    run: Run | None = None
+    messages: tuple[Sent, ...] | None = None
+    loopback_bytes: int | None = None
+    problem: str = ""
+
+    @property
+    def trace(self) -> Trace:
+        return self.run.trace
+
+    def sent(self, source: int | None = None) -> list[Sent]:
+        """Every send, or those of one rank in their order: the relay's, else the ranks' own."""
+        sent = self.messages
+        if sent is None:
+            sent = [(*op.group, op.nbytes) for op in self._issued("send")]
+        return [message for message in sent if source in (None, message[0])]
+
+    @property
+    def sent_evidence(self) -> str:
+        """The `evidence` of claims about `sent`. The learner's own check has no relay, and needs
+        none: there is nobody to deceive."""
+        return RANK if self.messages is None and self.loopback_bytes is not None else OUTSIDE
+
+    def collectives(self, rank: int) -> list[tuple[str, int]]:
+        """(name, bytes of payload) of the collectives of a rank, in order, by its own record."""
+        return [
+            (op.name, op.nbytes)
+            for op in self.run.program[rank]
+            if op.kind == "issue" and op.name not in ("send", "recv")
+        ]
+
+    def put_in(self) -> list[tuple[int, str, int]]:
+        """(rank, name, bytes) of everything that any rank put into a message."""
+        return [
+            (rank, op.name, op.nbytes)
+            for rank, ops in enumerate(self.run.program)
+            for op in ops
+            if op.kind == "issue" and op.name != "recv"
+        ]
+
+    def _issued(self, name):
+        return (
+            op for ops in self.run.program for op in ops if (op.kind, op.name) == ("issue", name)
+        )
+
+
+Way = Callable[[Case], Seen]
+"""How a case is tried: on the learner's own computer, or in the box."""

@@ -1,0 +1,105 @@
+"""The labs as a site to read: HTML made from the executed notebooks, without the solutions.
+
+Sphinx with MyST-NB builds it (https://myst-nb.readthedocs.io). It loads nothing from the network.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from lablib.errors import LabError
+from lablib.machine import ROOT
+from lablib.progress_bars import bar
+from lablib.teach.release import lab_of
+
+INDEX = "index.html"
+_LONGEST_S = 600
+_CONF = """
+project = "Distributed AI training"
+extensions = ["myst_nb"]
+html_theme, html_title = "sphinx_book_theme", "Distributed AI training"
+html_theme_options = {"show_toc_level": 2, "use_download_button": False,
+                      "navbar_persistent": []}
+html_show_copyright = html_show_sphinx = html_copy_source = False
+nb_execution_mode, nb_merge_streams = "off", True
+nb_mime_priority_overrides = [("html", "text/html", 0)]
+suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighting_failure"]
+"""
+_HOME = """# Distributed AI training
+
+Labs that start real clusters on your own computer, in PyTorch and in TensorFlow. These pages are
+for reading: figures and numbers are those of one computer. To run the labs, type `make lab`.
+
+```{{toctree}}
+:maxdepth: 1
+
+{names}
+```
+"""
+
+
+def build(out: Path, root: Path = ROOT) -> Path:
+    """Write the site to the folder `out`, whole or not at all; its first page.
+
+    Raises LabError when `out` holds something that is no site, or Sphinx cannot build it.
+    """
+    out = out.resolve()
+    if out.exists() and any(out.iterdir()) and not (out / INDEX).exists():
+        raise LabError(
+            "The folder holds something else.", saw=str(out), do="name an empty or a new folder"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as spare:
+        source, made = Path(spare) / "source", Path(spare) / "made"
+        _write_source(source, root)
+        _run_sphinx(source, made)
+        if out.exists():
+            shutil.rmtree(out)
+        made.rename(out)
+    return out / INDEX
+
+
+def read_lab(notebook: dict, name: str) -> dict:
+    """The learner's notebook with the outputs of the instructor's."""
+    lab = lab_of(notebook, name)
+    for cell, ran in zip(lab["cells"], notebook["cells"], strict=True):
+        if "outputs" in ran:
+            cell["outputs"], cell["execution_count"] = ran["outputs"], ran["execution_count"]
+    return lab
+
+
+def _write_source(source, root):
+    source.mkdir()
+    (source / "conf.py").write_text(_CONF)
+    notebooks = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
+    for path in notebooks:
+        lab = read_lab(json.loads(path.read_text("utf-8")), path.name)
+        (source / path.name).write_text(json.dumps(lab))
+    if (root / "labs" / "img").exists():
+        shutil.copytree(root / "labs" / "img", source / "img")
+    names = "\n".join(path.stem for path in notebooks)
+    (source / "index.md").write_text(_HOME.format(names=names))
+
+
+def _run_sphinx(source, made):
+    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(source / ".doctrees")]
+    with bar("building the site") as shown:
+        done = subprocess.Popen(
+            [*command, str(source), str(made)], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        try:
+            told, _ = done.communicate(timeout=_LONGEST_S)
+        finally:
+            done.kill()
+        shown.refresh()
+    if done.returncode or not (made / INDEX).exists():
+        raise LabError("Sphinx cannot build the site.", saw=told[-1500:].strip(),
+                       do="install what it names: make environment")  # fmt: skip
+    if told.strip():
+        print(told.strip(), file=sys.stderr)

@@ -1,0 +1,102 @@
+"""How far the learner is: points of exercises, errors of predictions, answers of quizzes.
+
+Kept in `.lablib/standing/`, a small file for each, so that two notebooks never disturb one another.
+"""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+from lablib.cluster.logs import home
+from lablib.errors import LabError
+from lablib.record.whole import write_whole
+from lablib.teach import exercise, quizzes_file
+
+
+def keep(kind: str, name: str, entry: dict) -> None:
+    """Remember `entry` of one exercise, prediction or quiz. A disk that is full loses only that."""
+    folder = home() / "standing" / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / f"{_file_name(name)}.json", json.dumps({"name": name} | entry))
+    except (OSError, LabError):
+        pass
+
+
+def kept(kind: str, name: str) -> dict:
+    """What was remembered; {} when nothing was, or it cannot be read."""
+    return _read(home() / "standing" / kind / f"{_file_name(name)}.json")
+
+
+def all_kept(kind: str) -> list[dict]:
+    """Everything remembered of a kind: "exercise", "prediction" or "quiz"."""
+    return [found for path in sorted((home() / "standing" / kind).glob("*.json"))
+            if (found := _read(path))]  # fmt: skip
+
+
+class Progress:
+    """All labs: each exercise with its points, the predictions, the quizzes."""
+
+    def __init__(self):
+        self.exercises = [(one, kept("exercise", one.number)) for one in exercise.every()]
+        self.quizzes = [(number, kept("quiz", number)) for number in quizzes_file.numbers()]
+        self.predictions = [entry for entry in all_kept("prediction") if "error" in entry]
+
+    @property
+    def points(self) -> float:
+        return round(sum(entry.get("points", 0) for _, entry in self.exercises), 2)
+
+    @property
+    def of(self) -> float:
+        return sum(one.points for one, _ in self.exercises)
+
+    def _rows(self):
+        for one, entry in self.exercises:
+            tries = entry.get("tries", 0)
+            state = f"{entry['points']:g} of {one.points:g}" if tries else "not attempted yet"
+            yield f"{one.number}", one.title, state
+        right = sum(bool(entry.get("right")) for _, entry in self.quizzes)
+        if self.quizzes:
+            yield "quizzes", "answered right", f"{right} of {len(self.quizzes)}"
+        if self.predictions:
+            near = sum(entry["error"] <= 0.25 for entry in self.predictions)
+            yield (
+                "guesses",
+                "within a quarter of what happened",
+                (f"{near} of {len(self.predictions)}"),
+            )
+
+    def __repr__(self):
+        rows = [(number, title, state) for number, title, state in self._rows()]
+        width = max((len(title) for _, title, _ in rows), default=0)
+        lines = [f"{number:8} {title:{width}}  {state}" for number, title, state in rows]
+        return "\n".join([f"{self.points:g} of {self.of:g} points", *lines])
+
+    def _repr_html_(self):
+        rows = "".join(
+            "<tr>" + "".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row)
+            + "</tr>"
+            for row in self._rows()
+        )  # fmt: skip
+        caption = f"{self.points:g} of {self.of:g} points"
+        return f"<table><caption>{caption}</caption>{rows}</table>"
+
+
+def progress() -> Progress:
+    """How far you are in all labs; show it by writing `lab.progress()`."""
+    return Progress()
+
+
+def _read(path: Path) -> dict:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _file_name(name):
+    safe = "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
+    return safe[:80]

@@ -1,0 +1,87 @@
+"""Lines that would tell a learner an answer or a hidden case, and where they are told."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+_WORDS = 4
+_WORDS_OF_TWO = 10
+
+
+def lines(source: Iterable[str]) -> list[str]:
+    """The lines that say something: no imports, and none so short that anybody may write it."""
+    found = {}
+    for line in source:
+        words = re.findall(r"\w+", line)
+        if len(words) >= _WORDS and words[0] not in ("import", "from"):
+            found[line.strip()] = None
+    return list(found)
+
+
+def passages(source: Iterable[str]) -> list[str]:
+    """Two lines in a row that say so much that nobody writes both by chance; no imports."""
+    stripped = [line.strip() for line in source if line.strip()]
+    own = [line for line in stripped if not line.startswith(("import ", "from "))]
+    pairs = ["  ".join(pair) for pair in pairwise(own)]
+    return [pair for pair in pairs if len(re.findall(r"\w+", pair)) >= _WORDS_OF_TWO]
+
+
+def source_of_hidden(root: Path) -> list[str]:
+    """All lines of solutions/hidden."""
+    paths = sorted((root / "solutions/hidden").glob("*.py"))
+    return [line for path in paths for line in path.read_text("utf-8").splitlines()]
+
+
+def hidden_lines(root: Path, hidden: Iterable[str], released: Iterable[str]) -> list[str]:
+    """The telling ones of these lines, without those that learners may read anyway: in the public
+    half of an exercise, in the library, in the text of a released lab."""
+    public = [path.read_text("utf-8") for folder in ("labs/checks", "lablib")
+              for path in sorted((root / folder).rglob("*.py"))]  # fmt: skip
+    for lab in released:
+        public += ["".join(cell["source"]) for cell in json.loads(lab)["cells"]]
+    known = _bare("\n".join(public))
+    return [line for line in lines(hidden) if _bare(line) not in known]
+
+
+def handed_out(labs: Path) -> list[Path]:
+    """The files that could tell, whatever they are."""
+    return sorted(path for path in labs.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
+def told(secrets: Mapping[str, str], path: Path) -> Iterator[tuple[str, str]]:
+    """Those of the lines that the file tells, each with what it is a line of."""
+    text = path.read_bytes().decode("utf-8", "replace")
+    pieces = list(_texts(json.loads(text))) if path.suffix == ".ipynb" else [text]
+    bare = [_bare(piece) for piece in pieces]
+    for line, of in secrets.items():
+        if any(_bare(line) in piece for piece in bare):
+            yield line, of
+
+
+def _texts(part, attached: bool = False) -> Iterator[str]:
+    """Every string in a notebook; lists of lines joined, attachments decoded."""
+    if isinstance(part, dict):
+        for key, value in part.items():
+            yield key
+            yield from _texts(value, attached or key == "attachments")
+    elif isinstance(part, list):
+        yield "".join(piece for piece in part if isinstance(piece, str))
+        for piece in part:
+            yield from _texts(piece, attached)
+    elif isinstance(part, str):
+        yield part
+        if attached:
+            try:
+                yield base64.b64decode(part).decode("latin-1")
+            except (binascii.Error, ValueError):
+                pass  # not encoded: it was looked at as it is
+
+
+def _bare(text):
+    return re.sub(r"\s", "", text)

@@ -1,0 +1,103 @@
+"""The communication matrix of a trace: rows send, columns receive."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lablib.errors import LabError
+from lablib.record.trace import Trace
+from lablib.units import show_bytes
+from lablib.views import palette
+from lablib.views.traffic import RULE, has_collectives, traffic
+from lablib.views.window import only, window
+
+if TYPE_CHECKING:
+    from lablib.views.picture import Picture
+
+_MOST_WRITTEN = 8
+_MOST_TICKS = 16
+_MOST_TOLD = 12
+_WIDE = 30
+
+
+def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
+    """Who sent how many bytes of payload to whom; numbers in the cells up to 8 ranks.
+
+    steps    the training step, or range of them, to count, from 0; None: the whole run
+
+    Counted as in `lablib.views.traffic`: exactly between two ranks; a collective's payload is
+    spread evenly, as the figure then says. Shades are logarithmic where the largest is over 30
+    times the smallest. Raises LabError when nothing was sent, or without these steps.
+    """
+    from lablib.views.picture import blank, drawing
+
+    span = window(trace, steps) if len(trace) else None
+    sent = traffic(trace, None if steps is None else span)
+    if not sent:
+        raise LabError(
+            "There is no traffic to draw.",
+            saw=repr(trace),
+            do="draw a run, and steps, in which ranks send one another something",
+        )
+    title = f"Who sends how much to whom ({', '.join([trace.clock, *only(trace, steps)])})"
+    rule = f"Payload; {RULE}." if has_collectives(trace) else "Payload."
+    with drawing():
+        side = 3.0 if trace.ranks <= 4 else 4.8
+        picture = blank(max(6.8, side + 2), side + 1)
+        axes = picture.subplots()
+        _draw_cells(picture, axes, sent, trace.ranks)
+        picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
+        picture.supxlabel(rule, size=9, color=palette.FAINT)
+    picture.alt = f"{title}. {_told(sent)} {rule}"
+    return picture
+
+
+def _draw_cells(picture, axes, sent, ranks):
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list(
+        "payload", ["#fff3d6", palette.COMMUNICATION.color, "#8f5000"]
+    )
+    norm = _norm(sent.values())
+    sizes = [
+        [sent.get((source, to), float("nan")) for to in range(ranks)] for source in range(ranks)
+    ]
+    axes.imshow(sizes, cmap=shades, norm=norm, aspect="equal")
+    ticks = range(0, ranks, -(-ranks // _MOST_TICKS))
+    axes.set(xticks=ticks, yticks=ticks, xlabel="to rank", ylabel="from rank")
+    if ranks <= _MOST_TICKS:
+        between = [rank - 0.5 for rank in range(1, ranks)]
+        axes.set_xticks(between, minor=True)
+        axes.set_yticks(between, minor=True)
+        axes.grid(which="minor", linewidth=0.6)
+    axes.tick_params(which="both", length=0)
+    bar = picture.colorbar(ScalarMappable(norm, shades), ax=axes, shrink=0.9)
+    bar.set_label("bytes sent" + (", logarithmic" if _spread(sent.values()) > _WIDE else ""))
+    bar.ax.yaxis.set_major_formatter(lambda size, _: show_bytes(size))
+    bar.ax.yaxis.set_minor_formatter(lambda size, _: "")
+    if ranks <= _MOST_WRITTEN:
+        for (source, to), size in sent.items():
+            dark = norm(size) > 0.75
+            axes.text(to, source, show_bytes(size), size=9, ha="center", va="center",
+                      color=palette.PAPER if dark else palette.TEXT)  # fmt: skip
+
+
+def _norm(sizes):
+    from matplotlib.colors import LogNorm, Normalize
+
+    if _spread(sizes) > _WIDE:
+        return LogNorm(min(sizes), max(sizes))
+    return Normalize(0, max(sizes))
+
+
+def _spread(sizes):
+    return max(sizes) / min(sizes)
+
+
+def _told(sent):
+    largest = sorted(sent.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_TOLD]
+    told = (f"rank {source} to {to}: {show_bytes(size)}" for (source, to), size in largest)
+    more = len(sent) - len(largest)
+    rest = f"; and {more} more pairs" if more else ""
+    return f"{show_bytes(sum(sent.values()))} in all. {'; '.join(told)}{rest}."

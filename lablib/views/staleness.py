@@ -1,0 +1,111 @@
+"""What old gradients do to the loss: asynchronous training, by how stale they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lablib.errors import LabError
+from lablib.views import palette
+
+if TYPE_CHECKING:
+    from lablib.views.picture import Picture
+
+_MOST_MARKERS = 8
+
+
+def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Picture:
+    """Loss by step, a curve for each staleness, and the final loss against the staleness.
+
+    losses   staleness -> loss of each step; 0 is synchronous, `math.inf` has no bound
+    of       the unit in which staleness is counted
+
+    Losses are measured always. A curve that becomes infinite or NaN breaks off there, and its
+    final loss is drawn as a cross at the top. Raises LabError when there is no loss.
+    """
+    from lablib.views.picture import blank, drawing
+
+    curves = {bound: list(losses[bound]) for bound in sorted(losses) if len(losses[bound])}
+    if not curves:
+        raise LabError(
+            "There is no loss to draw.",
+            saw=repr(losses),
+            do="pass {0: [2.3, 1.9], 4: [2.3, 2.1]}: the losses by staleness",
+        )
+    title = "Loss against staleness (measured)"
+    with drawing():
+        picture = blank(9, 3.8)
+        left, right = picture.subplots(1, 2, sharey=True)
+        ceiling = _ceiling(curves)
+        _draw_curves(left, curves)
+        _draw_final(right, curves, ceiling)
+        lowest = min(loss for curve in curves.values() for loss in curve if loss <= ceiling)
+        left.set_ylim(min(0.0, lowest), min(ceiling, left.get_ylim()[1]))
+        left.set(title="Loss by step", xlabel="step", ylabel="loss")
+        right.set(title="Loss of the last step", xlabel=f"staleness [{of}]")
+        picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
+        picture.legend(loc="outside right upper", title=f"staleness\n[{of}]", title_fontsize=9)
+    told = "; ".join(
+        f"{_named(bound)}: from {curve[0]:.4g} to {curve[-1]:.4g} in {len(curve)} steps"
+        for bound, curve in curves.items()
+    )
+    picture.alt = f"{title}. By staleness in {of}, {told}."
+    return picture
+
+
+def _draw_curves(axes, curves):
+    for number, (bound, curve) in enumerate(curves.items()):
+        shown = [loss if math.isfinite(loss) else math.nan for loss in curve]
+        axes.plot(
+            range(len(curve)),
+            shown,
+            color=_shade(number, len(curves)),
+            linewidth=1.5,
+            marker=palette.MARKERS[number % len(palette.MARKERS)],
+            markevery=max(1, len(curve) // _MOST_MARKERS),
+            markersize=5,
+            label=_named(bound),
+        )
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid()
+
+
+def _draw_final(axes, curves, ceiling):
+    """Evenly spaced: bounds double, mostly, and what has no bound has no place on a number line."""
+    known = [
+        (place, curve[-1]) for place, curve in enumerate(curves.values()) if curve[-1] <= ceiling
+    ]
+    for places, losses in [zip(*known, strict=True)] if known else []:
+        axes.plot(places, losses, color=palette.TEXT, linewidth=1)
+    for place, curve in enumerate(curves.values()):
+        lost = not curve[-1] <= ceiling
+        axes.plot(
+            place,
+            0.96 if lost else curve[-1],
+            "x" if lost else palette.MARKERS[place % len(palette.MARKERS)],
+            color=_shade(place, len(curves)),
+            markeredgecolor=palette.TEXT,
+            markersize=7,
+            transform=axes.get_xaxis_transform() if lost else axes.transData,
+        )
+    axes.set_xticks(range(len(curves)), map(_named, curves))
+    axes.set_xlim(-0.5, len(curves) - 0.5)
+    axes.grid()
+
+
+def _ceiling(curves):
+    """A run that diverges leaves the panel rather than flattening the others."""
+    firsts = [curve[0] for curve in curves.values() if math.isfinite(curve[0])]
+    return 1.5 * max(firsts, default=1.0)
+
+
+def _shade(number, count):
+    """From dark, fresh gradients, to light, old ones."""
+    from matplotlib.colors import to_hex
+
+    return to_hex([0.1 + 0.6 * number / max(1, count - 1)] * 3)
+
+
+def _named(bound):
+    return f"{bound:g}" if bound < math.inf else "no bound"

@@ -1,0 +1,130 @@
+"""All widgets: `architecture`; `explore` one trace step by step; `what_if`, `data_parallel` and
+`pipeline` with sliders over modelled hardware. Each shows its figures as they are where
+there are no widgets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lablib.errors import LabError
+from lablib.hardware.hardware import Hardware
+from lablib.record.trace import Trace
+from lablib.views import diagrams, plots
+from lablib.views.controls import Controls, Slider
+from lablib.views.rehearsals import data_parallel, pipeline, what_if
+from lablib.views.shown import in_notebook, mime_bundle
+from lablib.views.traffic import traffic
+from lablib.views.window import step_count, window
+
+if TYPE_CHECKING:
+    import ipywidgets
+
+    from lablib.views.picture import Picture
+    from lablib.views.svg import Diagram
+
+__all__ = ["Explorer", "architecture", "data_parallel", "explore", "pipeline", "what_if"]
+
+_FIRST_SHOWN = 3
+
+
+def architecture() -> Controls:
+    """Distributed training as a diagram whose parts tell their roles when chosen."""
+    parts = diagrams.COMPONENTS + diagrams.ARROWS
+    choices = [("all", ""), *((f"{part.key} {part.name}", part.key) for part in parts)]
+    return Controls(diagrams.architecture, [Slider("chosen", "part", choices, "")], "architecture")
+
+
+def explore(trace: Trace, hardware: Hardware | None = None) -> Explorer:
+    """A trace to look around in: timeline, communication matrix, and the machine with its traffic.
+
+    hardware   the modelled machine, such as `run.hardware`; None: no diagram
+
+    In a notebook a slider chooses the steps. Where there are no widgets (a terminal, a page made
+    from the notebook) the same figures show as they are. Raises LabError when the trace has no
+    events, or more ranks than the hardware.
+
+    >>> from lablib.record.event import Event
+    >>> explore(Trace([Event(0, "step", "step 0", 0, 1)], "modelled"))
+    Explorer(timeline of Trace(1 event, 1 rank, 1 s, modelled))
+    """
+    window(trace)
+    if hardware is not None:
+        hardware.check_ranks(trace.ranks)
+    return Explorer(trace, hardware)
+
+
+class Explorer:
+    """What `explore` returns: shows itself; `views` and `widget` are its parts."""
+
+    def __init__(self, trace: Trace, hardware: Hardware | None):
+        self.trace, self.hardware = trace, hardware
+        self._draws = {"timeline": plots.timeline}
+        if traffic(trace):
+            self._draws["matrix"] = plots.matrix
+        if hardware is not None:
+            self._draws["hardware"] = self._diagram
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Which views this trace has: "timeline", "matrix", "hardware"."""
+        return tuple(self._draws)
+
+    def view(self, name: str, steps: int | range | None = None) -> Picture | Diagram:
+        """One of them as a figure. LabError when the steps have nothing to show."""
+        return self._draws[name](self.trace, steps=steps)
+
+    def _diagram(self, trace, steps):
+        return diagrams.hardware(self.hardware, trace, steps)
+
+    def widget(self) -> ipywidgets.Widget:
+        """Tabs with a slider above them; what is not looked at is not drawn."""
+        import ipywidgets
+
+        pages = [ipywidgets.HTML() for _ in self.names]
+        tabs = ipywidgets.Tab(pages, titles=[name.capitalize() for name in self.names])
+        slider = self._slider(ipywidgets)
+
+        def draw(_=None):
+            steps = None if slider is None else range(slider.value[0], slider.value[1] + 1)
+            chosen = tabs.selected_index or 0
+            pages[chosen].value = self._html(self.names[chosen], steps)
+
+        tabs.observe(draw, "selected_index")
+        if slider is not None:
+            slider.observe(draw, "value")
+        draw()
+        return ipywidgets.VBox([tabs] if slider is None else [slider, tabs])
+
+    def _slider(self, ipywidgets):
+        count = step_count(self.trace)
+        if count < 2:
+            return None
+        # After the first step: it warms up, and every metric leaves it out.
+        first = (1, min(_FIRST_SHOWN, count - 1))
+        return ipywidgets.IntRangeSlider(
+            value=first, min=0, max=count - 1, description="steps", continuous_update=False,
+            layout=ipywidgets.Layout(width="60%"),
+        )  # fmt: skip
+
+    def _html(self, name, steps):
+        try:
+            return mime_bundle(self.view(name, steps))["text/html"]
+        except LabError as error:
+            return f"<pre>{_escaped(error)}</pre>"
+
+    def __repr__(self):
+        return f"Explorer({', '.join(self.names)} of {self.trace!r})"
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        figures = [mime_bundle(self.view(name)) for name in self.names]
+        bundle = {
+            "text/plain": "\n".join(figure["text/plain"] for figure in figures),
+            "text/html": "\n".join(figure["text/html"] for figure in figures),
+        }
+        return (self.widget()._repr_mimebundle_() | bundle) if in_notebook() else bundle
+
+
+def _escaped(error):
+    import html
+
+    return html.escape(str(error))

@@ -1,0 +1,103 @@
+"""1.2 The ranks' gradients, averaged into the one that a process with all samples would have."""
+
+import numpy as np
+
+from lablib.teach.claims import Claim, alike, equal_by_rank, volume
+from lablib.teach.exercise import Case
+
+ANSWERS = ("mean_gradient(gradient, samples)", "mean_gradient_tf(gradient, samples)")
+TITLE = "The gradient of all samples"
+POINTS = 4
+
+_OWN = (
+    "A rank still has its own gradient. Only a message can bring it the others'.",
+    "After an all-reduce every rank has the sum: of what should you take the sum here?",
+)
+_MEAN_OF_MEANS = (
+    "This is the mean of the ranks' means. A rank with 1 sample counts as much as one with 5.",
+    "Turn each rank's mean back into the sum over its samples before you add up.",
+)
+_SUM = (
+    "This is a sum. A gradient of the mean loss is divided by a number: which one?",
+    "Not by the number of ranks: by the number of samples on all ranks together.",
+)
+_VALUE = (
+    "Write the gradient of the mean loss over all samples as sums over each rank's samples.",
+    "Two things must be summed over the ranks: samples x gradient, and samples.",
+)
+_ALL_REDUCES = (
+    "Which collective gives every rank a sum? It carries no more than one gradient a rank.",
+    "One all-reduce for the gradient and one for the number of samples are enough.",
+)
+
+
+def cases(seed):
+    return [
+        case_of(seed, (5, 2, 1), "torch"),
+        case_of(seed + 1, (1, 2, 1), "torch", features=2**18),
+        case_of(seed + 2, (4, 1), "tensorflow"),
+    ]
+
+
+def case_of(seed, samples, framework, features=6):
+    rng = np.random.default_rng(seed)
+    own = tuple(
+        {"x": rng.normal(size=(n, features)).astype(np.float32),
+         "y": rng.normal(size=n).astype(np.float32)} for n in samples
+    )  # fmt: skip
+    numbers = ", ".join(map(str, samples))
+    name = f"{framework}, ranks with {numbers} samples, {features:,} weights"
+    which = int(framework != "torch")
+    return Case(name, own=own, ranks=len(samples), framework=framework, answer=which)
+
+
+def observe(me, answer, given):
+    """The model is linear, its weights are still zero, its loss is the mean squared error."""
+    gradient = -2 / max(len(given.x), 1) * given.y @ given.x
+    if me.framework == "torch":
+        import torch
+
+        gradient = torch.from_numpy(gradient)
+        returned = answer(gradient, len(given.x))
+        return gradient if returned is None else returned
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    return strategy.run(answer, (tf.constant(gradient), len(given.x)))
+
+
+def judge(case, seen):
+    counts = [len(own["x"]) for own in case.own]
+    sums = [-2 * own["y"] @ own["x"] for own in case.own]
+    mean = sum(sums) / sum(counts)
+    yield equal_by_rank(
+        "every rank has the gradient of one process with all samples",
+        [mean] * case.ranks, seen.values, weight=2, hints=_hints(counts, sums, seen.values),
+    )  # fmt: skip
+    most = mean.nbytes + 8
+    wrong = next((r for r in range(case.ranks) if not _only_sums(seen.collectives(r), most)), None)
+    saw = "" if wrong is None else str(seen.collectives(wrong) or "no message")
+    yield Claim("all-reduces carry it, and nothing else", wrong is None,
+                f"all_reduce, at most {most:,} B", saw, wrong, _ALL_REDUCES, "rank")  # fmt: skip
+    if mean.nbytes >= 2**20 and case.framework == "torch":
+        passed = 2 * (case.ranks - 1) * mean.nbytes
+        yield volume("only one gradient a rank passes the network", seen, passed,
+                     hints=_ALL_REDUCES)  # fmt: skip
+
+
+def _only_sums(collectives, most_bytes):
+    names, sizes = {name for name, _ in collectives}, [nbytes for _, nbytes in collectives]
+    return names == {"all_reduce"} and sum(sizes) <= most_bytes
+
+
+def _hints(counts, sums, values):
+    """What fits the mistake that the first rank's value gives away."""
+    means = [total / max(n, 1) for total, n in zip(sums, counts, strict=True)]
+    known = (
+        (means[0], _OWN),
+        (np.mean(means, axis=0), _MEAN_OF_MEANS),
+        (sum(means), _SUM),
+        (sum(sums), _SUM),
+        (sum(sums) / len(sums), _SUM),
+    )
+    return next((hints for value, hints in known if alike(value, values[0])), _VALUE)

@@ -1,0 +1,62 @@
+"""1.3 An all-reduce from sends and receives, in a ring: 2 (R-1) messages of n/R a rank."""
+
+import numpy as np
+
+from lablib.teach.claims import Claim, equal, equal_by_rank
+from lablib.teach.exercise import Case
+
+ANSWERS = ("ring_all_reduce(x, rank, ranks)",)
+TITLE = "Ring all-reduce"
+POINTS = 4
+
+_SUM = (
+    "What does the all-reduce leave on every rank? Print x before and after on each of them.",
+    "First each chunk collects its sum on its way around, then the sums go around once more.",
+)
+_COUNT = (
+    "How many messages does a rank send in each of the two rounds around the ring?",
+    "Each round has R-1 hops, and in each hop a rank sends one chunk of n/R numbers.",
+)
+_NEIGHBOUR = (
+    "A ring has one direction: who is the neighbour of rank r, and of the last rank?",
+    "Rank r sends to (r + 1) % ranks, always, and receives from the rank before it.",
+)
+_ALONE = ("Do it with sends and receives: what a collective does is what you build here.",)
+
+
+def cases(seed):
+    return [case_of(seed, ranks=4, numbers=40), case_of(seed + 1, ranks=3, numbers=12)]
+
+
+def case_of(seed, ranks, numbers):
+    rng = np.random.default_rng(seed)
+    own = tuple({"x": rng.normal(size=numbers).astype(np.float32)} for _ in range(ranks))
+    return Case(f"{numbers} numbers on {ranks} ranks", own=own, ranks=ranks, relay=True)
+
+
+def observe(me, answer, given):
+    import torch
+
+    x = torch.from_numpy(given.x)
+    returned = answer(x, me.rank, me.ranks)
+    return x if returned is None else returned
+
+
+def judge(case, seen):
+    total = sum(own["x"] for own in case.own)
+    yield equal_by_rank("every rank ends with the sum", [total] * case.ranks, seen.values,
+                        weight=2, hints=_SUM)  # fmt: skip
+    evidence, every = seen.sent_evidence, range(case.ranks)
+    hops, nbytes = 2 * (case.ranks - 1), total.nbytes // case.ranks
+    sizes = [[size for _, _, size in seen.sent(rank)] for rank in every]
+    yield equal_by_rank(f"every rank sends {hops} messages of {nbytes} B",
+                        [[nbytes] * hops] * case.ranks, sizes, hints=_COUNT,
+                        evidence=evidence)  # fmt: skip
+    # Either way around is a ring; all ranks must go the same.
+    steps = {(to - source) % case.ranks for source, to, _ in seen.sent()}
+    yield Claim("every message goes one place further around the ring",
+                steps in ({1}, {case.ranks - 1}), "to the next rank",
+                f"places further: {sorted(steps)}", hints=_NEIGHBOUR,
+                evidence=evidence)  # fmt: skip
+    used = {name for rank in every for name, _ in seen.collectives(rank)} - {"barrier"}
+    yield equal("by sends and receives alone", [], sorted(used), hints=_ALONE, evidence="rank")

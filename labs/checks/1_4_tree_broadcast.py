@@ -1,0 +1,71 @@
+"""1.4 A broadcast as a tree: whoever has the data passes it on, so log2 R rounds are enough."""
+
+import math
+
+import numpy as np
+
+from lablib.teach.claims import Claim, equal, equal_by_rank
+from lablib.teach.exercise import Case
+
+ANSWERS = ("tree_broadcast(x, rank, ranks)",)
+TITLE = "Broadcast as a tree"
+POINTS = 4
+
+_VALUE = (
+    "Which ranks have the data after one round, after two, after three? Draw it for 8 ranks.",
+    "A rank receives exactly once, before it sends; rank 0 never receives.",
+)
+_COUNT = (
+    "Every rank but rank 0 needs the data exactly once: how many messages is that?",
+    "When R is no power of two, some ranks of the last round have nobody to send to.",
+)
+_ROUNDS = (
+    "In a round each rank that has the data can send it once. Does anybody stand idle who has it?",
+    "In round k = 0, 1, 2 ... the 2^k ranks that have it each serve one new rank.",
+)
+_ALONE = ("Do it with dist.send and dist.recv: what a collective does is what you build here.",)
+
+
+def cases(seed):
+    return [case_of(seed, ranks=8), case_of(seed + 1, ranks=5)]
+
+
+def case_of(seed, ranks, numbers=25):
+    rng = np.random.default_rng(seed)
+    own = tuple({"x": rng.normal(size=numbers).astype(np.float32)} for _ in range(ranks))
+    return Case(f"{numbers} numbers to {ranks} ranks", own=own, ranks=ranks, relay=True)
+
+
+def observe(me, answer, given):
+    import torch
+
+    x = torch.from_numpy(given.x)
+    returned = answer(x, me.rank, me.ranks)
+    return x if returned is None else returned
+
+
+def judge(case, seen):
+    x = case.own[0]["x"]
+    yield equal_by_rank("every rank ends with what rank 0 had", [x] * case.ranks, seen.values,
+                        weight=2, hints=_VALUE)  # fmt: skip
+    evidence = seen.sent_evidence
+    sizes = [nbytes for _, _, nbytes in seen.sent()]
+    yield equal(f"{case.ranks - 1} messages of {x.nbytes} B are sent in all",
+                [x.nbytes] * (case.ranks - 1), sizes, hints=_COUNT, evidence=evidence)  # fmt: skip
+    due, rounds = math.ceil(math.log2(case.ranks)), rounds_until_all_know(seen, case.ranks)
+    text = f"all ranks have it after {due} rounds"
+    yield Claim(text, rounds == due, f"{due} rounds", f"{rounds or 'never'}", hints=_ROUNDS,
+                evidence=evidence)  # fmt: skip
+    used = {name for rank in range(case.ranks) for name, _ in seen.collectives(rank)} - {"barrier"}
+    yield equal("by sends and receives alone", [], sorted(used), hints=_ALONE, evidence="rank")
+
+
+def rounds_until_all_know(seen, ranks):
+    """Rounds, if a rank sends once a round and not before it has the data; None: never."""
+    knows, told = {0: 0}, [0]
+    for source in told:
+        for number, (_, destination, _) in enumerate(seen.sent(source), start=1):
+            if destination not in knows:
+                knows[destination] = knows[source] + number
+                told.append(destination)
+    return max(knows.values()) if len(knows) == ranks else None

@@ -1,0 +1,63 @@
+"""3.2 Gradients averaged over the ranks by hand, many of them in one flat bucket."""
+
+import numpy as np
+
+from lablib.strategies.buckets import packed
+from lablib.teach.claims import RANK, equal, equal_by_rank, volume
+from lablib.teach.exercise import Case
+
+ANSWERS = ("average(gradients, ranks, bucket_mb)",)
+TITLE = "Gradients in buckets"
+POINTS = 5
+
+_MEAN = (
+    "Print one gradient before and after, on every rank. Sum or mean? Did it change in place?",
+    "all_reduce sums. What was averaged in a flat copy must be copied back: gradient.copy_(...).",
+)
+_BUCKETS = (
+    "Count your all-reduces, and their bytes. When is a bucket full, and what of the last one?",
+    "Go through the gradients in their order: add one, and send as soon as the bucket has "
+    "bucket_mb x 2**20 bytes or more. What is left at the end is a bucket too.",
+)
+_SENT = ("Every gradient should pass the network once, and nothing else.",)
+
+
+def cases(seed):
+    small = [(7, 3), (3,), (5, 2, 2), (40,), (1,)]
+    return [
+        case_of(seed, small, ranks=3, bucket_mb=100 / 2**20),
+        case_of(seed + 1, [(300, 300), (300,), (300, 400), (400,)], ranks=2, bucket_mb=0.25),
+    ]
+
+
+def case_of(seed, shapes, ranks, bucket_mb):
+    rng = np.random.default_rng(seed)
+    own = tuple(
+        {"gradients": [rng.normal(size=shape).astype(np.float32) for shape in shapes]}
+        for _ in range(ranks)
+    )
+    name = f"{len(shapes)} gradients on {ranks} ranks, buckets of {bucket_mb * 2**20:,.0f} B"
+    return Case(name, shared={"bucket_mb": bucket_mb}, own=own, ranks=ranks)
+
+
+def observe(me, answer, given):
+    import torch
+
+    gradients = [torch.from_numpy(array.copy()) for array in given.gradients]
+    answer(gradients, me.ranks, given.bucket_mb)
+    return [gradient.numpy() for gradient in gradients]
+
+
+def judge(case, seen):
+    each = [own["gradients"] for own in case.own]
+    mean = [sum(parts) / case.ranks for parts in zip(*each, strict=True)]
+    yield equal_by_rank("every gradient is the mean over the ranks, in place",
+                        [mean] * case.ranks, seen.values, weight=2, hints=_MEAN)  # fmt: skip
+    sizes = [array.nbytes for array in mean]
+    buckets = packed(sizes, case.shared["bucket_mb"])
+    due = [("all_reduce", sum(sizes[n] for n in numbers)) for numbers in buckets]
+    yield equal("one all-reduce for each bucket, filled in order", due, seen.collectives(0),
+                hints=_BUCKETS, evidence=RANK)  # fmt: skip
+    if sum(sizes) >= 1e6:
+        yield volume("each gradient passes the network once", seen,
+                     2 * (case.ranks - 1) * sum(sizes), hints=_SENT)  # fmt: skip

@@ -1,0 +1,79 @@
+"""3.4 A training loop for MultiWorkerMirroredStrategy: equal starts, shards, a mean gradient."""
+
+import numpy as np
+
+from lablib.teach.claims import RANK, Claim, equal_by_rank
+from lablib.teach.exercise import Case
+
+ANSWERS = ("train(strategy, make_model, batches, lr)",)
+TITLE = "A loop for several workers"
+POINTS = 5
+
+_EQUAL = (
+    "Where is the model made? A variable made in strategy.scope() starts equal on all workers.",
+    "with strategy.scope(): make the model, make keras.optimizers.SGD(lr) and build it.",
+)
+_ONE = (
+    "Compare with one worker: is your step as long? apply_gradients sums over the workers.",
+    "Divide the loss by strategy.num_replicas_in_sync before you ask for its gradient.",
+)
+_STEPS = ("Each step: strategy.run(...) of a function that computes gradients and applies them.",)
+
+
+def cases(seed):
+    return [case_of(seed, workers=2, steps=3, per_worker=4)]
+
+
+def case_of(seed, workers, steps, per_worker):
+    """Every worker has its own shards, and would start from weights of its own."""
+    rng = np.random.default_rng(seed)
+    shape = (steps, per_worker)
+    own = tuple(
+        {
+            "x": rng.normal(size=(*shape, 5)).astype(np.float32),
+            "y": rng.normal(size=(*shape, 2)).astype(np.float32),
+            "start": rng.normal(size=(5, 2)).astype(np.float32),
+        }
+        for _ in range(workers)
+    )
+    name = f"{workers} workers, {steps} steps"
+    return Case(name, shared={"lr": 0.1}, own=own, ranks=workers, framework="tensorflow")
+
+
+def observe(me, answer, given):
+    import keras
+    import tensorflow as tf
+
+    def make_model():
+        start = keras.initializers.Constant(given.start)
+        layer = keras.layers.Dense(2, use_bias=False, kernel_initializer=start)
+        return keras.Sequential([keras.Input((5,)), layer])
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    batches = [(tf.constant(x), tf.constant(y)) for x, y in zip(given.x, given.y)]
+    model = answer(strategy, make_model, batches, given.lr)
+    return model.trainable_variables[0].numpy()
+
+
+def judge(case, seen):
+    first = seen.values[0]
+    yield Claim("all workers end with equal weights",
+                all(np.array_equal(first, weights) for weights in seen.values),
+                hints=_EQUAL)  # fmt: skip
+    yield equal_by_rank("they are those of one process with all the data",
+                        [of_one_process(case)] * case.ranks, seen.values, weight=2,
+                        hints=_ONE)  # fmt: skip
+    steps = len(case.own[0]["x"])
+    sums = [nbytes for name, nbytes in seen.collectives(0) if name == "all_reduce"]
+    wanted = [first.nbytes] * steps if isinstance(first, np.ndarray) else []
+    yield Claim("one all-reduce of the gradients a step", sums == wanted, f"{steps} all-reduces",
+                f"bytes {sums}", hints=_STEPS, evidence=RANK)  # fmt: skip
+
+
+def of_one_process(case):
+    """Weights after gradient descent on the mean squared error of the whole batches."""
+    weights = case.own[0]["start"].astype(float)
+    for step in range(len(case.own[0]["x"])):
+        x, y = (np.concatenate([own[key][step] for own in case.own]) for key in ("x", "y"))
+        weights = weights - case.shared["lr"] * 2 * x.T @ (x @ weights - y) / y.size
+    return weights

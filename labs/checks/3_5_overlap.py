@@ -1,0 +1,100 @@
+"""3.5 A backward pass in which gradients travel while others are still being computed."""
+
+import numpy as np
+
+from lablib.teach.claims import RANK, Claim, equal_by_rank, volume
+from lablib.teach.exercise import Case
+
+ANSWERS = ("backward(loss, parameters, ranks)",)
+TITLE = "Overlap"
+POINTS = 5
+
+_MEAN = (
+    "Which gradients are not the mean? Did you wait for every message, and divide?",
+    "After loss.backward(): wait for all the work, then divide each gradient by ranks.",
+)
+_EARLY = (
+    "At which moment of the backward pass is a gradient ready? torch can call you then.",
+    "parameter.register_post_accumulate_grad_hook(function) calls function(parameter).",
+)
+_NO_WAIT = (
+    "Who waits in the middle of the pass stops computing. Does your all_reduce wait?",
+    "dist.all_reduce(..., async_op=True) returns at once; keep what it returns, wait at the end.",
+)
+_SENT = ("Every gradient should pass the network once, and nothing else.",)
+
+
+def cases(seed):
+    return [case_of(seed, ranks=3, widths=[20, 30, 40, 10], samples=8, hardware="ethernet-10"),
+            case_of(seed + 1, ranks=2, widths=[300, 400, 400, 10], samples=16,
+                    hardware="ethernet-1")]  # fmt: skip
+
+
+def case_of(seed, ranks, widths, samples, hardware):
+    """A chain of matrices, equal on all ranks; each rank has samples of its own."""
+    rng = np.random.default_rng(seed)
+    matrices = [
+        rng.normal(0, width**-0.5, (width, after)).astype(np.float32)
+        for width, after in zip(widths, widths[1:])
+    ]
+    own = tuple(
+        {"x": rng.normal(size=(samples, widths[0])).astype(np.float32)} for _ in range(ranks)
+    )
+    name = f"{len(matrices)} layers on {ranks} ranks, modelled on {hardware}"
+    return Case(name, shared={"matrices": matrices}, own=own, ranks=ranks, hardware=hardware)
+
+
+def observe(me, answer, given):
+    import torch
+
+    parameters = [torch.nn.Parameter(torch.from_numpy(array)) for array in given.matrices]
+    out = torch.from_numpy(given.x)
+    for parameter in parameters:
+        out = out @ parameter
+    loss = (out**2).mean()
+    answer(loss, parameters, me.ranks)
+    return [parameter.grad.numpy() for parameter in parameters]
+
+
+def judge(case, seen):
+    mean = mean_gradients(case)
+    yield equal_by_rank("every gradient is the mean over the ranks", [mean] * case.ranks,
+                        seen.values, rtol=1e-3, weight=2, hints=_MEAN)  # fmt: skip
+    nbytes = sum(array.nbytes for array in case.shared["matrices"])
+    if nbytes >= 1e6:
+        yield volume("each gradient passes the network once", seen,
+                     2 * (case.ranks - 1) * nbytes, hints=_SENT)  # fmt: skip
+    first_bytes = case.shared["matrices"][-1].nbytes  # the last layer's gradient is ready first
+    early, patient = zip(*(overlap(ops, first_bytes) for ops in seen.run.program))
+    yield Claim("a gradient leaves before the backward pass ends", all(early),
+                f"{first_bytes} B or more under way by then, on all {case.ranks} ranks",
+                f"so on {sum(early)}", hints=_EARLY, evidence=RANK)  # fmt: skip
+    yield Claim("no rank waits before its backward pass has ended", all(patient),
+                f"so on all {case.ranks} ranks", f"so on {sum(patient)}", hints=_NO_WAIT,
+                evidence=RANK)  # fmt: skip
+
+
+def overlap(ops, least_bytes):
+    """Whether so many bytes leave before the last piece of the backward pass is computed, and
+    whether the first wait comes after it."""
+    back = [n for n, op in enumerate(ops) if (op.kind, op.phase) == ("compute", "backward")]
+    if not back:
+        return False, False
+    within = ops[: back[-1]]
+    sent_bytes = sum(op.nbytes for op in within if op.kind == "issue")
+    return sent_bytes >= least_bytes, all(op.kind != "wait" for op in within)
+
+
+def mean_gradients(case):
+    """The mean over the ranks of the gradients of mean(out ** 2), out = x M0 M1 ..."""
+    matrices = [array.astype(float) for array in case.shared["matrices"]]
+    total = [0.0] * len(matrices)
+    for own in case.own:
+        inputs = [own["x"].astype(float)]
+        for matrix in matrices:
+            inputs.append(inputs[-1] @ matrix)
+        back = 2 * inputs[-1] / inputs[-1].size
+        for number in reversed(range(len(matrices))):
+            total[number] = total[number] + inputs[number].T @ back / case.ranks
+            back = back @ matrices[number].T
+    return total

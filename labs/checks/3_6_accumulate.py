@@ -1,0 +1,89 @@
+"""3.6 A rank's shard in micro-batches, and one synchronisation for all of them."""
+
+import numpy as np
+
+from lablib.teach.claims import RANK, Claim, equal, equal_by_rank, volume
+from lablib.teach.exercise import Case
+
+ANSWERS = ("gradients(model, loss, x, y, micro_batches, ranks)",)
+TITLE = "Accumulated gradients"
+POINTS = 4
+
+_MEAN = (
+    "Micro-batches may differ in size. Does each sample still count the same?",
+    "loss() is a mean: weigh it by len(part) / len(x). Then average over the ranks, once.",
+)
+_ONCE = (
+    "How often does each gradient travel now? When is it complete?",
+    "Backward passes add to parameter.grad. Communicate after the last of them.",
+)
+_SMALL = (
+    "Cut x and y into micro_batches parts; only one part at a time goes through the model.",
+    "x.chunk(micro_batches) cuts, and a backward pass follows each forward pass at once.",
+)
+_SENT = ("Every gradient should pass the network once, and nothing else.",)
+
+
+def cases(seed):
+    return [case_of(seed, ranks=3, micro_batches=4, samples=10, inputs=6, outputs=3),
+            case_of(seed + 1, ranks=2, micro_batches=3, samples=12, inputs=600,
+                    outputs=500)]  # fmt: skip
+
+
+def case_of(seed, ranks, micro_batches, samples, inputs, outputs):
+    """One linear layer; `samples` of each rank."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32)
+    own = tuple(
+        {
+            "x": rng.normal(size=(samples, inputs)).astype(np.float32),
+            "y": rng.normal(size=(samples, outputs)).astype(np.float32),
+        }
+        for _ in range(ranks)
+    )
+    name = f"{samples} samples on each of {ranks} ranks, {micro_batches} micro-batches"
+    shared = {"weights": weights, "micro_batches": micro_batches}
+    return Case(name, shared=shared, own=own, ranks=ranks)
+
+
+def observe(me, answer, given):
+    import torch
+
+    model = torch.nn.Linear(*given.weights.shape[::-1], bias=False)
+    model.weight.data = torch.from_numpy(given.weights)
+    sizes = []
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    x, y = torch.from_numpy(given.x), torch.from_numpy(given.y)
+    loss = torch.nn.functional.mse_loss
+    answer(model, loss, x, y, given.micro_batches, me.ranks)
+    return {"gradient": model.weight.grad.numpy(), "sizes": sizes}
+
+
+def judge(case, seen):
+    weights, parts = case.shared["weights"], case.shared["micro_batches"]
+    x, y = (np.concatenate([own[key] for own in case.own]).astype(float) for key in ("x", "y"))
+    mean = 2 * (x @ weights.T - y).T @ x / y.size
+    yield equal_by_rank("the gradient is that of all ranks' samples together",
+                        [mean] * case.ranks, [value["gradient"] for value in seen.values],
+                        rtol=1e-3, weight=2, hints=_MEAN)  # fmt: skip
+    samples = len(case.own[0]["x"])
+    most = -(-samples // parts)
+    told = [[int(size) for size in value["sizes"]] for value in seen.values]
+    fits = all(sum(sizes) == samples and max(sizes) <= most for sizes in told)
+    yield Claim(f"every sample passes once, at most {most} at a time", fits,
+                f"{samples} samples in {parts} parts", f"{told[0]} on rank 0",
+                hints=_SMALL)  # fmt: skip
+    yield equal("gradients travel once, in all-reduces, for all micro-batches",
+                {"all_reduce": weights.nbytes}, sums(seen), hints=_ONCE,
+                evidence=RANK)  # fmt: skip
+    if weights.nbytes >= 1e6:
+        yield volume("each gradient passes the network once", seen,
+                     2 * (case.ranks - 1) * weights.nbytes, hints=_SENT)  # fmt: skip
+
+
+def sums(seen):
+    """Bytes that rank 0 put into collectives, by name."""
+    total = {}
+    for name, nbytes in seen.collectives(0):
+        total[name] = total.get(name, 0) + nbytes
+    return total

@@ -1,0 +1,120 @@
+"""3.7 An asynchronous parameter server whose workers may run ahead, but not too far.
+
+Every push of a worker is one number in a place of its own, known to that worker alone. So the
+weights that a worker gets back tell which pushes were in them, and those of the server at the end
+that all were. The slow workers push only when the fast one sends them word that it is as far
+ahead as it may be: a server that waits for everybody never comes to that point.
+"""
+
+import numpy as np
+
+from lablib.teach.claims import Claim, equal
+from lablib.teach.exercise import Case
+
+ANSWERS = ("serve(weights, workers, pushes, bound, lr)",)
+TITLE = "A parameter server"
+POINTS = 5
+
+_SUM = (
+    "How many pushes are there in all? Is each of them applied once, in place?",
+    "Receive len(workers) * pushes times: source = dist.recv(gradient); weights -= lr * gradient.",
+)
+_FRESH = ("What a worker gets back must have its own push in it, when the answer leaves.",)
+_BOUND = (
+    "Keep count of each worker's pushes. Who is how far ahead of the slowest?",
+    "A worker more than `bound` pushes ahead of the slowest is kept waiting. After each push, look "
+    "at all who wait: whose turn has come?",
+)
+
+
+def cases(seed):
+    return [
+        case_of(seed, workers=2, pushes=4, bound=1),
+        case_of(seed + 1, workers=3, pushes=4, bound=2),
+    ]
+
+
+def case_of(seed, workers, pushes, bound):
+    rng = np.random.default_rng(seed)
+    size = workers * pushes
+    own = tuple({"numbers": rng.uniform(1, 2, pushes).astype(np.float32)} for _ in range(workers))
+    shared = {"pushes": pushes, "bound": bound, "lr": 0.5, "size": size}
+    start = {"numbers": np.zeros(0, np.float32)}
+    name = f"{workers} workers push {pushes} times, at most {bound} ahead"
+    return Case(name, shared=shared, own=(start, *own), ranks=workers + 1, timeout_s=10)
+
+
+def observe(me, answer, given):
+    import torch
+
+    if me.rank > 0:
+        return push(me, given)
+    weights = torch.zeros(given.size)
+    answer(weights, list(range(1, me.ranks)), given.pushes, given.bound, given.lr)
+    return weights.numpy()
+
+
+def push(me, given):
+    """What a worker got back after each of its pushes. Worker 1 is the fast one."""
+    import torch
+    import torch.distributed as dist
+
+    word, told, under_way = torch.zeros(1), [], []
+    slow = range(2, me.ranks)
+    for number in range(given.pushes):
+        if me.rank in slow:
+            dist.recv(word, 1, tag=1)
+        gradient, weights = torch.zeros(given.size), torch.empty(given.size)
+        gradient[(me.rank - 1) * given.pushes + number] = float(given.numbers[number])
+        dist.send(gradient, 0)
+        if me.rank == 1:
+            for other in words(number, given) * [*slow]:
+                under_way.append(dist.isend(word, other, tag=1))
+        dist.recv(weights, 0)
+        told.append(weights.numpy())
+    for work in under_way:
+        work.wait()
+    return told
+
+
+def words(number, given):
+    """How many words the fast worker sends with this push: one each from `bound` on; with its last
+    one all that are left."""
+    left = given.pushes - max(0, number - given.bound)
+    return left if number == given.pushes - 1 else int(number >= given.bound)
+
+
+def judge(case, seen):
+    given, workers = case.shared, case.ranks - 1
+    numbers = np.concatenate([own["numbers"] for own in case.own])
+    yield equal("every push is in the weights, once", -given["lr"] * numbers, seen.values[0],
+                weight=2, hints=_SUM)  # fmt: skip
+    # [workers, pushes, workers]: how many pushes of each worker were in what one got back
+    there = np.array([np.array(seen.values[rank]) != 0 for rank in range(1, case.ranks)])
+    there = there.reshape(workers, given["pushes"], workers, given["pushes"]).sum(3)
+    for text, holds, hints in (
+        ("a worker gets back weights with its own push in them", own_pushes, _FRESH),
+        (f"nobody is answered more than {given['bound']} ahead of the slowest", within, _BOUND),
+    ):
+        rank, number = next(
+            ((rank, number) for rank in range(workers) for number in range(given["pushes"])
+             if not holds(there[rank, number], rank, number + 1, given["bound"])),
+            (None, None),
+        )  # fmt: skip
+        saw = (
+            ""
+            if rank is None
+            else (
+                f"after push {number + 1} of worker {rank + 1}, pushes of workers 1 to {workers} "
+                f"in its answer: {there[rank, number].tolist()}"
+            )
+        )
+        yield Claim(text, rank is None, saw=saw, hints=hints)
+
+
+def own_pushes(counts, rank, pushed, bound):
+    return counts[rank] == pushed
+
+
+def within(counts, rank, pushed, bound):
+    return pushed - counts.min() <= bound

@@ -1,0 +1,74 @@
+"""4.1 Cut a chain of blocks into pipeline stages so that the slowest is as fast as can be."""
+
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from lablib.teach.claims import Claim, show
+from lablib.teach.exercise import Case
+
+ANSWERS = ("cut_into_stages(costs, stages)",)
+TITLE = "Balanced stages"
+POINTS = 3
+
+_FORM = (
+    "Return as many numbers as there are stages: the first block of each, in order.",
+    "The first number is 0, and each is larger than the one before it: no stage is empty.",
+)
+_SLOWEST = (
+    "Add up the costs of each of your stages. Could the dearest give a block to a neighbour?",
+    "Closing a stage as soon as it is full looks at one stage at a time; a later one may then "
+    "come out too dear. Compare whole cuts: itertools.combinations lists them.",
+)
+
+
+def cases(seed):
+    rng = np.random.default_rng(seed)
+    return [
+        Case("a costly end", {"costs": [1, 1, 1, 1, 2, 6], "stages": 3}),
+        Case("two blocks are too much, one too little", {"costs": [5, 5, 5, 5, 2, 1], "stages": 3}),
+        case_of(rng, blocks=11, stages=4),
+    ]
+
+
+def case_of(rng, blocks, stages):
+    """Blocks of which one costs as much as several others, as an embedding or a head does."""
+    costs = rng.integers(5, 10, blocks)
+    costs[rng.integers(blocks)] = 15 + rng.integers(5)
+    return Case(f"{blocks} blocks, {stages} stages", {"costs": costs.tolist(), "stages": stages})
+
+
+def observe(me, answer, given):
+    return answer(list(given.costs), given.stages)
+
+
+def judge(case, seen):
+    costs, stages = case.shared["costs"], case.shared["stages"]
+    starts, best = seen.values[0], slowest(costs, best_cut(costs, stages))
+    formed = well_formed(starts, len(costs), stages)
+    yield Claim(f"{stages} stages, none of them empty, together all {len(costs)} blocks",
+                formed, f"{stages} increasing block numbers, of which the first is 0",
+                show(starts), hints=_FORM)  # fmt: skip
+    cost = slowest(costs, starts) if formed else None
+    yield Claim(f"the slowest stage costs {best}: no cut does better", cost == best, str(best),
+                f"{cost}, with stages that begin at {show(starts)}", weight=3,
+                hints=_SLOWEST)  # fmt: skip
+
+
+def well_formed(starts, blocks, stages):
+    return (
+        isinstance(starts, (list, tuple))
+        and len(starts) == stages
+        and all(type(start) is int and 0 <= start < blocks for start in starts)
+        and starts[0] == 0
+        and all(a < b for a, b in pairwise(starts))
+    )
+
+
+def slowest(costs, starts):
+    return max(sum(costs[a:b]) for a, b in pairwise([*starts, len(costs)]))
+
+
+def best_cut(costs, stages):
+    cuts = ((0, *later) for later in combinations(range(1, len(costs)), stages - 1))
+    return min(cuts, key=lambda starts: slowest(costs, starts))

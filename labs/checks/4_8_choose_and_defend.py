@@ -1,0 +1,141 @@
+"""4.8 Data, sharded, pipeline or tensor parallelism: weigh them on three machines, and choose."""
+
+from lablib.hardware import get
+from lablib.teach.claims import Claim, equal, show
+from lablib.teach.exercise import Case
+
+ANSWERS = ("weigh(model, machine, batch, micro_batches)",)
+TITLE = "Choose and defend"
+POINTS = 5
+
+_FORM = ("Return a dictionary with the keys data, sharded, pipeline, tensor and choice.",)
+_STEP = {
+    "data": (
+        "A step computes a shard of the batch, then sums all weights' gradients in a ring.",
+        "A ring: 2 (R - 1) hops, each of latency_s + n / R / bytes_per_s. Nothing overlaps here.",
+    ),
+    "sharded": (
+        "Each block's weights are gathered twice, forward and backward; its gradient is scattered "
+        "once.",
+        "Each of the three: R - 1 hops of latency_s + n / R / bytes_per_s, where n is one block's.",
+    ),
+    "pipeline": (
+        "How many slots has a step of m micro-batches in p stages, and what happens in a slot?",
+        "m + R - 1 slots; in each a stage computes one micro-batch and sends two messages.",
+    ),
+    "tensor": (
+        "Every rank sees the whole batch: what is summed grows with it. How often in one step?",
+        "As many ring all-reduces as blocks: of every two blocks one forward and one backward.",
+    ),
+}
+_HELD = {
+    "data": ("Weights, gradients and momentum are whole on every rank; samples are shared out.",),
+    "sharded": ("A share of weights, gradients and momentum, and two whole blocks under way.",),
+    "pipeline": ("Blocks are shared out, samples are not: GPipe keeps the whole batch of them.",),
+    "tensor": ("The second output of each pair of blocks is whole on every rank, the first cut.",),
+}
+_CHOICE = (
+    "First leave out what does not fit in memory_bytes. Of the rest, which has the shortest step?",
+    "When nothing fits the choice is None.",
+)
+
+
+def cases(seed):
+    chains = {"wide": chain(8192, 16), "huge": chain(16384, 32), "small": chain(256, 8)}
+    return [
+        case_of("8 A100 with NVLink, wide", chains["wide"], "dgx-a100", 256, 8),
+        case_of("8 A100 with NVLink, huge, many samples", chains["huge"], "dgx-a100", 32768, 16),
+        case_of("8 T4 on 10 Gbit/s, wide", chains["wide"], "ethernet-10", 256, 8),
+        case_of("8 T4 on 1 Gbit/s, small, many samples", chains["small"], "ethernet-1", 65536, 8),
+    ]
+
+
+def case_of(name, model, hardware, batch, micro_batches, ranks=8):
+    machine = machine_of(hardware, ranks)
+    given = dict(model=model, machine=machine, batch=batch, micro_batches=micro_batches)
+    return Case(name, given)
+
+
+def chain(width, blocks):
+    """Equal dense blocks, in 32 bits, as numbers."""
+    return {
+        "blocks": blocks,
+        "flops": 2 * width**2 * blocks,
+        "weight_bytes": 4 * width**2 * blocks,
+        "cut_bytes": 4 * width,
+        "kept_bytes": 2 * 4 * width * blocks,
+    }
+
+
+def machine_of(name, ranks):
+    """A machine of the catalog, as numbers."""
+    hardware = get(name)
+    link = hardware.within if hardware.per_node >= ranks else hardware.between
+    return {
+        "ranks": ranks,
+        "flop_per_s": hardware.device.flop_per_s["fp32"],
+        "memory_bytes": hardware.device.memory_bytes,
+        "bytes_per_s": link.bytes_per_s,
+        "latency_s": link.latency_s,
+    }
+
+
+def observe(me, answer, given):
+    found = answer(dict(given.model), dict(given.machine), given.batch, given.micro_batches)
+    return {
+        name: list(of) if isinstance(of, (list, tuple)) else of for name, of in dict(found).items()
+    }
+
+
+def judge(case, seen):
+    due, got = weighed(**case.shared), seen.values[0]
+    formed = isinstance(got, dict) and set(got) == {*due, "choice"} and all(
+        isinstance(got[name], list) and len(got[name]) == 2 for name in due)  # fmt: skip
+    yield Claim("(step_s, rank_bytes) of each of the four, and a choice", formed,
+                "data, sharded, pipeline, tensor: two numbers each; choice", show(got),
+                hints=_FORM)  # fmt: skip
+    if not formed:
+        got = dict.fromkeys([*due, "choice"], [None, None])
+    for name, (step_s, rank_bytes) in due.items():
+        yield equal(f"{name}: seconds of a step", step_s, got[name][0], rtol=1e-3,
+                    hints=_STEP[name])  # fmt: skip
+        yield equal(f"{name}: bytes that a rank holds", rank_bytes, got[name][1], rtol=1e-3,
+                    hints=_HELD[name])  # fmt: skip
+    best = chosen(due, case.shared["machine"]["memory_bytes"])
+    told = ", ".join(f"{name} {step_s:.4g} s, {held / 1e9:.3g} GB"
+                     for name, (step_s, held) in due.items())  # fmt: skip
+    yield Claim("the choice is the fastest that fits", got["choice"] == best,
+                f"the fastest that fits, of: {told}" if best else "None: nothing fits",
+                show(got["choice"]), weight=4, hints=_CHOICE)  # fmt: skip
+
+
+def chosen(weighed_up, memory_bytes):
+    fitting = {name: step_s for name, (step_s, held) in weighed_up.items() if held <= memory_bytes}
+    return min(fitting, key=fitting.get, default=None)
+
+
+def weighed(model, machine, batch, micro_batches):
+    """(seconds of a step, bytes of a rank) by strategy. Nothing overlaps; backward is 2 forward."""
+    ranks, blocks, weights = machine["ranks"], model["blocks"], model["weight_bytes"]
+    compute_s = 3 * model["flops"] * batch / ranks / machine["flop_per_s"]
+    cut, kept, state = model["cut_bytes"], model["kept_bytes"] * batch, 3 * weights
+
+    def message_s(nbytes):
+        return machine["latency_s"] + nbytes / machine["bytes_per_s"]
+
+    def ring_s(nbytes):
+        return 2 * (ranks - 1) * message_s(nbytes / ranks)
+
+    slot_s = compute_s / micro_batches + 2 * message_s(cut * batch / micro_batches)
+    return {
+        "data": (compute_s + ring_s(weights), state + kept / ranks),
+        "sharded": (
+            compute_s + blocks * 3 / 2 * ring_s(weights / blocks),
+            state / ranks + 2 * weights / blocks + kept / ranks,
+        ),
+        "pipeline": ((micro_batches + ranks - 1) * slot_s, state / ranks + kept / ranks),
+        "tensor": (
+            compute_s + blocks * ring_s(cut * batch),
+            state / ranks + kept / 2 + kept / 2 / ranks,
+        ),
+    }

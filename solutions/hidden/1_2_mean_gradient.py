@@ -1,0 +1,84 @@
+"""1.2, what learners never get: other cases, right answers written differently, wrong ones."""
+
+import torch
+import torch.distributed as dist
+
+from lablib.teach.exercise import find
+
+case_of = find("1.2").module.case_of
+
+
+def cases(seed):
+    return [case_of(seed, (3, 0, 2, 4), "torch"), case_of(seed + 1, (1, 6), "tensorflow")]
+
+
+def sum_and_count(gradient, samples):
+    count = torch.tensor(float(samples))
+    total = gradient * samples
+    dist.all_reduce(total)
+    dist.all_reduce(count)
+    return total / count
+
+
+def sum_and_count_tf(gradient, samples):
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce("SUM", gradient * samples)
+    return total / context.all_reduce("SUM", tf.constant(float(samples)))
+
+
+def one_message(gradient, samples):
+    """In place, the count at the end of the same tensor."""
+    both = torch.cat([gradient * samples, torch.tensor([float(samples)])])
+    dist.all_reduce(both)
+    gradient.copy_(both[:-1] / both[-1])
+
+
+def one_message_tf(gradient, samples):
+    import tensorflow as tf
+
+    both = tf.concat([gradient * samples, [float(samples)]], axis=0)
+    context = tf.distribute.get_replica_context()
+    both = context.all_reduce(tf.distribute.ReduceOp.SUM, both)
+    return both[:-1] / both[-1]
+
+
+def mean_of_means(gradient, samples):
+    dist.all_reduce(gradient)
+    return gradient / dist.get_world_size()
+
+
+def mean_of_means_tf(gradient, samples):
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("MEAN", gradient)
+
+
+def summed(gradient, samples):
+    dist.all_reduce(gradient)
+
+
+def summed_tf(gradient, samples):
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce("SUM", gradient)
+
+
+def gathers_everything(gradient, samples):
+    parts = [torch.empty_like(gradient) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, gradient)
+    counts = [torch.zeros(()) for _ in parts]
+    dist.all_gather(counts, torch.tensor(float(samples)))
+    return sum(n * part for n, part in zip(counts, parts)) / sum(counts)
+
+
+RIGHT = [(sum_and_count, sum_and_count_tf), (one_message, one_message_tf)]
+WRONG = {
+    "the mean of the ranks' means": (mean_of_means, mean_of_means_tf),
+    "a sum instead of a mean": (summed, summed_tf),
+    "no communication": (lambda gradient, samples: gradient,) * 2,
+    "every rank gets everybody's gradient": (gathers_everything, sum_and_count_tf),
+    "right in torch only": (sum_and_count, mean_of_means_tf),
+    "right in TensorFlow only": (mean_of_means, sum_and_count_tf),
+}

@@ -1,0 +1,61 @@
+"""4.4, what learners never get: other cases, right answers written differently, wrong ones."""
+
+from lablib.teach.exercise import find
+
+_module = find("4.4").module
+
+
+def cases(seed):
+    return [
+        _module.order_of(3, 7),
+        _module.order_of(1, 4),
+        _module.order_of(6, 6),
+        _module.order_of(6, 4),
+        _module.run_of(seed, ranks=4, pieces=6),
+    ]
+
+
+def warm_up_and_pairs(stage, stages, pieces):
+    ahead = min(stages - 1 - stage, pieces)
+    return "F" * ahead + "FB" * (pieces - ahead) + "B" * ahead
+
+
+def greedy(stage, stages, pieces):
+    """Backward whenever as many are kept as stages follow, this one counted."""
+    order, forward, kept = "", 0, 0
+    while len(order) < 2 * pieces:
+        if forward < pieces and kept < stages - stage:
+            order, forward, kept = order + "F", forward + 1, kept + 1
+        else:
+            order, kept = order + "B", kept - 1
+    return order
+
+
+def one_less_ahead(stage, stages, pieces):
+    ahead = max(0, min(stages - 2 - stage, pieces))
+    return "F" * ahead + "FB" * (pieces - ahead) + "B" * ahead
+
+
+def same_on_all_stages(stage, stages, pieces):
+    return warm_up_and_pairs(0, stages, pieces)
+
+
+def forgets_short_batches(stage, stages, pieces):
+    ahead = stages - 1 - stage
+    return "F" * ahead + "FB" * (pieces - ahead) + "B" * ahead
+
+
+RIGHT = [warm_up_and_pairs, greedy]
+WRONG = {
+    "GPipe": lambda stage, stages, pieces: "F" * pieces + "B" * pieces,
+    "one micro-batch at a time": lambda stage, stages, pieces: "FB" * pieces,
+    "one F too few ahead": one_less_ahead,
+    "the first stage's order everywhere": same_on_all_stages,
+    "more F than micro-batches": forgets_short_batches,
+    "hard-coded for 4 stages and 8 micro-batches": lambda stage, stages, pieces: warm_up_and_pairs(
+        stage, 4, 8
+    ),
+    "stages counted from the wrong end": lambda stage, stages, pieces: warm_up_and_pairs(
+        stages - 1 - stage, stages, pieces
+    ),
+}

@@ -1,0 +1,109 @@
+"""4.7, what learners never get: other cases, right answers written differently, wrong ones."""
+
+from itertools import product
+
+from lablib.teach.exercise import find
+
+_module = find("4.7").module
+GPT2 = dict(layers=48, width=1600, heads=25, tokens=1024, micro_batch=4)
+
+
+def cases(seed):
+    return [
+        _module.ledger("GPT-2", GPT2, [(1, 1), (6, 1), (2, 5), (16, 5)]),
+        _module.smallest("GPT-2 on devices of 40 GB, 4 a node", GPT2, 40e9, 4),
+        _module.smallest("GPT-2 on devices of 80 GB", GPT2, 80e9, 8),
+        _module.smallest("6.4 billion parameters, 24 GB, 8 a node", _module.GPT3_6B, 24e9, 8),
+        _module.smallest("6.4 billion parameters, 32 GB, 4 a node", _module.GPT3_6B, 32e9, 4),
+        _module.smallest("6.4 billion parameters, 16 GB, one a node", _module.GPT3_6B, 16e9, 1),
+    ]
+
+
+def term_by_term(model, pipeline, tensor):
+    width, held_layers = model["width"], model["layers"] // pipeline
+    state = 16 * 12 * width**2 * held_layers / tensor
+    numbers = model["micro_batch"] * model["tokens"] * width
+    scores = 5 * model["heads"] * model["tokens"] / width
+    kept = numbers * (10 + 24 / tensor + scores / tensor) * held_layers
+    return state + pipeline * kept
+
+
+def in_flight_cancels(model, pipeline, tensor):
+    """p micro-batches of L / p layers are L layers, whatever p: only the state gets less."""
+    layers, width, heads, tokens, samples = (
+        model[name] for name in ("layers", "width", "heads", "tokens", "micro_batch")
+    )
+    of_layer = samples * tokens * (10 * width + (24 * width + 5 * heads * tokens) / tensor)
+    return layers * (192 * width * width / (pipeline * tensor) + of_layer)
+
+
+def _searching(ledger):
+    def smallest(model, memory_bytes, per_node):
+        found = None
+        for tensor in range(1, per_node + 1):
+            for pipeline in range(1, model["layers"] + 1):
+                if model["layers"] % pipeline or model["heads"] % tensor:
+                    continue
+                fits = ledger(model, pipeline, tensor) <= memory_bytes
+                if fits and (found is None or pipeline * tensor < found[0] * found[1]):
+                    found = pipeline, tensor
+        return found
+
+    return smallest
+
+
+def from_few_to_many(model, memory_bytes, per_node):
+    """By the number of ranks, then by tensor."""
+    pairs = product(range(1, model["layers"] + 1), range(1, per_node + 1))
+    for pipeline, tensor in sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[1])):
+        cuts = model["layers"] % pipeline == 0 == model["heads"] % tensor
+        if cuts and in_flight_cancels(model, pipeline, tensor) <= memory_bytes:
+            return [pipeline, tensor]
+    return None
+
+
+def weights_alone(model, pipeline, tensor):
+    return 2 * 12 * model["width"] ** 2 * model["layers"] / pipeline / tensor
+
+
+def state_alone(model, pipeline, tensor):
+    return 8 * weights_alone(model, pipeline, tensor)
+
+
+def one_micro_batch(model, pipeline, tensor):
+    kept = term_by_term(model, pipeline, tensor) - state_alone(model, pipeline, tensor)
+    return state_alone(model, pipeline, tensor) + kept / pipeline
+
+
+def everything_shrinks(model, pipeline, tensor):
+    return term_by_term(model, 1, 1) / pipeline / tensor
+
+
+def tensor_first(model, memory_bytes, per_node):
+    """Whole nodes before a second stage: as few stages as can be, not as few ranks."""
+    for pipeline in range(1, model["layers"] + 1):
+        for tensor in range(per_node, 0, -1):
+            cuts = model["layers"] % pipeline == 0 == model["heads"] % tensor
+            if cuts and term_by_term(model, pipeline, tensor) <= memory_bytes:
+                return pipeline, tensor
+    return None
+
+
+def stages_alone(model, memory_bytes, per_node):
+    return _searching(term_by_term)(model, memory_bytes, 1)
+
+
+def _hard_coded(model, memory_bytes, per_node):
+    return {(32, 80e9): (1, 2), (96, 80e9): (16, 8)}.get((model["layers"], memory_bytes))
+
+
+RIGHT = [(term_by_term, _searching(term_by_term)), (in_flight_cancels, from_few_to_many)]
+WRONG = {
+    "weights alone": (weights_alone, _searching(weights_alone)),
+    "no activations": (state_alone, _searching(state_alone)),
+    "one micro-batch under way": (one_micro_batch, _searching(one_micro_batch)),
+    "everything shrinks with every rank": (everything_shrinks, _searching(everything_shrinks)),
+    "whole nodes first": (term_by_term, tensor_first),
+    "stages alone": (term_by_term, stages_alone),
+    "hard-coded public results": (term_by_term, _hard_coded),
+}

@@ -1,0 +1,219 @@
+"""What hostile or broken answers do. Each function runs on the ranks."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+
+def ignores_every_signal(me):
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_IGN)
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+def forks_without_end(me):
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+
+
+def starts_threads_without_end(me):
+    while True:
+        threading.Thread(target=time.sleep, args=(100,)).start()
+
+
+def takes_memory(me):
+    kept = []
+    while me.rank == 0:
+        kept.append(bytearray(50 << 20))
+    time.sleep(100)
+
+
+def takes_memory_on_every_rank(me):
+    kept = []
+    while len(kept) < 40:  # 1.2 GB: what one process may have
+        kept.append(b"x" * (30 << 20))
+        time.sleep(0.01)
+    time.sleep(100)
+
+
+def fills_shared_memory(me):
+    with open("/dev/shm/file", "wb") as file:
+        while True:
+            file.write(bytes(1 << 20))
+
+
+def fills_the_disk(me):
+    for number in range(100):
+        with open(f"file{number}", "wb") as file:
+            for _ in range(10):
+                file.write(bytes(1 << 20))
+
+
+def takes_shared_memory(me):
+    kept = []
+    while me.rank == 0:
+        kept.append(mmap.mmap(-1, 50 << 20))
+        kept[-1].write(b"x" * (50 << 20))
+    time.sleep(100)
+
+
+def fills_files_that_are_in_no_folder(me):
+    kept = []
+    while len(kept) < 40:
+        kept.append(os.memfd_create("file"))
+        os.write(kept[-1], bytes(50 << 20))
+    time.sleep(100)
+
+
+def fills_segments_that_nobody_has(me):
+    library = ctypes.CDLL(None, use_errno=True)
+    library.shmat.restype = ctypes.c_void_p
+    for _ in range(40):
+        segment = library.shmget(0, 50 << 20, 0o1600)
+        if segment < 0:
+            raise OSError(ctypes.get_errno(), "shmget")
+        address = ctypes.c_void_p(library.shmat(segment, None, 0))
+        ctypes.memset(address, 1, 50 << 20)
+        library.shmdt(address)
+    time.sleep(100)
+
+
+def prints_one_long_line(me):
+    print("x" * (60 << 20))
+
+
+def prints_a_million_lines(me):
+    if me.rank == 0:
+        print(*range(10**6), sep="\n")
+    return me.rank
+
+
+def prints_what_is_no_text(me):
+    os.write(1, b"\xff\xfe\x1b[31m<script>\0" * 1000)
+    return 1
+
+
+def burns_cpu(me):
+    while me.rank == 0:
+        pass
+    time.sleep(100)
+
+
+def bears_a_name_that_is_no_text(me):
+    ctypes.CDLL(None).prctl(15, b"\xff\xfe:\n\xfd", 0, 0, 0)
+    time.sleep(0.5)  # until the keeper has looked
+    return me.rank
+
+
+def crashes(me):
+    ctypes.string_at(0)
+
+
+def leaves_at_once(me):
+    os._exit(0)
+
+
+def leaves(me):
+    sys.exit(0)
+
+
+def kills_itself(me):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kills_all(me):
+    os.kill(-1, signal.SIGKILL)
+
+
+def opens_files_without_end(me):
+    kept = []
+    while True:
+        kept.append(open(os.devnull))
+
+
+def answers_twice(me):
+    from lablib.cluster import wire
+
+    send = wire.send
+
+    def send_twice(sock, message):
+        send(sock, message)
+        if message["kind"] == "value":
+            send(sock, message | {"value": "forged"})
+
+    wire.send = send_twice
+    return "true"
+
+
+def answers_late(me):
+    from lablib.cluster import wire
+
+    send = wire.send
+
+    def send_more(sock, message):
+        send(sock, message)
+        if message["kind"] == "record":
+            send(sock, {"kind": "value", "value": "forged"})
+
+    wire.send = send_more
+    return "true"
+
+
+def answers_after_its_end(me):
+    from lablib.cluster import wire
+
+    frame = wire.pack({"kind": "value", "value": "forged"})
+    if os.fork() == 0:
+        while os.getppid() != 1:  # the first process adopts what a rank leaves
+            time.sleep(0.01)
+        for descriptor in range(3, 64):
+            try:
+                os.write(descriptor, len(frame).to_bytes(8, "big") + frame)
+            except OSError:
+                pass
+        os._exit(0)
+    return "true"
+
+
+def raises(me):
+    raise KeyError("a case's input")
+
+
+def skips_the_collective(me):
+    import torch.distributed as dist
+
+    if me.rank:
+        dist.barrier()
+
+
+def leaves_a_daemon(me):
+    if me.rank == 0 and os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            listening = socket.create_server(("127.0.0.1", 29500))
+            time.sleep(1000)
+            listening.close()
+        os._exit(0)
+    time.sleep(0.2)
+    return os.getpid()
+
+
+def listens_on_a_fixed_port(me):
+    if me.rank == 0:
+        socket.create_server(("127.0.0.1", 29500)).close()
+    return True

@@ -1,0 +1,269 @@
+"""What a learner's code does in the box costs that learner's exercise, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import attacks
+import cloudpickle
+import psutil
+import pytest
+
+from lablib.box import trials
+from lablib.box.box import Box, containment, limits_held, probes
+from lablib.box.limits import Limits
+from lablib.cluster import wire
+from lablib.errors import LabError
+from lablib.machine import ROOT
+
+pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(120)]
+# The box has no tests in it: what they define travels by value.
+cloudpickle.register_pickle_by_value(attacks)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+LIMITS = Limits(timeout_s=60, cpu_s=30, memory_bytes=1 << 30)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["bubblewrap", "namespaces"])
+def box(request):
+    with Box("torch", limits=LIMITS, tier=request.param) as box:
+        yield box
+
+
+def sums(me):
+    import torch
+    import torch.distributed as dist
+
+    ones = torch.ones(1 << 18)
+    dist.all_reduce(ones)
+    return float(ones[0])
+
+
+def test_values_trace_and_the_bytes_that_crossed_the_loopback_come_back(box):
+    done = box.run(sums, 4)
+    assert (done.status, done.values) == ("ok", dict.fromkeys(range(4), 4.0))
+    assert [op.name for op in done.run.program[0] if op.name] == ["all_reduce"]
+    ring_bytes = 2 * 3 * (1 << 20)
+    assert ring_bytes < done.loopback_bytes < 1.01 * ring_bytes
+
+
+def sums_in_tensorflow(me, mine):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    @tf.function
+    def summed(x):
+        def add(x):
+            return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(x))
+
+        return strategy.run(add, args=(x,))
+
+    return float(summed(tf.fill([1000], mine))[0])
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+def test_tensorflow_in_the_box_with_data_of_each_ranks_own(tier):
+    with Box("tensorflow", limits=LIMITS, tier=tier) as box:
+        done = box.run(sums_in_tensorflow, 2, own=[1.0, 10.0])
+        assert (done.status, done.values) == ("ok", {0: 11.0, 1: 11.0}), done
+        assert [op.name for op in done.run.program[0] if op.kind == "issue"] == ["all_reduce"]
+        assert done.loopback_bytes > 2 * 4000
+        assert box.run(attacks.leaves_at_once, 2).status == "crash"
+        assert box.run(sums_in_tensorflow, 2, own=[2.0, 3.0]).values == {0: 5.0, 1: 5.0}
+
+
+FATES = [
+    (attacks.ignores_every_signal, "timeout"),
+    (attacks.forks_without_end, "processes timeout"),  # which, on a busy computer, is chance
+    (attacks.starts_threads_without_end, "processes"),
+    (attacks.burns_cpu, "cpu"),
+    (attacks.takes_memory, "oom"),
+    (attacks.takes_memory_on_every_rank, "oom"),
+    (attacks.takes_shared_memory, "oom"),
+    (attacks.fills_files_that_are_in_no_folder, "error"),
+    (attacks.fills_segments_that_nobody_has, "error"),
+    (attacks.fills_shared_memory, "disk"),
+    (attacks.fills_the_disk, "disk"),
+    (attacks.opens_files_without_end, "error"),
+    (attacks.prints_one_long_line, "output"),
+    (attacks.prints_a_million_lines, "ok"),
+    (attacks.prints_what_is_no_text, "ok"),
+    (attacks.bears_a_name_that_is_no_text, "ok"),
+    (attacks.crashes, "crash"),
+    (attacks.leaves_at_once, "crash"),
+    (attacks.kills_itself, "crash"),
+    (attacks.kills_all, "crash"),
+    (attacks.leaves, "error"),
+    (attacks.raises, "error"),
+    (attacks.answers_twice, "forged"),
+    (attacks.answers_late, "ok forged"),  # whether somebody still listens is chance
+    (attacks.answers_after_its_end, "ok forged"),
+    (attacks.skips_the_collective, "hang"),
+    (attacks.leaves_a_daemon, "ok"),
+]
+
+
+@pytest.mark.parametrize("attack, status", FATES, ids=lambda part: getattr(part, "__name__", part))
+def test_an_attack_ends_with_its_status_and_the_next_exercise_passes(box, attack, status):
+    time_is_up = "timeout" in status
+    limits = replace(LIMITS, timeout_s=4 if time_is_up else 60, cpu_s=1 if status == "cpu" else 30)
+    done = box.run(attack, 4, limits=limits)
+    assert done.status in status.split(), done
+    assert "a case's input" not in done.reason
+    assert "forged" not in done.values.values()
+    assert all(len(log) <= LIMITS.kept_bytes for log in done.logs)
+    assert box.run(attacks.listens_on_a_fixed_port, 2).status == "ok"
+
+
+def test_nothing_of_an_exercise_is_alive_after_it(box):
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    box.run(attacks.leaves_a_daemon, 2)
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+
+
+def looks_around(me):
+    def text(path):
+        try:
+            with open(path, "rb") as file:
+                return file.read()
+        except OSError as error:
+            return error.errno
+
+    pids = [name for name in os.listdir("/proc") if name.isdigit()]
+    return {
+        "course": os.path.exists(me_root) or os.path.exists(home),
+        "environments": [text(f"/proc/{pid}/environ") for pid in pids],
+        "processes": len(pids),
+        "user": os.getuid(),
+    }
+
+
+home = os.path.expanduser("~/.bashrc")
+me_root = os.path.join(os.path.dirname(__file__), "attacks.py")
+
+
+def test_it_sees_no_course_no_home_no_environment_and_no_other_process(box, monkeypatch):
+    seen = box.run(looks_around, 2).values[0]
+    assert not seen["course"]
+    assert not any(b"LABLIB" in text for text in seen["environments"] if isinstance(text, bytes))
+    assert seen["processes"] == 3  # the set's first, and two ranks
+    assert seen["user"] != 0
+
+
+def test_that_claim_can_fail():
+    class Me:
+        pass
+
+    seen = looks_around(Me())
+    assert seen["course"] and seen["processes"] > 3
+
+
+AS_ORDINARY_USER = """
+import os, sys
+from lablib.box.box import Box
+from lablib.box.limits import Limits
+
+def threads(me):
+    import threading, time
+    while True:
+        threading.Thread(target=time.sleep, args=(100,)).start()
+
+for tier in (1, 2):
+    with Box("torch", limits=Limits(timeout_s=20), tier=tier) as box:
+        print(tier, os.getuid(), box.run(lambda me: me.rank, 2).status, box.run(threads, 2).status)
+"""
+
+
+def test_it_holds_for_an_ordinary_user_too(tmp_path):
+    """As root whom nobody counts, and as somebody who may not even enter root's folders."""
+    script = tmp_path / "script.py"
+    script.write_text(AS_ORDINARY_USER)
+    os.chmod(tmp_path, 0o755)
+    opened, become = opened_for_all(tmp_path), "setpriv --reuid 65534 --regid 65534 --clear-groups"
+    if os.getuid() != 0:
+        opened = become = ""  # the other tests have run as an ordinary user already
+    run = f"HOME=/nonexistent TMPDIR=/dev/shm exec {become} {sys.executable} - < {script}"
+    done = subprocess.run(
+        [*(["unshare", "-m"] if opened else []), "sh", "-c", opened + run],
+        capture_output=True, text=True, timeout=100, cwd="/",
+    )  # fmt: skip
+    user = os.getuid() or 65534
+    expected = [f"{tier} {user} ok processes" for tier in (1, 2)]
+    assert done.stdout.splitlines() == expected, done.stderr
+
+
+def opened_for_all(kept):
+    """Commands, for mounts of one's own, that let everybody reach the kit and its Python: a folder
+    that only root may enter is covered by one that holds nothing else."""
+    keep, cover, back = [], {}, []
+    for number, folder in enumerate(map(os.path.realpath, (ROOT, sys.prefix, sys.base_prefix))):
+        above = [*reversed(Path(folder).parents), Path(folder)]
+        closed = next((path for path in above if not path.stat().st_mode & 1), None)
+        if closed:
+            aside = kept / str(number)
+            aside.mkdir()
+            keep.append(f"mount --bind {folder} {aside}")
+            cover[closed] = f"mount -t tmpfs -o mode=755 none {closed}"
+            back.append(f"mkdir -p {folder} && mount --bind {aside} {folder}")
+    return "".join(f"{command} && " for command in (*keep, *cover.values(), *back))
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+def test_each_limit_is_tried_and_holds(tier):
+    held = limits_held(tier)
+    assert len(held) == 10 and all(held.values()), held
+    assert {row.state for row in probes()} == {"ok"}
+
+
+def test_that_a_limit_that_does_not_hold_would_be_told():
+    assert not trials._in_a_child(trials._TRIALS["open files"], replace(LIMITS, open_files=8))
+
+
+def test_doctor_names_the_limit_that_does_not_hold_and_grading_refuses(monkeypatch):
+    held = {"open files": True, "processes": False}
+    monkeypatch.setattr("lablib.box.box.limits_held", lambda tier: held)
+    row, open_files, processes = probes()
+    assert (row.name, row.state) == ("containment", "missing") and "processes" in row.found
+    assert (open_files.state, processes.state) == ("ok", "missing") and processes.cure
+    with pytest.raises(LabError, match="contain nothing"):
+        containment()
+
+
+def test_an_interrupted_question_is_not_answered_to_the_next_one(box, monkeypatch):
+    def interrupted(sock):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lablib.box.box.wire", SimpleNamespace(send=wire.send, receive=interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            box.run(attacks.prints_what_is_no_text, 2)
+    assert box.run(attacks.prints_what_is_no_text, 2).status == "ok"
+
+
+def waits(me):
+    time.sleep(100)
+
+
+def keeper_process():
+    """The box's own process among those that this one has started."""
+    started = psutil.Process().children(recursive=True)
+    return next(one for one in started if one.cmdline()[1:3] == ["-m", "lablib.box.keeper"])
+
+
+def test_the_death_of_the_keeper_is_told_and_the_next_exercise_passes(box):
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(box.run, waits, 2)
+        keeper = keeper_process()
+        while len(keeper.children(recursive=True)) < 3:  # the set's first, and two ranks
+            time.sleep(0.01)
+        keeper.kill()
+        with pytest.raises(LabError, match="The box cannot run anything"):
+            running.result()
+    assert box.run(sums, 2).status == "ok"

@@ -1,0 +1,155 @@
+"""What ranks send one another is seen outside of them, and nothing passes it by."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+
+import cloudpickle
+import pytest
+
+from lablib.box.box import Box
+from lablib.box.limits import Limits
+from lablib.box.relay import Relay
+from lablib.cluster.relay_link import DATA, HEADER, Link
+
+pytestmark = pytest.mark.timeout(120)
+boxed = pytest.mark.needs("bubblewrap")
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(scope="module")
+def box():
+    with Box("torch", limits=Limits(timeout_s=20)) as box:
+        yield box
+
+
+def passes_round(me):
+    import torch
+    import torch.distributed as dist
+
+    mine, came = torch.full((1000,), float(me.rank)), torch.empty(1000)
+    under_way = [
+        dist.isend(mine, (me.rank + 1) % me.ranks),
+        dist.irecv(came, (me.rank - 1) % me.ranks),
+    ]
+    for message in under_way:
+        message.wait()
+    dist.barrier()
+    if me.rank == 0:
+        dist.send(torch.tensor(7), 2)
+    if me.rank == 2:
+        number = torch.tensor(0)
+        assert dist.recv(number) == 0  # from anybody
+        return float(came[0]), int(number)
+    return float(came[0])
+
+
+@boxed
+def test_the_messages_are_counted_in_order_and_arrive(box):
+    done = box.run(passes_round, 4, relay=True)
+    assert done.status == "ok", done
+    assert done.values == {0: 3.0, 1: 0.0, 2: (1.0, 7), 3: 2.0}
+    assert sorted(done.messages[:4]) == [(r, (r + 1) % 4, 4000) for r in range(4)]
+    assert done.messages[4:] == [(0, 2, 8)]
+    assert [op.name for op in done.run.program[0] if op.kind == "issue"] == [
+        "send", "recv", "barrier", "send"
+    ]  # fmt: skip
+
+
+def both_send_first(me):
+    import torch
+    import torch.distributed as dist
+
+    dist.send(torch.zeros(10), 1 - me.rank)
+    dist.recv(torch.zeros(10), 1 - me.rank)
+
+
+def sums(me):
+    import torch
+    import torch.distributed as dist
+
+    dist.all_reduce(torch.zeros(1))
+
+
+def forges(me):
+    from lablib.cluster.relay_link import DATA, HEADER
+
+    if me.rank:
+        time.sleep(100)
+    for descriptor in range(3, 64):
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as line:
+                line.sendall(HEADER.pack(DATA, 99, 0, 0, 5))
+        except OSError:
+            pass
+    time.sleep(0.2)
+    raise SystemExit
+
+
+@boxed
+@pytest.mark.parametrize(
+    "function, status", [(both_send_first, "hang"), (sums, "error"), (forges, "forged")]
+)
+def test_what_cannot_work_says_so(box, function, status):
+    assert box.run(function, 2, relay=True).status == status
+
+
+def meets_in_secret(me):
+    if me.rank == 0:
+        listening = socket.create_server(("127.0.0.1", 29500))
+        listening.settimeout(3)
+        try:
+            return bool(listening.accept())
+        except TimeoutError:
+            return False
+    give_up_s = time.monotonic() + 2
+    while time.monotonic() < give_up_s:
+        try:
+            return bool(socket.create_connection(("127.0.0.1", 29500), 1))
+        except OSError:
+            time.sleep(0.05)
+    return False
+
+
+@boxed
+@pytest.mark.parametrize("relay, met", [(True, False), (False, True)])
+def test_only_without_the_relay_can_ranks_meet_elsewhere(box, relay, met):
+    assert set(box.run(meets_in_secret, 2, relay=relay).values.values()) == {met}
+
+
+def fills(folder, nbytes):
+    def fill(me):
+        with open(f"{folder}/file", "wb") as file:
+            for _ in range(nbytes >> 20):
+                file.write(bytes(1 << 20))
+        time.sleep(1000)
+
+    return fill
+
+
+@boxed
+@pytest.mark.parametrize(
+    "folder, nbytes, status",
+    [("/tmp", 150 << 20, "oom"), ("/dev/shm", 150 << 20, "oom"), ("/tmp", 1 << 20, "timeout")],
+)
+def test_files_of_ranks_apart_count_as_memory_of_the_set(box, folder, nbytes, status):
+    limits = Limits(
+        timeout_s=3 if status == "timeout" else 60, memory_bytes=500 << 20, file_bytes=1 << 30,
+        scratch_bytes=1 << 30, shared_bytes=1 << 30,
+    )  # fmt: skip
+    assert box.run(fills(folder, nbytes), 4, relay=True, limits=limits).status == status
+
+
+def test_a_forged_frame_closes_that_line_only():
+    relay = Relay(3)
+    lines = [Link(sock) for sock in relay.theirs]
+    lines[0].sock.sendall(HEADER.pack(DATA, 1, 0, 0, 2**40))
+    assert lines[0].sock.recv(1) == b""
+    lines[1].send(2, 5, b"abc")
+    kept = []
+    lines[2].wait(lines[2].receive(1, 5, kept.append))
+    relay.close()
+    assert (kept, relay.messages, relay.forged) == ([b"abc"], [(1, 2, 3)], {0})

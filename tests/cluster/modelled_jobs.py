@@ -1,0 +1,244 @@
+"""Functions that ranks run on modelled hardware. A few steps each, weights from a seed."""
+
+from __future__ import annotations
+
+STEPS = 2
+
+
+def _layers(width=64, count=4):
+    import torch
+
+    torch.manual_seed(0)
+    return torch.nn.Sequential(*[torch.nn.Linear(width, width) for _ in range(count)])
+
+
+def _train(me, model, x):
+    import torch
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    losses = []
+    for _ in range(STEPS):
+        with me.step(samples=len(x)):
+            loss = model(x).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def ddp(me):
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    return _train(me, DistributedDataParallel(_layers(), bucket_cap_mb=0.02), torch.ones(8, 64))
+
+
+def fsdp(me):
+    import torch
+    from torch.distributed.fsdp import fully_shard
+
+    model = _layers()
+    for layer in model:
+        fully_shard(layer)
+    return _train(me, fully_shard(model), torch.ones(8, 64))
+
+
+def tensor_parallel(me):
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import parallel
+
+    plan = {"0": parallel.ColwiseParallel(), "1": parallel.RowwiseParallel()}
+    mesh = init_device_mesh("cpu", (me.ranks,))
+    model = parallel.parallelize_module(_layers(count=2), mesh, plan)
+    return _train(me, model, torch.ones(8, 64))
+
+
+def gpipe(me, width=64, micro_batch=4, micro_batches=4, steps=STEPS):
+    """A stage a rank; stage 0 computes its input's gradient, too, as all others do."""
+    import torch
+    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+
+    stage = PipelineStage(_layers(width, 1), me.rank, me.ranks, torch.device("cpu"))
+    schedule = ScheduleGPipe(stage, micro_batches, loss_fn=lambda h, y: h.sum())
+    x = torch.ones(micro_batch * micro_batches, width, requires_grad=True)
+    for _ in range(steps):
+        with me.step(samples=len(x)):
+            if me.rank == 0:
+                schedule.step(x)
+            elif me.rank == me.ranks - 1:
+                schedule.step(target=torch.zeros(len(x)))
+            else:
+                schedule.step()
+
+
+def mesh(me):
+    """Two groups of two, crosswise; one message under way while the rank computes."""
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    rows, columns = init_device_mesh("cpu", (2, 2), mesh_dim_names=("a", "b")).get_all_groups()
+    x = torch.full((1000,), float(me.rank))
+    work = dist.all_reduce(x, group=rows, async_op=True)
+    torch.ones(64, 64) @ torch.ones(64, 64)
+    work.wait()
+    dist.all_reduce(x, group=columns)
+    return x[0].item()
+
+
+def objects(me):
+    import torch.distributed as dist
+
+    everybody = [None] * me.ranks
+    dist.all_gather_object(everybody, {"rank": me.rank})
+    return everybody
+
+
+def accumulates(me):
+    import torch
+    from torch.nn.parallel import DistributedDataParallel
+
+    model = DistributedDataParallel(_layers(count=1))
+    with model.no_sync():
+        model(torch.ones(8, 64)).sum().backward()
+    model(torch.ones(8, 64)).sum().backward()
+    return model.module[0].weight.grad.sum().item()
+
+
+def from_anybody(me, source=None):
+    import torch
+    import torch.distributed as dist
+
+    x = torch.ones(4) * me.rank
+    if me.rank:
+        dist.send(x, 0)
+        return 0.0
+    total = 0.0
+    for rank in range(1, me.ranks):
+        dist.recv(x, source and rank)
+        total += x[0].item()
+    return total
+
+
+def one_layer(me):
+    """y = x W: a product forward, one backward; and what waits in between."""
+    import torch
+
+    weight = torch.ones(64, 32, requires_grad=True)
+    y = torch.ones(8, 64) @ weight
+    y.backward(torch.ones(8, 32))
+
+
+def views_only(me):
+    import torch
+
+    x = torch.empty(8, 64)
+    x.view(-1)[3:].reshape(-1).detach()
+    torch.ones(8, 64, device="meta") @ torch.ones(64, 32, device="meta")
+
+
+def product_without_gradients(me):
+    import torch
+
+    with torch.inference_mode():
+        torch.nn.functional.linear(torch.empty(8, 64), torch.empty(32, 64))
+
+
+def after_backward(me):
+    """The same sums as `ddp`, but only when the backward pass is over."""
+    import torch
+    import torch.distributed as dist
+
+    model = _layers()
+    for _ in range(STEPS):
+        with me.step(samples=8):
+            model(torch.ones(8, 64)).square().mean().backward()
+            for parameter in model.parameters():
+                dist.all_reduce(parameter.grad)
+
+
+def alone(me):
+    """The compute of `ddp`, no message."""
+    import torch
+
+    _train(me, _layers(), torch.ones(8, 64))
+
+
+def _under_way():
+    """An all-reduce under way."""
+    import torch
+    import torch.distributed as dist
+
+    return dist.all_reduce(torch.ones(1000), async_op=True)
+
+
+def _after(wait):
+    """What `wait` does with an all-reduce under way; then something is computed."""
+    import torch
+
+    work = _under_way()
+    wait(work)
+    torch.ones(64, 64) @ torch.ones(64, 64)
+
+
+def waits_by_work(me):
+    _after(lambda work: work.wait())
+
+
+def waits_by_future(me):
+    _after(lambda work: work.get_future().wait())
+
+
+def waits_by_what_follows(me):
+    """The callback computes, in whichever thread: that must not show."""
+    _after(lambda work: work.get_future().then(lambda f: f.wait()[0] / me.ranks).wait())
+
+
+def waits_by_all(me):
+    import torch
+
+    _after(lambda work: torch.futures.wait_all([work.get_future(), _under_way().get_future()]))
+
+
+def waits_for_nothing(me):
+    _after(lambda work: work.get_future())
+
+
+def averages_in_a_hook(me):
+    """`ddp`, whose buckets are averaged by a hook of the learner's."""
+    import torch
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    def hook(group, bucket):
+        work = dist.all_reduce(bucket.buffer(), async_op=True)
+        return work.get_future().then(lambda future: future.value()[0] / me.ranks)
+
+    model = DistributedDataParallel(_layers(), bucket_cap_mb=0.02)
+    model.register_comm_hook(None, hook)
+    return _train(me, model, torch.ones(8, 64))
+
+
+def monitored(me):
+    import torch.distributed as dist
+
+    dist.monitored_barrier(timeout=100.0)
+
+
+def kinds_of_operations(me):
+    """How many the counter has met after one more step each, the last with a wider batch."""
+    import torch
+
+    from lablib.cluster.torch_costs import CountedCosts
+
+    model, met = _layers(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    with CountedCosts() as costs:
+        for batch in (8, 8, 8, 8, 9):
+            optimizer.zero_grad()
+            model(torch.ones(batch, 64)).square().mean().backward()
+            optimizer.step()
+            met.append(len(costs._known))
+    return met

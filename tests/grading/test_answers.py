@@ -1,0 +1,244 @@
+"""Answers are found by cell, then by name, whatever became of the notebook; nothing is executed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lablib.grading import answers, notebook_file, on_rank, python_cells
+from lablib.grading.answers import FOUND, NOT_ATTEMPTED, NOT_FOUND, OTHER_SHAPE, SYNTAX_ERROR
+from lablib.grading.notebook_file import Cell, Notebook
+
+STARTER = """def mean(parts):
+    # Your code here.
+    raise NotImplementedError("not attempted yet")"""
+ANSWER = """def mean(parts):
+    return total(parts) / len(parts)"""
+IMPORTS = "import numpy as np\nfrom math import fsum as add"
+HELPER = "def total(parts):\n    return add(parts) * SCALE\n\nSCALE = 1.0\nLEFT_OUT = print('boo')"
+LAB = [("imports", "import numpy as np"), ("exercise-3-2", STARTER), ("after", "mean([1])")]
+
+
+def cells(*pairs):
+    """(id, source) or (id, source, kind) of each cell."""
+    return tuple(
+        Cell(number, (*pair, "code")[2], pair[1], pair[0]) for number, pair in enumerate(pairs)
+    )
+
+
+def found(*pairs, due="mean(parts)"):
+    reader = answers.Reader(Notebook(cells(*pairs), {}), cells(*LAB))
+    return reader.answers("3.2", [due])[0]
+
+
+def value(answer, *arguments):
+    assert answer.status == FOUND, answer
+    return on_rank.compiled(answer.pieces, answer.name)(*arguments)
+
+
+GOOD = [("imports", IMPORTS), ("helper", HELPER), ("exercise-3-2", ANSWER)]
+
+
+def test_an_answer_comes_with_what_it_needs_and_nothing_else(capsys):
+    answer = found(*GOOD)
+    assert value(answer, [1, 2, 3]) == 2
+    told = " ".join(piece.text for piece in answer.pieces)
+    assert "LEFT_OUT" not in told and "numpy" not in told and capsys.readouterr().out == ""
+    assert answer.notes == ()
+
+
+def test_errors_name_the_learners_own_cell_and_line():
+    source = "LIMIT = 3\n\n" + ANSWER.replace("return total(parts)", "return missing(parts)")
+    with pytest.raises(NameError) as caught:
+        value(found(("exercise-3-2", source)), [1])
+    last = caught.traceback[-1].frame.code.raw.co_filename, caught.traceback[-1].lineno + 1
+    assert last == ("cell exercise-3-2", 4)
+
+
+CHANGED = {
+    "the cells reordered": (GOOD[::-1], ""),
+    "the cell without its id": ([*GOOD[:2], ("", ANSWER)], "its cell is gone"),
+    "the cell copied, the copy changed": (
+        [*GOOD[:2], ("exercise-3-2", "def mean(parts):\n  return -1"), ("", ANSWER)],
+        "defined 2 times; the last one counts",
+    ),
+    "the starter left, the answer in a new cell": (
+        [*GOOD[:2], ("exercise-3-2", STARTER), ("", ANSWER)],
+        "found by its name, in cell 3",
+    ),
+    "the answer above a starter that was copied": (
+        [*GOOD[:2], ("", ANSWER), ("exercise-3-2", STARTER)],
+        "found by its name, in cell 2",
+    ),
+    "the cell made text": ([*GOOD[:2], ("exercise-3-2", ANSWER, "markdown")], "text, not code"),
+    "the function renamed": (
+        [*GOOD[:2], ("exercise-3-2", ANSWER.replace("def mean", "def average"))],
+        "called average, not mean",
+    ),
+    "a syntax error elsewhere": ([("x", "def f(:"), *GOOD], ""),
+    "magics in its cell": (
+        [*GOOD[:2], ("exercise-3-2", f"%%time\n%pip install x\n!rm -rf y\n{ANSWER}\nmean?")], ""
+    ),
+    "another language elsewhere": ([("x", "%%bash\nmean() { rm -rf x; }"), *GOOD], ""),
+    "the lab's own later use of the name": (
+        [*GOOD, ("after", "mean([1])"), ("imports", "import numpy as np")],
+        "",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_an_answer_is_found_in_a_notebook_with(change):
+    pairs, note = CHANGED[change]
+    answer = found(*pairs)
+    assert value(answer, [1, 2, 3]) == 2
+    assert note.replace("its cell is gone", "cell is gone") in " ".join(answer.notes)
+    assert bool(note) == bool(answer.notes)
+
+
+BAD = {
+    "untouched": ([("exercise-3-2", STARTER)], NOT_ATTEMPTED, ""),
+    "untouched but for a comment": (
+        [("exercise-3-2", STARTER.replace("Your code", "My code"))], NOT_ATTEMPTED, "",
+    ),
+    "untouched and copied": ([("", STARTER), ("exercise-3-2", STARTER)], NOT_ATTEMPTED, ""),
+    "deleted": ([("imports", IMPORTS)], NOT_FOUND, "no cell defines mean"),
+    "a syntax error": (
+        [("exercise-3-2", "def mean(parts):\n    return 1 +")], SYNTAX_ERROR,
+        "line 2 of cell exercise-3-2: invalid syntax",
+    ),
+    "a syntax error in a new cell": (
+        [("", "def mean(parts)\n    return 1")], SYNTAX_ERROR, "line 1 of cell 0: expected ':'",
+    ),
+    "another shape": (
+        [("exercise-3-2", "def mean(a, b):\n    return a")], OTHER_SHAPE,
+        "it takes (a, b); it is called as mean(parts)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_answer_says_why(case):
+    pairs, status, reason = BAD[case]
+    answer = found(*pairs)
+    assert (answer.status, answer.reason) == (status, reason) and answer.pieces == ()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mean = lambda parts: sum(parts) / len(parts)",
+        "class mean:\n    def __new__(cls, parts):\n        return sum(parts) / len(parts)",
+        "from statistics import mean",
+        "def mean(parts, *more, scale=1, **rest): return sum(parts) / len(parts)",
+        "import statistics; mean = statistics.mean; print('unused')",
+        "def part(f):\n  return lambda p: f(p) / len(p)\n\n@part\ndef mean(p):\n  return sum(p)",
+    ],
+)
+def test_an_answer_may_be_written_in_many_ways(source):
+    assert value(found(("exercise-3-2", source)), [1, 2, 3]) == 2
+
+
+def test_the_second_function_of_an_exercise_has_a_cell_of_its_own():
+    notebook = Notebook(cells(("exercise-3-2", "def f(): return 1"),
+                              ("exercise-3-2-b", "def g(): return f() + 1")), {})  # fmt: skip
+    one, other = answers.Reader(notebook).answers("3.2", ["f()", "g()"])
+    assert (value(one), value(other)) == (1, 2)
+
+
+def test_an_answer_travels_as_plain_data():
+    answer = found(*GOOD)
+    assert answers.Answer.of(json.loads(json.dumps(answer.plain()))) == answer
+
+
+@pytest.mark.parametrize(
+    "sources, name, needed",
+    [
+        (["x = 1", "x = x + 1", "x = 5", "def f(): return x"], "f", ["x = 5"]),
+        (["x = 1", "x += 1", "def f(): return x"], "f", ["x = 1", "x += 1"]),
+        (["def f(): return g()", "def g(): return f()"], "f", ["def g(): return f()"]),
+        (["from math import *", "def f(): return pi"], "f", ["from math import *"]),
+        (["import lablib as lab", "run = lab.Cluster(2)", "def f(): return run"], "f", []),
+        (["a = b", "b = 1", "def f(): return a"], "f", ["b = 1", "a = b"]),
+        (["import os", "def f():\n    import os\n    return os"], "f", []),
+        (["if True:\n    y = 1", "def f(): return y"], "f", ["if True:\n    y = 1"]),
+        (["n = 3", "class A:\n    size = n", "def f(a: A): return 1"], "f",
+         ["n = 3", "class A:\n    size = n"]),
+    ],
+)  # fmt: skip
+def test_what_an_answer_needs(sources, name, needed):
+    code = python_cells.read(cells(*[(str(n), source) for n, source in enumerate(sources)]))
+    wanted = code.definitions[name][-1]
+    assert [one.text for one in python_cells.with_needs(wanted, code)][:-1] == needed
+
+
+def test_a_chain_of_needs_may_be_longer_than_the_stack():
+    sources = ["x0 = 1", *(f"x{n} = x{n - 1}" for n in range(1, 3000)), "def f(): return x2999"]
+    code = python_cells.read(cells(*[(str(n), source) for n, source in enumerate(sources)]))
+    assert len(python_cells.with_needs(code.definitions["f"][0], code)) == 3001
+
+
+# --- files
+
+
+def stored(source=ANSWER, **more):
+    return {"cell_type": "code", "id": "exercise-3-2", "metadata": {}, "source": source} | more
+
+
+def notebook(*entries, **more):
+    return {"cells": list(entries), "metadata": {}, "nbformat": 4, "nbformat_minor": 5} | more
+
+
+PLAIN = json.dumps(notebook(stored()))
+OLD = {"metadata": {}, "nbformat": 3, "worksheets": [
+    {"cells": [{"cell_type": "code", "input": ANSWER, "language": "python"}]}]}  # fmt: skip
+NO_ID = stored()
+del NO_ID["id"]
+READABLE = {
+    "as it should be": PLAIN.encode(),
+    "format 3": json.dumps(OLD).encode(),
+    "4.5 without ids": json.dumps(notebook(NO_ID)).encode(),
+    "lines": json.dumps(notebook(stored(ANSWER.splitlines(True)))).encode(),
+    "UTF-8 with a mark": PLAIN.encode("utf-8-sig"),
+    "UTF-16": PLAIN.encode("utf-16"),
+    "UTF-16 without a mark": PLAIN.encode("utf-16-be"),
+    "UTF-32": PLAIN.encode("utf-32"),
+    "an id in the metadata": json.dumps(
+        notebook(NO_ID | {"metadata": {"id": "exercise-3-2"}})
+    ).encode(),
+    "a broken cell beside it": json.dumps(notebook(7, None, {}, stored())).encode(),
+    "an id that is no id": json.dumps(notebook(stored(id="../" * 9 + "<b>"))).encode(),
+    "Windows lines": json.dumps(notebook(stored(ANSWER.replace("\n", "\r\n")))).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", READABLE)
+def test_notebooks_of_any_make_are_read(kind):
+    read = notebook_file.read(READABLE[kind])
+    assert [cell.source for cell in read.cells if cell.kind == "code"] == [ANSWER]
+
+
+UNREADABLE = {
+    b"": "the file is empty",
+    b" \n": "the file is empty",
+    b"PK\x03\x04...": "a zip archive, not a notebook",
+    b'{"cells": [': "not JSON at line 1: damaged, or not a notebook",
+    b'{\n<<<<<<< HEAD\n"cells": []\n>>>>>>> b\n}': "it holds the marks of a merge conflict",
+    b"[1, 2]": "JSON, but not a notebook",
+    b'{"a": 1}': "JSON, but not a notebook: it has no cells",
+    b'{"cells": [], "nbformat": 5}': "a notebook of format 5; 2, 3 and 4 can be read",
+    b'{"cells": "\xff"}': "not utf-8 text: byte 11",
+    b"[" * 100_000: "JSON of unreasonable depth",
+    b" " * (notebook_file.MOST_BYTES + 1): "larger than 20 MB",
+    json.dumps(
+        notebook(stored("#" * 2_000_000))
+    ).encode(): "it has more than 1,048,576 characters of code",
+}
+
+
+@pytest.mark.parametrize("data", UNREADABLE, ids=list(UNREADABLE.values()))
+def test_what_is_no_notebook_says_why(data):
+    with pytest.raises(notebook_file.Unreadable) as caught:
+        notebook_file.read(data)
+    assert str(caught.value) == UNREADABLE[data]

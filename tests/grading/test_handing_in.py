@@ -1,0 +1,288 @@
+"""What learners hand in and what a class gets: checked, whole, and telling nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import course
+import pytest
+
+from lablib import cli, my_labs
+from lablib.errors import LabError
+from lablib.grading import authoring, handing_in, package, reading
+from lablib.machine import ROOT
+from lablib.teach import release, standing
+from lablib.teach.exercise import every
+
+QUIZ = """[a]
+question = "Which?"
+[[a.choices]]
+text = "one"
+why = "no"
+[[a.choices]]
+text = "two"
+why = "yes"
+right = true
+"""
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A course, and a learner's copy of its lab."""
+    monkeypatch.setenv("LABLIB_HOME", str(tmp_path / "home"))
+    root = course.make(tmp_path / "course")
+    (root / "labs/checks/09_quizzes.toml").write_text(QUIZ)
+    my_labs.bring(root)
+    return root
+
+
+def write(root, book):
+    (root / "my_labs/09_small.ipynb").write_text(json.dumps(book))
+
+
+# --- submit
+
+
+def test_the_file_to_hand_in_has_the_answers_the_quizzes_and_the_guesses(root, tmp_path):
+    write(root, course.notebook(double="def double(x):\n    return 2 *"))
+    standing.keep("quiz", "9.a", {"choice": 2, "right": True})
+    standing.keep("quiz", "3.a", {"choice": 1, "right": True})
+    standing.keep("prediction", "speed-up", {"guess": 3.0, "happened": 2.5, "error": 0.2})
+    report = handing_in.submit("9", tmp_path / "mine.ipynb", root)
+    assert not report.ok and "9.1  mean_of_all: found" in str(report)
+    assert "9.2  double: syntax error; line 2 of cell exercise-9-2" in str(report)
+    data = (tmp_path / "mine.ipynb").read_bytes()
+    told = json.loads(data)["metadata"]["lablib"]
+    assert told["predictions"] == [{"name": "speed-up", "guess": 3.0, "happened": 2.5}]
+    found = reading.read(data, every(root / "labs/checks", None, "09"))
+    assert found.quizzes == {"9.a": 2}
+
+
+def test_what_is_not_attempted_is_said_and_may_be_handed_in(root, tmp_path):
+    report = handing_in.submit("09", tmp_path / "mine.ipynb", root)
+    assert report.ok and str(report).count("not attempted") == 2
+
+
+def test_outputs_that_are_too_large_are_left_out(root, tmp_path):
+    book = course.notebook()
+    for cell in book["cells"]:
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 4_000_000}]
+    write(root, book)
+    report = handing_in.submit("09", tmp_path / "mine.ipynb", root)
+    assert report.ok and "outputs were left out" in str(report)
+    assert (tmp_path / "mine.ipynb").stat().st_size < 10_000
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]"])
+def test_a_notebook_that_is_broken_is_not_handed_in(root, tmp_path, text):
+    (root / "my_labs/09_small.ipynb").write_text(text)
+    with pytest.raises(LabError, match="cannot be read"):
+        handing_in.submit("09", tmp_path / "mine.ipynb", root)
+    assert not (tmp_path / "mine.ipynb").exists()
+
+
+def test_a_lab_that_was_never_opened_cannot_be_handed_in(root, tmp_path):
+    with pytest.raises(LabError, match="not there"):
+        handing_in.submit("08", tmp_path / "mine.ipynb", root)
+
+
+def test_the_command_that_hands_in_says_so(monkeypatch, capsys, tmp_path):
+    report = handing_in.Report(tmp_path / "x.ipynb", {}, ("a note",))
+    monkeypatch.setattr(handing_in, "submit", lambda lab, out: report)
+    assert cli.main(["submit", "3"]) == 0
+    assert "a note" in capsys.readouterr().out
+
+
+# --- reset of one exercise
+
+
+def test_one_exercise_is_restored_and_the_rest_stays(root):
+    write(root, course.notebook())
+    said = my_labs.reset("09", root, exercise="9.2")
+    book = json.loads((root / "my_labs/09_small.ipynb").read_text())
+    sources = {cell["id"]: cell["source"] for cell in book["cells"]}
+    assert sources["exercise-9-1"] == course.MEAN and "not attempted" in sources["exercise-9-2"]
+    assert said.startswith("Exercise 9.2 of my_labs/09_small.ipynb is as it came. Yours is kept")
+    kept = [path for path in (root / "my_labs").glob("*.ipynb") if path.stem != "09_small"]
+    assert json.loads(kept[0].read_text()) == course.notebook()
+
+
+@pytest.mark.parametrize(
+    "book, exercise, wrong",
+    [
+        (course.notebook(), "9.7", "no such exercise"),
+        (course.of(course.cell("x = 1")), "9.1", "gone"),
+        ([], "9.1", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_restored_is_said_and_nothing_changes(root, book, exercise, wrong):
+    write(root, book)
+    with pytest.raises(LabError, match=wrong):
+        my_labs.reset("09", root, exercise=exercise)
+    assert json.loads((root / "my_labs/09_small.ipynb").read_text()) == book
+
+
+# --- what a class gets
+
+
+SOLUTION = "total = sum(part.mean() for part in parts)"
+HIDDEN = "rng = make_hidden_numbers(seed + 77, how_many=13)"
+
+
+@pytest.fixture
+def kit(tmp_path):
+    """A kit whose solution and hidden case have lines that tell."""
+    root = course.make(tmp_path / "kit")
+    text = (
+        f"def mean_of_all(x, rank, ranks):\n    {release.BEGIN}\n    {SOLUTION}\n"
+        f"    return total / len(parts)\n    {release.END}"
+    )
+    (root / "solutions/09_small.ipynb").write_text(json.dumps(course.notebook(mean=text)))
+    with open(root / "solutions/hidden/9_1_mean.py", "a") as file:
+        file.write(f"\ndef more(seed):\n    {HIDDEN}\n    return rng, seed + 77\n")
+    (root / "README.md").write_text("# A kit\n")
+    (root / "lablib").mkdir()
+    (root / "lablib/__init__.py").write_text("")
+    release.release(root)
+    return root
+
+
+def planted_in(cell, line):
+    """The ways in which a notebook can tell a line, and nobody sees it."""
+    yield "output", cell | {"outputs": [{"output_type": "stream", "name": "stdout", "text": line}]}
+    yield "metadata", cell | {"metadata": {"note": {"deep": [line]}}}
+    data = base64.b64encode(f"...{line}...".encode()).decode()
+    yield (
+        "attachment",
+        cell | {"cell_type": "markdown", "attachments": {"a.png": {"image/png": data}}},
+    )
+    yield "source", cell | {"source": f"# {line}"}
+
+
+@pytest.mark.parametrize("line, of", [(SOLUTION, "a solution"), (HIDDEN, "solutions/hidden")])
+@pytest.mark.parametrize("way", ["output", "metadata", "attachment", "source"])
+def test_a_line_that_tells_is_found_wherever_it_is(kit, line, of, way):
+    assert release.complaints(kit) == []
+    path = kit / "labs/09_small.ipynb"
+    book = json.loads(path.read_text())
+    book["cells"][0] = dict(planted_in(book["cells"][0], line))[way]
+    path.write_text(json.dumps(book))
+    assert f"labs/09_small.ipynb tells a line of {of}: {line}" in release.complaints(kit)
+    with pytest.raises(LabError, match="not fit"):
+        package.package(kit / "out.zip", kit)
+
+
+def test_a_file_beside_the_labs_may_not_tell_either(kit):
+    (kit / "labs/img").mkdir()
+    (kit / "labs/img/note.svg").write_text(f"<svg><!-- {HIDDEN} --></svg>")
+    assert release.complaints(kit) == [
+        f"labs/img/note.svg tells a line of solutions/hidden: {HIDDEN}"
+    ]
+
+
+TWO_LINES = {
+    "a solution": f"{SOLUTION}\n    return total / len(parts)",
+    "solutions/hidden": f"{HIDDEN}\n    return rng, seed + 77",
+}
+
+
+@pytest.mark.parametrize("of", TWO_LINES)
+def test_a_check_may_share_a_line_with_an_answer_but_not_two(kit, of):
+    check = kit / "labs/checks/9_1_mean.py"
+    text = check.read_text()
+    line, _, _ = TWO_LINES[of].partition("\n")
+    check.write_text(f"{text}\ndef tell():\n    {line}\n")
+    assert release.complaints(kit) == []
+    check.write_text(f"{text}\ndef tell():\n    {TWO_LINES[of]}\n")
+    (told,) = release.complaints(kit)
+    assert told.startswith(f"labs/checks/9_1_mean.py tells a line of {of}: {line}")
+
+
+def test_a_package_has_no_solution_and_is_the_same_every_time(kit, tmp_path):
+    names = package.package(tmp_path / "one.zip", kit)
+    package.package(tmp_path / "two.zip", kit)
+    assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
+    assert "lab/labs/09_small.ipynb" in names and "lab/labs/checks/9_1_mean.py" in names
+    with zipfile.ZipFile(tmp_path / "one.zip") as archive:
+        for name in names:
+            text = archive.read(name).decode()
+            assert course.CANARY not in text and SOLUTION not in text and HIDDEN not in text
+
+
+@pytest.mark.timeout(300)
+def test_the_kits_own_package_works_for_a_learner(tmp_path):
+    names = package.package(tmp_path / "class.zip", ROOT)
+    kept_back = {"solutions", "hidden", "tests"}
+    assert not [name for name in names if kept_back & set(Path(name).parts)]
+    with zipfile.ZipFile(tmp_path / "class.zip") as archive:
+        archive.extractall(tmp_path)
+    first = every()[0]
+    code = (f"import lablib as lab; lab.check({first.number!r}); "
+            "import lablib; print(lablib.__file__)")  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path / "lab", capture_output=True, text=True,
+        env={"PYTHONPATH": str(tmp_path / "lab"), "PATH": "", "LABLIB_HOME": str(tmp_path / "h")},
+        timeout=200,
+    )  # fmt: skip
+    assert "not attempted yet" in done.stdout, done.stderr
+    assert str(tmp_path / "lab" / "lablib") in done.stdout
+
+
+# --- a new exercise
+
+
+@pytest.mark.timeout(300)
+def test_a_new_exercise_works_from_the_start(tmp_path, monkeypatch):
+    from lablib.teach import checks, exercise
+
+    monkeypatch.setenv("LABLIB_HOME", str(tmp_path / "home"))
+    said = authoring.begin("5.1", "top_k", "Send the largest", tmp_path)
+    assert "solutions/05_top_k.ipynb" in said and "labs/checks/5_1_top_k.py" in said
+    where = tmp_path / "labs/checks", tmp_path / "solutions/hidden"
+    # The hidden half looks for the public one where the kit is.
+    monkeypatch.setattr(exercise, "CHECKS", where[0])
+    monkeypatch.setattr(exercise.find, "__defaults__", where)
+    (one,) = exercise.every(*where)
+    assert one.title == "Send the largest" and len(one.hidden.RIGHT) == 2
+    cases = one.module.cases(7) + one.hidden.cases(7)
+
+    def points(answer):
+        return checks.Result(one, tuple(checks.try_all(one, cases, (answer,)))).points
+
+    assert [points(answer) for answer in one.hidden.RIGHT] == [one.points] * 2
+    assert len(one.hidden.WRONG) >= 3
+    assert all(points(answer) < one.points for answer in one.hidden.WRONG.values())
+
+
+def test_new_exercises_are_cells_of_one_notebook(tmp_path):
+    authoring.begin("5.1", "top_k", "Send the largest", tmp_path)
+    authoring.begin("5.2", "low_rank", "Send few columns", tmp_path)
+    assert release.release(tmp_path) == ["05_top_k.ipynb"] and release.complaints(tmp_path) == []
+    exercises = every(tmp_path / "labs/checks", None)
+    for folder, status in (("solutions", "found"), ("labs", "not attempted")):
+        data = (tmp_path / folder / "05_top_k.ipynb").read_bytes()
+        found = reading.read(data, exercises, tmp_path / "labs/05_top_k.ipynb").answers
+        assert {n: [a.status for a in answers] for n, answers in found.items()} == {
+            "5.1": [status], "5.2": [status],
+        }  # fmt: skip
+        assert not any(answer.notes for answers in found.values() for answer in answers)
+
+
+@pytest.mark.parametrize(
+    "number, name", [("five", "x"), ("5", "x"), ("5.1", "Top K"), ("5.1", "../x"), ("5.1", "class")]
+)
+def test_an_exercise_that_cannot_be_is_not_begun(tmp_path, number, name):
+    with pytest.raises(LabError, match="a number and a name"):
+        authoring.begin(number, name, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exercise_is_never_overwritten(tmp_path):
+    authoring.begin("5.1", "top_k", root=tmp_path)
+    with pytest.raises(LabError, match="exists"):
+        authoring.begin("5.1", "other", root=tmp_path)

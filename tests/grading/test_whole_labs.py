@@ -1,0 +1,29 @@
+"""The kit's own labs through the whole grader: a solution earns every point, a lab as it is
+released none."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from lablib.grading import grading
+from lablib.grading.answers import NOT_ATTEMPTED
+from lablib.machine import ROOT
+
+LABS = sorted(path.name for path in (ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.mark.needs("bubblewrap")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", LABS)
+def test_a_solution_earns_all_and_a_lab_as_released_nothing(name, tmp_path):
+    (tmp_path / "class").mkdir()
+    for whose in ("solutions", "labs"):
+        shutil.copy(ROOT / whose / name, tmp_path / "class" / f"{whose}.ipynb")
+    asked = grading.Asked(tmp_path / "class", name[:2], tmp_path / "out", jobs=2)
+    rows = {row.id: row for row in grading.grade(asked)}
+    solution, released = rows["solutions"], rows["labs"]
+    assert (solution.total, solution.reason) == (sum(solution.of.values()), ""), solution
+    assert (released.total, released.status) == (0, "graded"), released
+    assert {one.status for one in released.exercises.values()} == {NOT_ATTEMPTED}

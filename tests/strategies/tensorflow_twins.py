@@ -1,0 +1,208 @@
+"""Strategies gone wrong, in TensorFlow: each does one thing that its right twin does not."""
+
+from __future__ import annotations
+
+
+def data_parallel(me, job, *, average=None, share=None, start_seed=None):
+    """Data parallelism by hand, as `collectives_by_hand`, but for what is given.
+
+    average      (gradients, all_reduce) -> the gradients that the optimizer uses
+    share        (job, step, me) -> this rank's samples
+    start_seed   rank -> the seed of its first weights
+    """
+    import keras
+    import tensorflow as tf
+
+    task, strategy = job.task, tf.distribute.MultiWorkerMirroredStrategy()
+
+    def on_replica(mine):
+        return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(mine))
+
+    def all_reduce(mine):
+        return strategy.run(on_replica, args=(mine,))
+
+    model = task.tensorflow_model(start_seed(me.rank) if start_seed else job.seed)
+    optimizer = keras.optimizers.SGD(task.lr, momentum=task.momentum)
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def train_step(x, y):
+        with tf.GradientTape() as tape:
+            loss = task.tensorflow_loss(model(x), y)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        gradients = (average or mean_of_flat)(me, gradients, all_reduce)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    losses = []
+    for step in range(job.steps):
+        x, y = map(tf.constant, share(job, step, me) if share else job.shard_at(step, me))
+        with me.step(samples=len(x)):
+            loss = train_step(x, y).numpy()
+        losses.append(float(loss))
+    return losses
+
+
+def mean_of_flat(me, gradients, all_reduce, ranks=None):
+    import tensorflow as tf
+
+    flat = tf.concat([tf.reshape(g, [-1]) for g in gradients], axis=0)
+    parts = tf.split(
+        all_reduce(flat) / (ranks or me.ranks), [g.shape.num_elements() for g in gradients]
+    )
+    return [tf.reshape(part, g.shape) for part, g in zip(parts, gradients)]
+
+
+def sum_of_flat(me, gradients, all_reduce):
+    return mean_of_flat(me, gradients, all_reduce, ranks=1)
+
+
+def mean_of_each(me, gradients, all_reduce):
+    return [all_reduce(g) / me.ranks for g in gradients]
+
+
+def only_mine(me, gradients, all_reduce):
+    return gradients
+
+
+def whole_batch(job, step, me):
+    return job.batch_at(step)
+
+
+def sums_instead_of_means(me, job):
+    return data_parallel(me, job, average=sum_of_flat)
+
+
+def reduces_each_gradient(me, job):
+    return data_parallel(me, job, average=mean_of_each)
+
+
+def keeps_its_gradients(me, job):
+    return data_parallel(me, job, average=only_mine)
+
+
+def works_on_all_the_data(me, job):
+    return data_parallel(me, job, share=whole_batch)
+
+
+def only_of_rank_0(me, gradients, all_reduce):
+    """The others send zeros, and what comes back is what rank 0 has computed."""
+    return mean_of_flat(me, [g * (me.rank == 0) for g in gradients], all_reduce, ranks=1)
+
+
+def all_for_rank_0(job, step, me):
+    x, y = job.batch_at(step)
+    return (x, y) if me.rank == 0 else (x[:1], y[:1])
+
+
+def leaves_the_work_to_rank_0(me, job):
+    return data_parallel(me, job, average=only_of_rank_0, share=all_for_rank_0)
+
+
+def starts_with_its_own_weights(me, job):
+    return data_parallel(me, job, start_seed=lambda rank: rank)
+
+
+def only_looks_forward(me, job):
+    """The loss of every step, and no training."""
+    model = job.task.tensorflow_model(job.seed)
+    for step in range(job.steps):
+        x, y = job.batch_at(step)
+        with me.step(samples=len(x)):
+            job.task.tensorflow_loss(model(x), y)
+
+
+def keeps_its_old_weights(me, job):
+    """`single`, but twenty old copies of the weights are kept."""
+    import tensorflow as tf
+
+    from lablib.strategies.tensorflow import single
+
+    weights = job.task.tensorflow_model(job.seed).trainable_variables
+    kept = [tf.identity(weight) + number for number in range(20) for weight in weights]
+    return single.train(me, job), len(kept)
+
+
+def parameter_server(me, job):
+    from lablib import strategies
+
+    return strategies.get("parameter_server", "tensorflow").train(me, job)
+
+
+def never_pushes(me, job):
+    """A parameter server that is asked for weights and never gets a gradient."""
+    import keras
+
+    keras.optimizers.SGD.apply_gradients = lambda *_, **__: None
+    return parameter_server(me, job)
+
+
+def bytes_by_step(me, job, train):
+    """Train; the interfaces of this network, and the bytes that its loopback carried in a step."""
+    import os
+    import socket
+    from contextlib import contextmanager
+
+    from lablib.box.watch import loopback_bytes
+
+    step, sent = me.step, []
+
+    @contextmanager
+    def watched(samples=0):
+        before = loopback_bytes(os.getpid())
+        with step(samples):
+            yield
+        sent.append(loopback_bytes(os.getpid()) - before)
+
+    me.step = watched
+    train(me, job)
+    return [name for _, name in socket.if_nameindex()], sent
+
+
+def hands_out_everything(me, steps):
+    """A parameter server whose chief never waits: how many updates each share of the work missed.
+
+    The first share goes to a worker so slow that it updates when all others have.
+    """
+    import tensorflow as tf
+
+    strategy = tf.distribute.ParameterServerStrategy(
+        tf.distribute.cluster_resolver.TFConfigClusterResolver()
+    )
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    with strategy.scope():
+        updates = tf.Variable(0, dtype=tf.int64)
+
+    read = tf.function(lambda: updates.read_value())
+    update = tf.function(lambda seen: updates.assign_add(1, read_value=True) - seen - 1)
+    seen = coordinator.schedule(read).fetch()
+    for _ in range(steps * (me.ranks - 2) - 1):
+        coordinator.schedule(update, args=(read(),))
+    coordinator.join()
+    return int(coordinator.schedule(update, args=(tf.constant(seen),)).fetch())
+
+
+def where_its_variables_live(me, job):
+    """Train by a parameter server; the jobs that hold the weights and their momentum."""
+    import keras
+
+    optimizers, sgd = [], keras.optimizers.SGD
+
+    def noted(*args, **options):
+        optimizers.append(sgd(*args, **options))
+        return optimizers[-1]
+
+    keras.optimizers.SGD = noted
+    parameter_server(me, job)
+    return _jobs(optimizers[0].variables + optimizers[0]._trainable_variables)
+
+
+def where_a_plain_models_variables_live(me, job):
+    """The same for a model that is built on the chief, outside of the strategy's scope."""
+    return _jobs(job.task.tensorflow_model(job.seed).trainable_variables)
+
+
+def _jobs(variables):
+    import tensorflow as tf
+
+    return {tf.DeviceSpec.from_string(variable.value.device).job for variable in variables}

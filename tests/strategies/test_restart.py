@@ -1,0 +1,317 @@
+"""Whatever ends a run, it goes on from its last checkpoint as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import resource
+import shutil
+import tempfile
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lablib as lab
+from lablib import strategies
+from lablib.cluster.failures import RankFailed
+from lablib.strategies import Job, checkpoint
+
+KILLS = {"torch": 20, "tensorflow": 6}
+STEPS = 9
+FRAMEWORKS = ["torch", "tensorflow"]
+
+
+def train(folder=None, ranks=2, framework="torch", steps=STEPS, seed=0, **options):
+    return lab.train(
+        "restart", task="cancer-mlp", framework=framework, ranks=ranks, steps=steps, seed=seed,
+        threads=1, progress=False, folder=folder, checkpoint_every=3, **options,
+    )  # fmt: skip
+
+
+@cache
+def uninterrupted(ranks, framework="torch", seed=0):
+    return train(ranks=ranks, framework=framework, seed=seed).history
+
+
+def is_killed(rank, step, folder, **asked):
+    """Train until the rank kills itself at the step; it was that rank, and it was killed."""
+    with pytest.raises(RankFailed, match="killed by signal SIGKILL") as caught:
+        train(folder, fail_at={"rank": rank, "step": step}, **asked)
+    assert caught.value.rank == rank
+
+
+def same_bits(a, b):
+    weights = a.weights.keys() == b.weights.keys() and all(
+        np.array_equal(a.weights[name], b.weights[name]) for name in b.weights
+    )
+    return a.loss == b.loss and weights
+
+
+def apart(a, b):
+    return max(abs(x - y) / abs(y) for x, y in zip(a.loss, b.loss, strict=True))
+
+
+def random_kill(seed):
+    """(ranks, who dies, before which step)"""
+    draw = random.Random(seed)
+    ranks = draw.choice([2, 4])
+    return ranks, draw.randrange(ranks), draw.randrange(STEPS)
+
+
+@pytest.mark.parametrize("framework, seed", [(of, n) for of in KILLS for n in range(KILLS[of])])
+def test_a_run_that_was_killed_goes_on_bit_for_bit(framework, seed, tmp_path):
+    ranks, rank, step = random_kill(seed)
+    asked = dict(ranks=ranks, framework=framework, seed=seed % 2)
+    is_killed(rank, step, tmp_path, **asked)
+    run = train(tmp_path, **asked)
+    assert len(run.trace.of(rank=0, kind="step")) == STEPS - step // 3 * 3
+    assert same_bits(run.history, uninterrupted(**asked))
+
+
+def test_the_kills_differ():
+    kills = {random_kill(seed) for seed in range(KILLS["torch"])}
+    assert {ranks for ranks, _, _ in kills} == {2, 4}
+    assert len({rank for _, rank, _ in kills}) == 4
+    assert len({step for _, _, step in kills}) > 5
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("before, after", [(2, 4), (4, 2), (4, 1), (1, 4)])
+def test_another_number_of_ranks_goes_on_with_the_same_losses(before, after, framework, tmp_path):
+    is_killed(before - 1, 5, tmp_path, ranks=before, framework=framework)
+    again = train(tmp_path, ranks=after, framework=framework).history
+    for ranks in (before, after):
+        assert apart(again, uninterrupted(ranks, framework)) < 1e-5
+
+
+def dropping_out():
+    """A model whose next step depends on random numbers and on running means, too."""
+    from torch import nn
+
+    layers = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2)
+    return nn.Sequential(*layers)
+
+
+def test_a_model_with_dropout_and_batch_norm_goes_on_bit_for_bit(tmp_path):
+    from torch import nn
+
+    draw = np.random.default_rng(0)
+    data = draw.standard_normal((64, 6), np.float32), draw.integers(0, 2, 64)
+    task = lab.Task.from_torch(dropping_out, nn.CrossEntropyLoss(), data, batch=16)
+
+    def history(folder, steps):
+        options = dict(folder=folder, checkpoint_every=3, progress=False, threads=1)
+        return lab.train("restart", task=task, ranks=2, steps=steps, **options).history
+
+    history(tmp_path, steps=6)
+    assert same_bits(history(tmp_path, STEPS), history(None, STEPS))
+
+
+def test_killed_again_and_again_it_still_arrives(tmp_path):
+    for step in (4, 6, 8):
+        is_killed(1, step, tmp_path)
+    assert same_bits(train(tmp_path).history, uninterrupted(2))
+
+
+def test_a_finished_run_is_not_trained_again_and_a_longer_one_goes_on(tmp_path):
+    short = train(tmp_path, steps=6)
+    again = train(tmp_path, steps=6)
+    assert not again.trace.of(kind="step")
+    assert same_bits(again.history, short.history)
+    assert same_bits(train(tmp_path).history, uninterrupted(2))
+
+
+def test_a_run_without_a_folder_leaves_nothing_to_go_on_from():
+    for _ in range(2):
+        assert len(train(steps=3).trace.of(rank=0, kind="step")) == 3
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_damaged_checkpoint_is_passed_over(framework, tmp_path):
+    train(tmp_path, framework=framework)
+    newest = max(file for file in tmp_path.iterdir() if f"{STEPS}." in file.name)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    run = train(tmp_path, framework=framework)
+    assert "is damaged: the checkpoint before it is used" in run.logs[0]
+    assert len(run.trace.of(rank=0, kind="step")) == 3
+    assert same_bits(run.history, uninterrupted(2, framework))
+
+
+def without_momentum(me, job):
+    """What a restart would be if only weights, losses and random numbers were kept."""
+    from lablib.strategies.torch import restart
+
+    restore = restart._restore
+
+    def restore_weights(arrays, model, optimizer):
+        kept = {name: array for name, array in arrays.items() if "optimizer" not in name}
+        restore(kept, model, optimizer)
+
+    restart._restore = restore_weights
+    return restart.train(me, job)
+
+
+def from_the_first_batch(me, job):
+    """What a restart would be if it forgot its place in the data."""
+    first = STEPS // 3 * 2
+    from lablib.strategies.torch import restart
+
+    class Forgetful(Job):
+        def shard_at(self, step, me):
+            return super().shard_at(step - first, me)
+
+    return restart.train(me, Forgetful(**vars(job)))
+
+
+def with_buckets_laid_out_anew(me, job):
+    """What a restart would be with `DistributedDataParallel` left to itself."""
+    from torch.nn import parallel
+
+    from lablib.strategies.torch import restart
+
+    ddp = parallel.DistributedDataParallel
+    parallel.DistributedDataParallel = lambda model, **_: ddp(model)
+    return restart.train(me, job)
+
+
+def trained_by(twin, folder, ranks, steps=STEPS):
+    """What rank 0 of a twin returns."""
+    options = checkpoint.OPTIONS | {"folder": folder, "checkpoint_every": 3}
+    job = Job(lab.tasks.get("cancer-mlp"), steps, 32, options=options)
+    return lab.Cluster(ranks, threads=1).run(partial(twin, job=job)).values[0]
+
+
+@pytest.mark.parametrize("twin", [without_momentum, from_the_first_batch])
+def test_that_claim_can_fail(twin, tmp_path):
+    train(tmp_path, steps=6)
+    losses = trained_by(twin, tmp_path, ranks=2)["losses"]
+    assert losses[:6] == uninterrupted(2).loss[:6]
+    assert losses[6:] != uninterrupted(2).loss[6:]
+
+
+def test_four_ranks_whose_buckets_change_differ_in_some_bit(tmp_path):
+    twin = with_buckets_laid_out_anew
+    whole = trained_by(twin, tmp_path / "whole", ranks=4)["weights"]
+    trained_by(twin, tmp_path / "cut", ranks=4, steps=6)
+    again = trained_by(twin, tmp_path / "cut", ranks=4)["weights"]
+    assert any(not np.array_equal(again[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_step_sends_and_holds_what_is_expected(framework, ranks):
+    run = train(framework=framework, ranks=ranks, steps=3, hardware="dgx-a100")
+    assert expected(framework, ranks).complaints(run) == []
+
+
+def expected(framework, ranks):
+    task = lab.tasks.get("cancer-mlp")
+    return strategies.get("restart", framework).expected(task, ranks, 32)
+
+
+def everybody_trains_alone(me, job):
+    """Gradients that stay where they are; only the losses are averaged."""
+    from torch.nn import parallel
+
+    from lablib.strategies.torch import restart
+
+    parallel.DistributedDataParallel = lambda model, **_: model
+    return restart.train(me, job)
+
+
+def test_that_claim_about_a_step_can_fail():
+    job = Job(lab.tasks.get("cancer-mlp"), 3, 32, options=checkpoint.OPTIONS)
+    twin = partial(everybody_trains_alone, job=job)
+    run = lab.Cluster(2, hardware="dgx-a100").run(twin)
+    assert [told.split(":")[0] for told in expected("torch", 2).complaints(run)] == [
+        "all_reduce",
+        "memory",
+    ]
+
+
+def on_a_small_disk(me, job):
+    """No file may grow beyond 20 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+    return strategies.get("restart", me.framework).train(me, job)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_full_disk_names_folder_and_cure_and_the_old_checkpoint_serves(framework, tmp_path):
+    train(tmp_path, steps=6, framework=framework)
+    options = checkpoint.OPTIONS | {"folder": tmp_path, "checkpoint_every": 3}
+    job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
+    with pytest.raises(RankFailed, match="No checkpoint can be written") as caught:
+        lab.Cluster(2, framework=framework, threads=1).run(partial(on_a_small_disk, job=job))
+    for words in (str(tmp_path), "File too large", "make room on that disk"):
+        assert words in str(caught.value)
+    again = train(tmp_path, framework=framework)
+    assert len(again.trace.of(rank=0, kind="step")) == 3
+    assert same_bits(again.history, uninterrupted(2, framework))
+
+
+def as_somebody_else(me, job):
+    """Who may read the folder of checkpoints, and not write in it."""
+    import encodings.cp437  # noqa: F401  what a zip file needs: somebody else may not read Python's
+    import os
+
+    if os.geteuid() == 0:
+        os.seteuid(65534)  # root may write anywhere
+    return strategies.get("restart", me.framework).train(me, job)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(framework):
+    folder = Path(tempfile.mkdtemp())  # not pytest's own, which nobody else may enter
+    train(folder, steps=6, framework=framework)
+    folder.chmod(0o555)
+    options = checkpoint.OPTIONS | {"folder": folder, "checkpoint_every": 3}
+    job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
+    with pytest.raises(RankFailed, match="No checkpoint can be written") as caught:
+        lab.Cluster(2, framework=framework, threads=1).run(partial(as_somebody_else, job=job))
+    for words in (str(folder), "ermission denied"):
+        assert words in str(caught.value)
+    folder.chmod(0o755)
+    again = train(folder, framework=framework)
+    assert len(again.trace.of(rank=0, kind="step")) == 3
+    assert same_bits(again.history, uninterrupted(2, framework))
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_folder_of_another_run_is_refused(framework, tmp_path):
+    train(tmp_path, steps=3, framework=framework)
+    with pytest.raises(RankFailed, match="This checkpoint is of another run") as caught:
+        train(tmp_path, steps=3, framework=framework, seed=1)
+    assert "seed 0, now 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", [{"rank": 1}, {"rank": 2, "step": 0}, "rank 1"], ids=str)
+def test_a_fault_that_is_not_clear_is_refused(fault):
+    with pytest.raises(RankFailed, match="not clear which rank is to fail"):
+        train(fail_at=fault)
+
+
+def cut_everywhere(me, folder, job):
+    """How many steps TensorFlow finds when a file is cut off at each of several places."""
+    from lablib.strategies.tensorflow import restart
+
+    found = {}
+    for file in sorted(folder.glob(f"ckpt-{STEPS}.*")) + [folder / "checkpoint"]:
+        content = file.read_bytes()
+        every = 1 + len(content) // 200
+        for length in sorted({*range(0, len(content), every), len(content) - 1}):
+            file.write_bytes(content[:length])
+            found[f"{file.name} {length}"] = restart._newest(folder, job)[len(str(folder)) + 1 :]
+        file.write_bytes(content)
+    return found
+
+
+def test_tensorflows_checkpoint_cut_off_is_detected(tmp_path):
+    train(tmp_path, framework="tensorflow")
+    job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=checkpoint.OPTIONS)
+    cluster = lab.Cluster(1, framework="tensorflow")
+    found = cluster.run(partial(cut_everywhere, folder=tmp_path, job=job)).values[0]
+    of_data = {found[name] for name in found if name.startswith("ckpt")}
+    of_list = {found[name] for name in found if name.startswith("checkpoint")}
+    assert (of_data, of_list) == ({"ckpt-6"}, {f"ckpt-{STEPS}"})

@@ -1,0 +1,274 @@
+"""TensorFlow's strategies do what they say, by their traces; and their broken twins do not."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import numpy as np
+import pytest
+import tensorflow_twins as twins
+
+import lablib as lab
+from lablib import strategies
+
+TASK, STEPS, MACHINE = "digits-mlp", 3, "dgx-a100"
+SIZE = lab.tasks.get(TASK).weight_bytes
+TOGETHER = 1e-4
+
+
+@cache
+def trained(name, ranks, hardware=None, **options):
+    return lab.train(
+        name, framework="tensorflow", task=TASK, ranks=ranks, steps=STEPS, hardware=hardware,
+        threads=1, timeout_s=120, progress=False, **options,
+    )  # fmt: skip
+
+
+@cache
+def run_twin(twin, ranks, batch=None):
+    task = lab.tasks.get(TASK)
+    job = strategies.Job(task, STEPS, batch or task.batch)
+    cluster = lab.Cluster(ranks, framework="tensorflow", hardware=MACHINE, timeout_s=120)
+    return cluster.run(partial(twin, job=job))
+
+
+def expected(name, ranks, **options):
+    task = lab.tasks.get(TASK)
+    return strategies.get(name, "tensorflow").expected(task, ranks, task.batch, **options)
+
+
+def apart(losses, right):
+    return max(abs(x - y) / abs(y) for x, y in zip(losses, right, strict=True))
+
+
+def weights_together(weights, right):
+    assert weights.keys() == right.keys()
+    return all(
+        np.abs(weights[name] - right[name]).max() <= TOGETHER * np.abs(right[name]).max()
+        for name in right
+    )
+
+
+def flops_by_rank(run):
+    """FLOPs of each rank in the whole run."""
+    return [
+        sum(cost.flops * cost.count for op in ops if op.kind == "compute" for cost in op.costs)
+        for ops in run.program
+    ]
+
+
+def shares_the_work(run):
+    """Whether every rank computes its part of what the single process does, and no more."""
+    whole = flops_by_rank(trained("single", 1, MACHINE))[0]
+    shares = [flops * len(run.program) / whole for flops in flops_by_rank(run)]
+    return all(abs(share - 1) < 0.2 for share in shares)
+
+
+def first_sum_is_inside_backward(run):
+    """Whether in the last step of rank 0 a sum starts before the backward pass has ended."""
+    step = run.trace.of(rank=0, kind="step")[-1]
+    inside = [e for e in run.trace.of(rank=0) if step.start_s <= e.start_s < step.end_s]
+    sums = [e.start_s for e in inside if e.name == "all_reduce" and e.kind == "message"]
+    backward = [e.end_s for e in inside if e.kind == "compute" and e.phase == "backward"]
+    return min(sums) < max(backward)
+
+
+DATA = [
+    ("multi_worker_mirrored", {}),
+    ("multi_worker_mirrored", {"packing_mb": 0.05}),
+    ("collectives_by_hand", {}),
+]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("name, options", DATA)
+def test_gradients_are_summed_in_the_calls_and_bytes_of_the_closed_form(name, options, ranks):
+    run = trained(name, ranks, MACHINE, **options)
+    assert expected(name, ranks, **options).complaints(run) == []
+    assert shares_the_work(run)
+    assert apart(run.history.loss, trained("single", 1).history.loss) < TOGETHER
+
+
+def test_packs_are_as_many_as_the_gradients_fill():
+    one, few, many = (
+        expected("multi_worker_mirrored", 2, packing_mb=mb).messages["all_reduce"]
+        for mb in (0, 0.1, 1e-6)
+    )
+    assert one == (2, 2 * SIZE)
+    assert many == (2 * len(lab.tasks.get(TASK).weights()), 2 * SIZE)
+    assert one[0] < few[0] < many[0]
+
+
+def test_small_packs_are_summed_while_the_backward_pass_still_runs():
+    assert first_sum_is_inside_backward(
+        trained("multi_worker_mirrored", 2, MACHINE, packing_mb=0.05)
+    )
+
+
+def test_that_claim_can_fail_one_pack_waits_for_the_last_gradient():
+    assert not first_sum_is_inside_backward(trained("multi_worker_mirrored", 2, MACHINE))
+
+
+SAME_SUMS = [twins.sums_instead_of_means, twins.starts_with_its_own_weights]
+
+
+@pytest.mark.parametrize("twin", SAME_SUMS, ids=lambda twin: twin.__name__)
+def test_what_sums_right_but_trains_wrong_has_other_losses(twin):
+    run = run_twin(twin, 2)
+    assert expected("collectives_by_hand", 2).complaints(run) == []
+    assert apart(np.mean(run.values, axis=0), trained("single", 1).history.loss) > 10 * TOGETHER
+
+
+OTHER_SUMS = [
+    (twins.reduces_each_gradient, "all_reduce: 32 calls of 600656 bytes, not 2 calls"),
+    (twins.keeps_its_gradients, "all_reduce: none, not 2 calls"),
+]
+
+
+@pytest.mark.parametrize("twin, seen", OTHER_SUMS, ids=lambda of: getattr(of, "__name__", ""))
+def test_what_sums_in_another_way_is_seen_in_the_trace(twin, seen):
+    complaints = expected("collectives_by_hand", 2).complaints(run_twin(twin, 2))
+    assert seen in " ".join(complaints)
+
+
+def test_ranks_that_all_work_on_all_the_data_do_not_share_the_work():
+    run = run_twin(twins.works_on_all_the_data, 2)
+    assert apart(np.mean(run.values, axis=0), trained("single", 1).history.loss) < TOGETHER
+    assert not shares_the_work(run)
+
+
+def test_nor_does_rank_0_that_works_alone_whatever_the_others_send():
+    run = run_twin(twins.leaves_the_work_to_rank_0, 2)
+    assert expected("collectives_by_hand", 2).complaints(run) == []
+    assert apart(run.values[0], trained("single", 1).history.loss) < TOGETHER
+    assert not shares_the_work(run)
+
+
+def staleness(run):
+    return [logged["staleness"] for logged in run.logged[0]]
+
+
+@pytest.mark.parametrize("ranks, options", [(3, {"ahead": 3}), (4, {"synchronous": True})])
+def test_a_parameter_server_without_staleness_is_the_single_process(ranks, options):
+    run = trained("parameter_server", ranks, **options)
+    one = trained("single", 1).history
+    assert staleness(run) == [0] * STEPS
+    assert apart(run.history.loss, one.loss) < TOGETHER
+    assert weights_together(run.history.weights, one.weights)
+
+
+def test_workers_that_do_not_wait_learn_and_miss_no_more_than_the_bound():
+    ahead = 2
+    run = lab.train(
+        "parameter_server",
+        framework="tensorflow",
+        task=TASK,
+        ranks=4,
+        steps=20,
+        ahead=ahead,
+        timeout_s=120,
+        progress=False,
+    )
+    assert run.history.loss[-1] < 0.9 * run.history.loss[0]
+    assert max(staleness(run)) < (2 * ahead + 1) * 2
+    # What the coordinator's threads send to workers is no work, and no message, of the chief.
+    assert not run.trace.of(kind="message")
+
+
+def test_that_bound_can_be_broken_by_a_chief_that_never_waits():
+    steps, workers = 10, 2
+    cluster = lab.Cluster(
+        roles={"chief": 1, "worker": workers, "ps": 1}, framework="tensorflow", timeout_s=120
+    )
+    missed = cluster.run(partial(twins.hands_out_everything, steps=steps)).values[0]
+    assert missed == steps * workers - 1 >= (2 * 1 + 1) * workers
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_split_model_sends_every_micro_batch_by_itself(ranks, micro_batches):
+    run = trained("device_split", ranks, micro_batches=micro_batches)
+    for claimed in (1, 4):
+        complaints = expected("device_split", ranks, micro_batches=claimed).complaints(run)
+        assert (complaints == []) == (claimed == micro_batches)
+    assert apart(run.history.loss, trained("single", 1).history.loss) < TOGETHER
+
+
+def test_a_single_process_sends_nothing():
+    assert expected("single", 1).complaints(trained("single", 1, MACHINE)) == []
+
+
+def test_tensors_are_counted_where_the_machine_is_modelled():
+    assert in_bounds(trained("single", 1, MACHINE))
+
+
+@pytest.mark.parametrize("twin", [twins.only_looks_forward, twins.keeps_its_old_weights])
+def test_who_holds_too_little_or_too_much_is_out_of_those_bounds(twin):
+    assert not in_bounds(run_twin(twin, 1))
+
+
+def in_bounds(run):
+    """Whether the allocator gave out what the closed form of the tensors says, or up to twice as
+    much: it gives a piece away whole unless the rest could hold as much again."""
+    task = lab.tasks.get(TASK)
+    tensors = strategies.get("single", "torch").expected(task, 1, task.batch).live_bytes
+    return 0.9 * tensors < run.metrics.live_bytes.max() < 2 * tensors
+
+
+def test_the_weights_live_on_the_parameter_server_alone():
+    assert run_roles(twins.where_its_variables_live).values[0] == {"ps"}
+
+
+def test_that_claim_about_weights_can_fail():
+    assert "ps" not in run_roles(twins.where_a_plain_models_variables_live).values[0]
+
+
+HEAVY, WITHIN = "wide-mlp", 0.05  # 26 MB of weights
+
+
+def sent_of_expected(ranks, synchronous, train=twins.parameter_server):
+    """What crossed the cluster's network in each warm step, as a part of the closed form."""
+    function = partial(twins.bytes_by_step, train=train)
+    options = {"synchronous": synchronous, "ahead": 0}
+    interfaces, sent = run_roles(function, ranks, HEAVY, **options).values[0]
+    if interfaces != ["lo"]:
+        pytest.skip(f"these ranks have no network of their own: they see {interfaces}")
+    module = strategies.get("parameter_server", "tensorflow")
+    return np.array(sent[1:]) / module.sent_bytes(lab.tasks.get(HEAVY), ranks, synchronous)
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+@pytest.mark.parametrize("ranks", [3, 4])
+def test_weights_go_down_and_gradients_up_in_the_bytes_of_the_closed_form(ranks, synchronous):
+    assert sent_of_expected(ranks, synchronous) == pytest.approx(1, abs=WITHIN)
+
+
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_workers_that_never_push_send_less(synchronous):
+    sent = sent_of_expected(3, synchronous, twins.never_pushes)
+    assert all(sent < 1 - 2 * WITHIN)
+
+
+def run_roles(function, ranks=4, task=TASK, **options):
+    """Of a parameter server's chief."""
+    described = strategies.get("parameter_server", "tensorflow").STRATEGY
+    task = lab.tasks.get(task)
+    job = strategies.Job(task, STEPS, task.batch, options=described.chosen(options))
+    cluster = lab.Cluster(roles=described.roles(ranks), framework="tensorflow", timeout_s=120)
+    return cluster.run(partial(function, job=job))
+
+
+WRONG = [
+    (dict(strategy="parameter_server", ranks=5, batch=64), "3 workers cannot share"),
+    (dict(strategy="parameter_server", ranks=3, hardware=MACHINE), "past everything"),
+    (dict(strategy="parameter_server", ranks=2), "ranks=2"),
+    (dict(strategy="device_split", ranks=2, micro_batches=3), "micro_batches=3"),
+    (dict(strategy="device_split", ranks=2, micro_batches=0), "micro_batches=0"),
+]
+
+
+@pytest.mark.parametrize("asked, seen", WRONG, ids=[seen for _, seen in WRONG])
+def test_what_cannot_be_is_said(asked, seen):
+    with pytest.raises(lab.LabError) as caught:
+        lab.train(framework="tensorflow", **dict(task=TASK) | asked)
+    assert seen in caught.value.saw

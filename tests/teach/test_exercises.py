@@ -1,0 +1,112 @@
+"""Every exercise accepts its right answers, rejects its wrong ones, and gives the starter nothing.
+
+With `pytest -s` the table: exercise, right answers accepted, wrong ones rejected, and the most that
+a wrong one earned.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from lablib.teach import checks, exercise
+from lablib.teach.claims import earned
+
+EVERY = exercise.every()
+_SEED = 20_000  # none that a learner's check uses
+LEAST_RIGHT, LEAST_WRONG = 2, 3
+MOST_OF_WRONG = 0.6
+
+
+def cases_of(one):
+    """The cases that decide when it is graded: public ones with another seed, and hidden ones."""
+    return one.module.cases(_SEED) + one.hidden.cases(_SEED)
+
+
+def result(one, answer):
+    answers = answer if isinstance(answer, tuple) else (answer,)
+    return checks.Result(one, tuple(checks.try_all(one, cases_of(one), answers)))
+
+
+def parts_earned(one, found):
+    """Of the points of each of its functions, when it is graded: public and hidden cases count the
+    same."""
+    public = len(one.module.cases(_SEED))
+    parts = []
+    for which in range(len(one.answers)):
+        halves = [
+            earned((which, tried.share) for tried in half if tried.case.answer == which)
+            for half in (found.tried[:public], found.tried[public:])
+        ]
+        parts.append(sum(halves) / 2)
+    return parts
+
+
+def named(answer):
+    first = answer[0] if isinstance(answer, tuple) else answer
+    return first.__name__
+
+
+PROVED = {one.number: {"right": 0, "wrong": []} for one in EVERY}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table():
+    yield
+    print(f"\n{'exercise':44}right accepted  wrong rejected  most of a wrong one")
+    for one in EVERY:
+        right, wrong = PROVED[one.number].values()
+        counts = f"{right} of {len(one.hidden.RIGHT)}", f"{len(wrong)} of {len(one.hidden.WRONG)}"
+        title = f"{one.number} {one.title}"
+        print(f"{title:44}{counts[0]:>14}{counts[1]:>16}{max(wrong, default=0):>20.0%}")
+
+
+RIGHT = [(one, answer) for one in EVERY for answer in one.hidden.RIGHT]
+WRONG = [(one, *wrong) for one in EVERY for wrong in one.hidden.WRONG.items()]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "one, answer", RIGHT, ids=[f"{one.number} {named(answer)}" for one, answer in RIGHT]
+)
+def test_a_right_answer_gets_all_points(one, answer, home):
+    found = result(one, answer)
+    assert found.points == found.of and set(parts_earned(one, found)) == {1}, found
+    PROVED[one.number]["right"] += 1
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "one, name, answer", WRONG, ids=[f"{one.number} {name}" for one, name, _ in WRONG]
+)
+def test_a_wrong_function_gets_little_more_than_half(one, name, answer, home):
+    found = result(one, answer)
+    wrong = [part for part in parts_earned(one, found) if part < 1]
+    assert found.attempted and wrong and max(wrong) <= MOST_OF_WRONG, found
+    PROVED[one.number]["wrong"].append(max(wrong))
+
+
+@pytest.mark.parametrize("one", EVERY, ids=[one.number for one in EVERY])
+def test_an_exercise_brings_what_proves_its_check(one):
+    assert len(one.hidden.RIGHT) >= LEAST_RIGHT and len(one.hidden.WRONG) >= LEAST_WRONG
+
+
+def test_no_two_exercises_of_a_lab_ask_for_one_name():
+    """Of two functions with one name in a notebook the last would be taken for both."""
+    asked = [(one.lab, name) for one in EVERY for name in one.names]
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("one", EVERY, ids=[one.number for one in EVERY])
+def test_the_starter_gets_nothing(one, home):
+    def starter(*_):
+        raise NotImplementedError("not attempted yet")
+
+    found = result(one, (starter,) * len(one.answers))
+    assert not found.attempted and found.points == 0
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Where failed runs keep their logs."""
+    monkeypatch.setenv("LABLIB_HOME", str(tmp_path))

@@ -1,0 +1,124 @@
+"""As a learner would: JupyterLab in a real browser; Run All, an exercise, a quiz, a stop."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+import pytest
+from in_browser import page_of, server
+
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.timeout(600)]
+VANISH_WITHIN_S = 20
+ANSWER = """def mean_of_all(mine):
+    import torch
+    import torch.distributed as dist
+    both = torch.tensor([mine.sum(), len(mine)])
+    dist.all_reduce(both)
+    return both[0] / both[1]
+"""
+
+
+@pytest.fixture(scope="module")
+def jupyter(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("learner")
+    with server(folder) as address, page_of(address) as lab:
+        yield lab, folder / "my_labs"
+
+
+def errors(cells):
+    """Errors of cells that are not there to fail."""
+    return [
+        output["evalue"]
+        for cell in cells
+        if "raises-exception" not in cell["metadata"].get("tags", ())
+        for output in cell.get("outputs", ())
+        if output["output_type"] == "error"
+    ]
+
+
+def not_run(cells):
+    return [c["id"] for c in cells if c["cell_type"] == "code" and not c["execution_count"]]
+
+
+def told(cells, cell_id):
+    cell = next(cell for cell in cells if cell["id"] == cell_id)
+    return "".join(str(o.get("text", o.get("data", o))) for o in cell["outputs"])
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "03_data_parallelism"])
+def test_run_all_ends_without_an_error(jupyter, name):
+    lab, folder = jupyter
+    lab.open(f"{name}.ipynb")
+    lab.run_all()
+    lab.keep_screenshot(name)
+    cells = lab.saved(folder / f"{name}.ipynb")
+    assert errors(cells) == [] and not_run(cells) == []
+    lab.shut_down_kernels()
+
+
+def test_an_exercise_solved_by_typing_gets_its_points(jupyter):
+    lab, folder = jupyter
+    path = folder / "00_start_here.ipynb"
+    lab.open(path.name)
+    for cell_id in ("04-c07cb1ab", "exercise-0-1", "check-0-1"):
+        lab.go_to(cell_id)
+        lab.run_cell()
+    assert "not attempted yet" in told(lab.saved(path), "check-0-1")
+    lab.go_to("exercise-0-1")
+    lab.type_over(ANSWER)
+    lab.run_cell()
+    lab.go_to("check-0-1")
+    lab.run_cell()
+    lab.keep_screenshot("exercise")
+    assert "2 of 2 points" in told(lab.saved(path), "check-0-1")
+
+
+def test_a_quiz_answers_when_its_choice_is_clicked(jupyter):
+    lab, _ = jupyter
+    lab.go_to("quiz-0")
+    lab.run_cell()
+    lab.page.get_by_text("2: its own number").click()
+    lab.page.get_by_text("It put 2 in.").wait_for()
+    lab.keep_screenshot("quiz")
+    assert lab.page.get_by_text("Not right.").count() == 1
+
+
+def test_a_moved_slider_draws_anew(jupyter):
+    lab, _ = jupyter
+    lab.go_to("architecture")
+    lab.run_cell()
+    slider = lab.page.locator(".jp-Notebook-cell.jp-mod-active .noUi-handle").first
+    figure = lab.page.locator(".jp-Notebook-cell.jp-mod-active .widget-html-content").first
+    before = figure.inner_html()
+    slider.focus()
+    slider.press("ArrowRight")
+    lab.page.wait_for_function(
+        "([node, before]) => node.innerHTML !== before", arg=[figure.element_handle(), before]
+    )
+    lab.keep_screenshot("slider")
+
+
+def test_a_stopped_kernel_leaves_no_process(jupyter):
+    lab, folder = jupyter
+    ours = zygotes(folder)
+    assert ours
+    lab.shut_down_kernels()
+    give_up_s = time.monotonic() + VANISH_WITHIN_S
+    while any(map(psutil.pid_exists, ours)) and time.monotonic() < give_up_s:
+        time.sleep(0.1)
+    assert not any(map(psutil.pid_exists, ours))
+
+
+def zygotes(folder):
+    """Processes of clusters that kernels of this folder's notebooks started."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "lablib.cluster.zygote" not in (process.info["cmdline"] or ()):
+            continue
+        try:
+            if process.environ().get("LABLIB_HOME", "").startswith(str(folder.parent)):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
