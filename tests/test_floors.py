@@ -20,7 +20,7 @@ FLOORS = """
 # Inside a package. A module that is not named may import its siblings, if no circle results.
 INSIDE = {
     "hardware": "device network all_reduce two_levels description hardware catalog".split(),
-    "record": "event recorder trace program metrics plans critical_path simulator".split(),
+    "record": "event board recorder trace program metrics plans critical_path simulator".split(),
     "cluster": """
         wire said spec private_network logs failures relay_link torch_relay torch_memory
         torch_costs torch_futures torch_recorder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from lablib.record.recorder import Board
+from lablib.record.board import Board
 
 _STATES = ("running", "waiting", "returned")
 _PLACE = re.compile(r".{0,200}:[0-9]{1,9}", re.DOTALL)

@@ -22,7 +22,7 @@ from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
 from lablib.hardware.hardware import Hardware
 from lablib.machine import cores
-from lablib.record.recorder import Board
+from lablib.record.board import Board
 
 _POLL_S = 0.05
 _GRACE_S = 0.3  # for the other ranks' own words, once one has failed

@@ -1,20 +1,20 @@
 """What a rank writes down while it runs: compute, messages issued and ended, waits, steps, marks.
 
 Kept as plain rows, because they cross a process border at the end of the run and because writing
-a row must cost microseconds. The rank's present state also stands on its `board`, a small file
-that the notebook's kernel reads when nothing moves: so a hang can be explained, even of a rank
-that was killed.
+a row must cost microseconds. The rank's present state also stands on its `board`, which the
+notebook's kernel reads when nothing moves: so a hang can be explained, even of a rank that was
+killed.
 """
 
 from __future__ import annotations
 
-import json
-import mmap
 import os
 import sys
 import threading
 import time
 from contextlib import contextmanager
+
+from lablib.record.board import Board
 
 _KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _STRATEGIES = os.path.join(_KIT, "strategies")
@@ -215,39 +215,3 @@ class CpuSeconds:
             return (), 0.0
         before_s, self._last_s = self._last_s, time.thread_time()
         return (), self._last_s - before_s
-
-
-class Board:
-    """A small file in memory that both the rank and the kernel map: JSON, or "-" while running.
-
-    Written at every wait, so it must cost microseconds; no system call is made.
-    """
-
-    SIZE = 4096
-
-    def __init__(self, path: str):
-        # Not emptied first: in the box it is a file whose size is sealed.
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            file.truncate(self.SIZE)
-            self._map = mmap.mmap(file.fileno(), self.SIZE)
-
-    def write(self, state: dict) -> None:
-        text = json.dumps(state).encode()
-        if len(text) < self.SIZE:
-            self._map[: len(text) + 1] = text + b"\n"
-
-    def running(self) -> None:
-        """The state is "running"; the rest of what was written stays."""
-        self._map[:1] = b"-"
-
-    @staticmethod
-    def read(path) -> dict:
-        """What the board at `path` shows; {} when there is none yet or it is being written."""
-        try:
-            with open(path, "rb") as file:
-                text = file.read().partition(b"\n")[0]
-            runs = text.startswith(b"-")
-            board = json.loads(b"{" + text[1:]) if runs else json.loads(text or b"{}")
-        except (OSError, ValueError):
-            return {}
-        return board | {"state": "running"} if runs else board
