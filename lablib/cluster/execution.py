@@ -91,7 +91,8 @@ class Execution:
             self._until(lambda: len(self.values) == len(self.called))
             for rank in self.called:
                 self.asked.add(rank)
-                self.readers[rank].sock.send(b"!")
+                with _unless_it_died():
+                    self.readers[rank].sock.send(b"!")
             self._until(lambda: len(self.records) == len(self.called))
         finally:
             self._close()
@@ -127,8 +128,7 @@ class Execution:
             self.readers[seat.rank] = wire.Reader(ours, self.bounds)
             theirs.close()
         for rank in self.called if self.own is not None else ():
-            # It has died, or stands still: that is noticed soon.
-            with contextlib.suppress(ConnectionError, TimeoutError):
+            with _unless_it_died():
                 wire.send(self.readers[rank].sock, {"own": self.own[rank]})
 
     def _handed_to(self, seat):
@@ -320,6 +320,11 @@ class Execution:
             saw=f"zygote of {self.spec.framework}, pid {self.zygote.process.pid}",
             do="run the cell again: a new one is started. Was the memory used up?",
         )
+
+
+def _unless_it_died():
+    """Around what is sent to a rank: one that has died, or stands still, is noticed soon."""
+    return contextlib.suppress(ConnectionError, TimeoutError)
 
 
 def _pickled(function):

@@ -64,6 +64,19 @@ def leaves_its_socket_to_a_child(me):
     return total(me)
 
 
+def hangs_up_after_its_value(me):
+    """The kernel can ask for the record of a rank that hears nobody any more, and lives."""
+    from lablib.cluster import rank
+
+    def hangs_up(sock):
+        sock.close()
+        time.sleep(1000)
+
+    if me.rank == 1:
+        rank._stay = hangs_up
+    return me.rank
+
+
 def segfaults(me):
     if me.rank == 1:
         ctypes.string_at(0)

@@ -124,6 +124,13 @@ def test_ranks_that_only_take_long_are_ended_at_the_timeout_with_their_line():
     assert caught.value.waits[0].startswith("rank 0 is busy at jobs.py, line")
 
 
+def test_a_rank_that_hangs_up_is_ended_at_the_timeout():
+    with pytest.raises(lab.ClusterHangs) as caught:
+        lab.Cluster(2, timeout_s=1).run(jobs.hangs_up_after_its_value)
+    assert "within 1 s" in caught.value.wrong
+    assert caught.value.waits[1] == "rank 1 has returned"
+
+
 def test_tensorflow_ranks_that_wait_are_ended_at_the_timeout_with_their_line():
     with pytest.raises(lab.ClusterHangs) as caught:
         lab.Cluster(2, framework="tensorflow", timeout_s=5).run(jobs.returns_early)
