@@ -82,11 +82,8 @@ def contents(etc: Path, user: int) -> Contents:
 def _of_python():
     """The interpreter's own folders. Of a prefix that others share, only its parts."""
     paths = {sys.prefix, sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
-    for prefix in {sys.base_prefix, sys.base_exec_prefix, *_links_to_python()}:
-        if prefix in _PREFIXES_OF_MANY:
-            paths |= {os.path.join(prefix, "lib"), os.path.realpath(sys.executable)}
-        else:
-            paths.add(prefix)
+    paths |= {_part(prefix, "lib") for prefix in (sys.base_prefix, sys.base_exec_prefix)}
+    paths |= {_part(_prefix(path), path) for path in _way_to_python()}
     paths -= set(_PREFIXES_OF_MANY)
     if any(path == str(Path.home()) or path == os.sep for path in paths):
         raise LabError(
@@ -97,12 +94,22 @@ def _of_python():
     return paths
 
 
-def _links_to_python():
-    """Prefixes on the way from the environment's python to the interpreter, link by link."""
+def _part(prefix, path):
+    """What is shown of a prefix: all of it, or this part of one that others share."""
+    return os.path.join(prefix, path) if prefix in _PREFIXES_OF_MANY else prefix
+
+
+def _prefix(python):
+    return os.path.dirname(os.path.dirname(python))
+
+
+def _way_to_python():
+    """From the environment's python, link by link, to the interpreter: each is run by its name."""
     path = sys.executable
+    yield path
     while os.path.islink(path):
-        path = os.path.join(os.path.dirname(path), os.readlink(path))
-        yield os.path.dirname(os.path.dirname(os.path.normpath(path)))
+        path = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+        yield path
 
 
 def _fill(etc, user):
