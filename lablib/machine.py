@@ -98,7 +98,8 @@ def report() -> Report:
     """
     with ThreadPoolExecutor() as pool:
         slow = [pool.submit(probe) for probe in (_gpus, _private_network, _containment)]
-        quick = [_system(), _python(), *_packages(), _cores(), _memory(), _disk(), _start()]
+        packages = [*_packages(), *_both_frameworks()]
+        quick = [_system(), _python(), *packages, _cores(), _memory(), _disk(), _start()]
         return Report((*quick, *(probe.result() for probe in slow), _browser()))
 
 
@@ -180,6 +181,17 @@ def _package(name, wanted, pinned):
         cure = "the same one: python -m pip install -c constraints.txt -e ."
         return Finding(name, "limited", f"{found} ({pinned} was tested)", cure, needed=True)
     return Finding(name, "ok", found, needed=True)
+
+
+def _both_frameworks():
+    """A rank imports one of them; a notebook of the learner's own may import both."""
+    try:
+        importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    found = "torch for CUDA: its triton crashes a process that imported TensorFlow first"
+    cure = "ranks import one of them; in a notebook with both, write `import triton` first"
+    yield Finding("both frameworks", "limited", found, cure)
 
 
 def _cores():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -12,6 +13,11 @@ import psutil
 import pytest
 
 from lablib import machine
+
+with contextlib.suppress(ImportError):
+    # Doctests bring both frameworks into this process; a rank imports one. Loaded after TensorFlow,
+    # the triton that comes with torch for CUDA ends it with a segmentation fault.
+    import triton  # noqa: F401
 
 NAME = "LABLIB_TEST_SESSION"
 VANISH_WITHIN_S = 5

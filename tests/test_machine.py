@@ -106,6 +106,14 @@ def looked_up(installed, name):
     return installed
 
 
+@pytest.mark.parametrize("installed, told", [("3.7.0", 1), (None, 0)])
+def test_triton_is_told_where_it_is(monkeypatch, installed, told):
+    monkeypatch.setattr(importlib.metadata, "version", partial(looked_up, installed))
+    findings = list(machine._both_frameworks())
+    assert len(findings) == told
+    assert all(f.state == "limited" and "import triton" in f.cure for f in findings)
+
+
 # A control group's files, as the kernel shows them -> cores' worth of quota, bytes of memory.
 GROUPS = {
     "version 2, no limit": (
