@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,7 +24,8 @@ from lablib.grading.overrides import Override
 from lablib.grading.submissions import Submission
 
 GRADED, NOT_GRADED = "graded", "not graded"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
+# Wide characters count as their plain ones in some countries, where a semicolon may part cells.
+_FORMULA = re.compile(r"(^|;)(?=[ '\"]*[=+\-@|%＝＋－＠])")
 _LONGEST_CELL = 1000
 
 
@@ -140,11 +142,11 @@ def for_nbgrader(rows: Sequence[Row], title: str) -> str:
 def neutral(text: str) -> str:
     """A cell that no spreadsheet takes for a formula.
 
-    >>> neutral("=cmd|' /C calc'!A0"), neutral("jane")
-    ("'=cmd|' /C calc'!A0", 'jane')
+    >>> neutral("=cmd|' /C calc'!A0"), neutral("jane"), neutral("a;=1")
+    ("'=cmd|' /C calc'!A0", 'jane', "a;'=1")
     """
     text = "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_CELL]
-    return f"'{text}" if text.lstrip(" '\"").startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 def _csv(head, lines):

@@ -17,6 +17,7 @@ import json
 import re
 import shutil
 import time
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -50,6 +51,7 @@ from lablib.teach.exercise import Exercise
 
 SEED = 20_000  # none that a learner's check uses
 _IMPORT_S, _PER_CASE_S = 300, 10
+_LONGEST_NAME_BYTES = 120  # of the 255 that a name may have
 _WORK = ".work"
 _LEFT_OUT = "left out: --only named others"
 
@@ -300,16 +302,22 @@ class _Grading:
 
 
 def file_names(ids: Sequence[str]) -> dict[str, str]:
-    """A file name for each id: safe on every system, and no two alike even where case is not.
+    """A file name for each id: safe on every system, and no two alike even where case, or how an
+    accent is written, makes no difference.
 
     >>> file_names(["jane", "../x"])["jane"]
     'jane.html'
     """
     names, taken = {}, set()
     for identity in ids:
-        safe = re.sub(r"[^\w.@+-]", "_", identity).lstrip(".-")[:60]
-        if safe != identity or safe.lower() in taken:
+        safe = re.sub(r"[^\w.@+-]", "_", identity).lstrip(".-")
+        safe = safe.encode()[:_LONGEST_NAME_BYTES].decode(errors="ignore")
+        if safe != identity or _read_as(safe) in taken:
             safe = f"{safe}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-        taken.add(safe.lower())
+        taken.add(_read_as(safe))
         names[identity] = f"{safe}.html"
     return names
+
+
+def _read_as(name):
+    return unicodedata.normalize("NFD", name).casefold()

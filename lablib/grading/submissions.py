@@ -21,14 +21,11 @@ from datetime import datetime
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.grading import naming
 from lablib.grading.notebook_file import MOST_BYTES
 
 HANDED_IN, MISSING, REFUSED, UNREADABLE = "handed in", "missing", "refused", "unreadable"
-_DEEPEST, _MOST_FILES, _LONGEST_ID = 4, 2000, 80
-_CANVAS = re.compile(r"(?P<id>[a-z0-9-]+)(?P<late>_LATE)?_(?P<user>\d+)_(?P<part>\d+)_(?P<rest>.+)")
-_MOODLE = re.compile(r"(?P<id>.+)_(?P<user>\d+)_assignsubmission_(file|onlinetext)_?(?P<rest>.*)")
-_BLACKBOARD = re.compile(r".+_(?P<id>[^_]+)_attempt_(?P<when>\d{4}(-\d\d){5})(_(?P<rest>.+)|\.\w+)")
-_AGAIN = re.compile(r"[-( ](\d+)\)?$")  # -2 (Canvas), (2) (browsers)
+_DEEPEST, _MOST_FILES = 4, 2000
 _NOT_SUBMISSIONS = {"index.html", "__MACOSX", "Thumbs.db"}
 _ASIDE = (".csv", ".yaml", ".yml", ".toml")
 
@@ -57,18 +54,6 @@ class Submission:
     notes: tuple[str, ...] = field(default=())
 
 
-@dataclass(frozen=True)
-class _Named:
-    """What the name of an entry tells; `again` is the attempt's number."""
-
-    id: str
-    user: str = ""
-    late: bool = False
-    when: datetime | None = None
-    title: str = ""
-    again: int = 0
-
-
 def find(folder: Path, lab: str) -> list[Submission]:
     """All submissions in `folder`, by id. Raises LabError when there is no such folder.
 
@@ -82,12 +67,15 @@ def find(folder: Path, lab: str) -> list[Submission]:
             saw=f"{folder}: {error.strerror}",
             do="name the folder that holds them, one notebook or one folder a learner",
         ) from None
-    by_id: dict[str, list[tuple[_Named, Submission]]] = {}
+    learners: dict[tuple[str, str], list[tuple[naming.Named, Submission]]] = {}
     for entry in entries:
         if not _is_aside(entry):
-            named = _named(entry.name)
-            by_id.setdefault(named.id, []).append((named, _entry(entry, folder, named, lab)))
-    return [_the_last(several, lab) for _, several in sorted(by_id.items())]
+            named = naming.named(entry.name)
+            found = _entry(entry, folder, named, lab)
+            learners.setdefault(named.who, []).append((named, found))
+    ids = naming.ids({who: several[0][0] for who, several in learners.items()})
+    chosen = (_renamed(_the_last(several, lab), ids[who]) for who, several in learners.items())
+    return sorted(chosen, key=lambda one: one.id)
 
 
 def read(folder: Path, submission: Submission) -> bytes:
@@ -101,41 +89,17 @@ def read(folder: Path, submission: Submission) -> bytes:
         return file.read(MOST_BYTES + 1)
 
 
-def printable(name: str) -> str:
-    """A file's name as text that can be written anywhere, on one line.
-
-    >>> printable("a\\nb"), printable(os.fsdecode(b"\\xff"))
-    ('a b', '\\\\xff')
-    """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "_"
-
-
 def _is_aside(entry):
     hidden = entry.name.startswith((".", "~$")) or entry.name in _NOT_SUBMISSIONS
     beside = entry.name.lower().startswith("readme") or entry.name.lower().endswith(_ASIDE)
     return hidden or (beside and entry.is_file(follow_symlinks=False))
 
 
-def _named(name: str) -> _Named:
-    stem, suffix = os.path.splitext(name)
-    rest = stem if suffix.lower() in (".ipynb", ".zip", ".pdf", ".py") else name
-    title, again = _attempt(rest)
-    for pattern in (_MOODLE, _BLACKBOARD, _CANVAS):
-        if match := pattern.fullmatch(name):
-            parts = match.groupdict()
-            title, again = _attempt(os.path.splitext(parts.get("rest") or "")[0])
-            when = parts.get("when") and datetime.strptime(parts["when"], "%Y-%m-%d-%H-%M-%S")
-            return _Named(
-                printable(parts["id"])[:_LONGEST_ID], parts.get("user") or "",
-                bool(parts.get("late")), when or None, title, again,
-            )  # fmt: skip
-    return _Named(printable(rest)[:_LONGEST_ID], title=title, again=again)
-
-
-def _attempt(title):
-    match = _AGAIN.search(title)
-    return (title[: match.start()], int(match[1][:9])) if match else (title, 0)
+def _renamed(found, identity):
+    if found.id == identity:
+        return found
+    note = f"another submission bears the name {found.id}, too"
+    return replace(found, id=identity, notes=(*found.notes, note))
 
 
 def _entry(entry, folder, named, lab):
@@ -153,7 +117,7 @@ def _looked_at(found, entry, folder, lab):
     if kind != "file":
         return replace(found, state=REFUSED, reason=f"{kind}: not read")
     if not entry.name.lower().endswith(".ipynb"):
-        suffix = printable(os.path.splitext(entry.name)[1]) or "no suffix"
+        suffix = naming.printable(os.path.splitext(entry.name)[1]) or "no suffix"
         return replace(found, state=UNREADABLE, reason=f"not a notebook ({suffix})")
     return _file(found, Path(entry.path), folder)
 
@@ -167,11 +131,18 @@ def _kind(entry):
 
 def _file(found, path, folder):
     status = path.lstat()
-    when = found.when or datetime.fromtimestamp(int(status.st_mtime))
+    when = found.when or _modified(status)
     found = replace(found, file=str(path.relative_to(folder)), when=when)
     if status.st_size > MOST_BYTES:
         return replace(found, state=UNREADABLE, reason=f"larger than {MOST_BYTES // 2**20} MB")
     return found
+
+
+def _modified(status):
+    try:
+        return datetime.fromtimestamp(int(status.st_mtime))
+    except (OverflowError, ValueError):  # a year that no calendar has
+        return None
 
 
 def _in_folder(found, path, folder, lab):
@@ -186,7 +157,7 @@ def _in_folder(found, path, folder, lab):
     chosen = max(notebooks, key=lambda entry: _preferred(entry.name, lab, entry.path))
     found = _file(found, Path(chosen.path), folder)
     if len(notebooks) > 1:
-        shown = printable(os.path.relpath(chosen.path, path))
+        shown = naming.printable(os.path.relpath(chosen.path, path))
         found = replace(found, notes=(f"{len(notebooks)} notebooks; graded: {shown}",))
     return found
 
@@ -206,7 +177,7 @@ def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
 def _preferred(name, lab, path):
     """Which of several notebooks counts: one with the lab's number, the latest attempt, the one
     that is the least deep; then by name, so that it is always the same."""
-    title, again = _attempt(os.path.splitext(name)[0])
+    title, again = naming.attempt(os.path.splitext(name)[0])
     about = re.search(rf"(?<!\d)0*{int(lab)}(?!\d)", title) is not None
     return about, again, -path.count(os.sep), os.fsencode(name)
 
@@ -222,6 +193,6 @@ def _the_last(several, lab):
 
     _, last = max(several, key=order)
     if len(several) > 1:
-        note = f"{len(several)} submissions; graded: {printable(last.file) or last.reason}"
+        note = f"{len(several)} submissions; graded: {naming.printable(last.file) or last.reason}"
         last = replace(last, notes=(*last.notes, note))
     return last

@@ -9,6 +9,7 @@ import csv
 import os
 import subprocess
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from lablib.grading.lateness import Lateness
 from lablib.grading.similarity import Pair, fingerprints, pairs
 from lablib.grading.workers import Job
 from lablib.machine import ROOT
+from lablib.record.whole import write_whole
 from lablib.teach import exercise
 
 RIGHT = course.notebook()
@@ -324,6 +326,15 @@ def test_a_page_of_feedback_is_never_large(base):
     large = replace(row, exercises=row.exercises | {"9.1": many})
     text = feedback.feedback(large, "09", {"9.1": "Mean", "9.2": "Double"})
     assert len(text.encode()) < 1_000_000 and "0 of 9000 claims hold" in text
+
+
+def test_every_id_has_a_file_of_its_own_that_any_system_can_write(tmp_path):
+    ids = ["\U00020000" * 80, "e\u0301", "\xe9", "Jane", "jane", "../x"]
+    names = grading.file_names(ids)
+    for identity in ids:
+        write_whole(tmp_path / names[identity], identity)
+    read_as = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}
+    assert len(read_as) == len(ids) == len(list(tmp_path.iterdir()))
 
 
 def test_lateness_in_words():

@@ -20,7 +20,7 @@ from hostile.attacks_in_answers import ATTACKS
 from hostile.broken_files import FILES
 
 from lablib.grading import grading
-from lablib.grading.submissions import printable
+from lablib.grading.naming import printable
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(900)]
 ENVIRONMENT_CANARY = "canary-of-the-environment-55d1"

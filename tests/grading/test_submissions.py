@@ -28,7 +28,14 @@ NAMES = {
     os.fsdecode(b"latin-\xe9.ipynb"): ("latin-\\xe9", "", False),
     "UPPER.IPYNB": ("UPPER", "", False),
     "\u202egnp.ipynb": ("gnp", "", False),
-}
+    # Behind the platform's own words a learner may write another platform's.
+    "eve_5_6_x_victim_attempt_2031-01-01-00-00-00_.ipynb": ("eve", "5", False),
+    "eve_5_6_x_7_assignsubmission_file_.ipynb": ("eve", "5", False),
+    "Eve_5_assignsubmission_file_victim_7_assignsubmission_file_x.ipynb": ("Eve", "5", False),
+    "Lab 03_eve_attempt_2026-03-01-12-30-00_victim_attempt_2026-03-01-12-30-00.ipynb": (
+        "eve", "", False),
+    "Lab 03_eve_attempt_9999-99-99-99-99-99_x.ipynb": ("eve", "", False),
+}  # fmt: skip
 
 
 def write(path, text="{}"):
@@ -86,6 +93,37 @@ def test_of_two_attempts_of_one_learner_the_last_counts(tmp_path):
         write(tmp_path / name)
     (one,) = submissions.find(tmp_path, "03")
     assert one.file == "doe_1_9_lab03-1.ipynb" and "2 submissions" in one.notes[0]
+
+
+ALIKE = {
+    "two learners of one name": ["doe_1_5_x.ipynb", "doe_2_6_x.ipynb"],
+    "a space more": ["jane.ipynb", "jane .ipynb"],
+    "what nobody sees": ["jane.ipynb", "jane\u200b.ipynb"],
+    "longer than an id": ["x" * 90 + "1.ipynb", "x" * 90 + "2.ipynb"],
+    "one user's name within another's": ["Lab_j_doe_attempt_2026-03-01-12-30-00_x.ipynb",
+                                         "Lab_k_doe_attempt_2026-03-01-12-30-00_x.ipynb"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ALIKE)
+def test_learners_whose_names_look_alike_have_a_row_each(kind, tmp_path):
+    for name in ALIKE[kind]:
+        write(tmp_path / name)
+    found_here = submissions.find(tmp_path, "03")
+    assert {one.file for one in found_here} == set(ALIKE[kind])
+    assert len({one.id for one in found_here}) == len(found_here)
+    assert all("another submission" in one.notes[0] for one in found_here)
+
+
+def test_a_time_that_no_calendar_has_costs_nobody_a_row(tmp_path, monkeypatch):
+    class Calendar(datetime):
+        @classmethod
+        def fromtimestamp(cls, _):
+            raise ValueError("year 318857 is out of range")
+
+    monkeypatch.setattr(submissions, "datetime", Calendar)
+    write(tmp_path / "jane.ipynb")
+    assert found(tmp_path)["jane"].when is None
 
 
 def test_what_is_no_notebook_gets_a_row_and_a_reason(tmp_path):

@@ -1,0 +1,97 @@
+"""What the name of a file or folder tells of a submission: whose it is, as platforms write it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+_LONGEST_ID = 80
+# What is before `mark` is the platform's; the rest is the learner's, who may write anything there.
+_PLATFORMS = {
+    "Canvas": r"(?P<id>[a-z0-9-]+)(?P<late>_LATE)?_(?P<user>\d+)(?P<mark>_\d+_)(?P<rest>.+)",
+    "Moodle": r"(?P<id>.+?)_(?P<user>\d+)(?P<mark>_assignsubmission_)(file|onlinetext)_?"
+    r"(?P<rest>.*)",
+    "Blackboard": r".+?_(?P<id>[^_]+)(?P<mark>_attempt_)(?P<when>\d{4}(-\d\d){5})"
+    r"(_(?P<rest>.+)|\.\w+)",
+}
+_AGAIN = re.compile(r"[-( ](\d+)\)?$")  # -2 (Canvas), (2) (browsers)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the name of an entry tells.
+
+    id      to be shown; `who` is equal for equal learners, and for nobody else
+    title   of the notebook, without the attempt's number, `again`
+    """
+
+    id: str
+    who: tuple[str, str]
+    user: str = ""
+    late: bool = False
+    when: datetime | None = None
+    title: str = ""
+    again: int = 0
+
+
+def named(name: str) -> Named:
+    """What this name tells."""
+    stem, suffix = os.path.splitext(name)
+    rest = stem if suffix.lower() in (".ipynb", ".zip", ".pdf", ".py") else name
+    found = [(match.start("mark"), platform, match) for platform, pattern in _PLATFORMS.items()
+             if (match := re.fullmatch(pattern, name, re.ASCII))]  # fmt: skip
+    if not found:
+        title, again = attempt(rest)
+        return Named(printable(rest)[:_LONGEST_ID], ("", rest), title=title, again=again)
+    at, platform, match = min(found)
+    parts = match.groupdict()
+    user = parts.get("user") or ""
+    title, again = attempt(os.path.splitext(parts["rest"] or "")[0])
+    return Named(
+        printable(parts["id"])[:_LONGEST_ID], (platform, user or name[:at]), user,
+        bool(parts.get("late")), _time(parts.get("when") or ""), title, again,
+    )  # fmt: skip
+
+
+def _time(text):
+    try:
+        return datetime.strptime(text, "%Y-%m-%d-%H-%M-%S")
+    except ValueError:
+        return None
+
+
+def ids(learners: Mapping[tuple[str, str], Named]) -> dict[tuple[str, str], str]:
+    """An id for each learner. Names that look alike are told apart, for each has a row."""
+    times, given = Counter(one.id for one in learners.values()), {}
+    for who, one in sorted(learners.items()):
+        mark = one.user or hashlib.sha256(os.fsencode(who[1])).hexdigest()[:8]
+        identity = one.id if times[one.id] == 1 else f"{one.id} {mark}"
+        while identity in given.values():
+            identity += "+"
+        given[who] = identity
+    return given
+
+
+def attempt(title: str) -> tuple[str, int]:
+    """A title without the number that a platform or a browser gave a further attempt; the number.
+
+    >>> attempt("lab03-2"), attempt("lab03")
+    (('lab03', 2), ('lab03', 0))
+    """
+    match = _AGAIN.search(title)
+    return (title[: match.start()], int(match[1][:9])) if match else (title, 0)
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere, on one line.
+
+    >>> printable("a\\nb"), printable(os.fsdecode(b"\\xff"))
+    ('a b', '\\\\xff')
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "_"
