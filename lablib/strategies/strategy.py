@@ -107,7 +107,7 @@ class Strategy:
             raise LabError(
                 f"{self.name} cannot train this on {ranks} ranks.",
                 saw=f"{task.name}, batch {batch}: {why}",
-                do="choose another number of ranks, batch or task",
+                do=f"change one of these: {', '.join(['ranks', 'batch', 'task', *self.options])}",
             )
 
     def chosen(self, options: Mapping[str, Any]) -> dict[str, Any]:
