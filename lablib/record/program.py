@@ -125,6 +125,8 @@ def _events(rank, rows, zero_s, place):
     issued = {row[1]: row for row in rows if row[0] == "issue"}
     life = next((row for row in rows if row[0] == "life"), None)
     waits = sorted(_waits(rows, done))
+    for _, end_s, number in waits:  # its end may be told late, by a thread that waits for the GIL
+        done[number] = min(done.get(number, end_s), end_s)
     messages = [
         Event(rank, "message", name, at, done.get(number, at), nbytes, tuple(group), phase, line)
         for _, number, at, name, nbytes, group, phase, line, *_ in issued.values()

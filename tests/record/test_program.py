@@ -42,6 +42,18 @@ def test_an_open_wait_ends_at_the_latest_when_the_rank_is_seen_doing_something_e
     assert waits(*told_late, ("wait", 0, 2.0, -1.0), ("step", 0.0, 6.0, 1)) == [(2.0, 6.0)]
 
 
+def test_a_message_is_over_when_the_rank_that_waited_for_it_goes_on():
+    told_late = [*message(0, 1.0, 9.0), ("wait", 0, 2.0, -1.0), ("step", 0.0, 6.0, 1)]
+    (event,) = trace([[*told_late, LIFE]]).of(kind="message")
+    assert (event.start_s, event.end_s) == (1.0, 6.0)
+
+
+def test_that_claim_can_fail_without_the_wait():
+    nobody_waits = [*message(0, 1.0, 9.0), ("step", 0.0, 6.0, 1)]
+    (event,) = trace([[*nobody_waits, LIFE]]).of(kind="message")
+    assert event.end_s == 9.0
+
+
 def test_open_waits_for_several_buckets_end_each_with_its_own():
     rows = [*message(0, 1.0, 4.0), *message(1, 1.5, 5.0)]
     opened = [("wait", 0, 2.0, -1.0), ("wait", 1, 2.0, -1.0)]
