@@ -26,16 +26,20 @@ COMPONENTS = (
     Part(
         "1",
         "Driver",
-        "Your notebook. It starts one process a rank, hands each the function to run, "
+        "Your notebook. It starts one process for each rank, hands it the function to run, "
         "and collects values, logs and traces.",
     ),
-    Part("2", "Data set", "The samples, where every node can read them, cut into a shard a rank."),
+    Part(
+        "2",
+        "Data set",
+        "The samples, where every node can read them, cut into a shard for each rank.",
+    ),
     Part(
         "3",
         "Monitoring",
         "Shows loss, step times, bytes and memory of every rank, and which rank fails or lags.",
     ),
-    Part("4", "Node", "A machine. Its ranks share memory, devices and a way to the network."),
+    Part("4", "Node", "A machine. Its ranks divide its memory and devices, and share its network."),
     Part(
         "5",
         "Rank",
@@ -125,7 +129,7 @@ def _draw_outside(sheet):
     """What stands around the cluster, and the arrows between."""
     for key, x, y, width, name, note, dashed in (
         ("1", 30, 60, 250, "Driver", "your notebook", False),
-        ("2", 325, 60, 250, "Data set", "one shard a rank", False),
+        ("2", 325, 60, 250, "Data set", "a shard for each rank", False),
         ("3", 620, 60, 250, "Monitoring", "metrics, logs, traces", False),
         ("10", 30, 624, 330, "Checkpoint storage", "weights, optimizer state", False),
         ("11", 463, 624, 407, "Parameter server", "instead of the all-reduce", True),

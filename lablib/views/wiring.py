@@ -193,7 +193,7 @@ class _Plan:
         if self.loads and not free and self.machine.per_node > 1:
             words.append(f"out {show_bytes(self.loads.near_out[rank])}")
         middle = left + _PLACE / 2
-        sheet.text(middle, top + 21, f"rank {rank}", bold=True)
+        sheet.text(middle, top + 21, f"place {rank}" if free else f"rank {rank}", bold=True)
         for number, line in enumerate(words, start=1):
             sheet.text(middle, top + 21 + number * _LINE, line, size=13)
 
