@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import RANK, Claim, equal_by_rank
+from lablib.teach.claims import RANK, Claim, alike, equal_by_rank
 from lablib.teach.exercise import Case
 
 ANSWERS = ("mean_of_all(mine)",)
@@ -13,6 +13,18 @@ _MOST_BYTES = 64
 _MEAN = (
     "Try it by hand: one rank has the single number 5, another has 1, 1 and 1. What is their mean?",
     "The mean of all is the sum of all over the count of all. Both can be added up over the ranks.",
+)
+_OWN = (
+    "A rank still has the mean of its own numbers. Only a message can bring in the others'.",
+    "After an all-reduce every rank has a sum over all ranks: which two sums do you need?",
+)
+_SUM = (
+    "This is the sum of all numbers. What is left to do, to make a mean of it?",
+    "Divide by how many numbers all ranks have together. Nobody knows that yet: sum it, too.",
+)
+_ONE_RANK = (
+    "Rank 0 has the mean, the others do not. Which collective leaves the sum on every rank?",
+    "A reduce gives the sum to one rank, an all-reduce to all of them.",
 )
 _FEW = ("A sum and a count are two numbers. Nobody has to see the others' own numbers.",)
 
@@ -32,16 +44,29 @@ def case_of(seed, sizes):
 def observe(me, answer, given):
     import torch
 
-    return float(answer(torch.from_numpy(given.mine)))
+    mean = answer(torch.from_numpy(given.mine))
+    return mean.item() if isinstance(mean, torch.Tensor) and mean.numel() == 1 else mean
 
 
 def judge(case, seen):
     mean = float(np.concatenate([own["mine"] for own in case.own]).mean(dtype=float))
     yield equal_by_rank("every rank returns the mean of all numbers", [mean] * case.ranks,
-                        seen.values, weight=3, hints=_MEAN)  # fmt: skip
+                        seen.values, weight=3, hints=_hints(case, seen.values))  # fmt: skip
     for rank in range(case.ranks):
         nbytes = sum(size for _, size in seen.collectives(rank))
         if nbytes > _MOST_BYTES:
             break
     yield Claim("no rank passes on more than a few numbers", nbytes <= _MOST_BYTES,
                 f"at most {_MOST_BYTES} B", f"{nbytes} B", rank, _FEW, RANK)  # fmt: skip
+
+
+def _hints(case, values):
+    """What fits the mistake that rank 0's value gives away."""
+    numbers = [own["mine"] for own in case.own]
+    every = np.concatenate(numbers)
+    known = (
+        (numbers[0].mean(dtype=float), _OWN),
+        (every.sum(dtype=float), _SUM),
+        (every.mean(dtype=float), _ONE_RANK),
+    )
+    return next((hints for value, hints in known if alike(value, values[0])), _MEAN)

@@ -50,4 +50,5 @@ def judge(case, seen):
     sizes = sorted(map(len, shards), reverse=True)
     less, longer = divmod(due.total(), case.ranks)
     even = [less + 1] * longer + [less] * (case.ranks - longer)
-    yield equal("the numbers of samples differ by at most one", even, sizes, hints=_SIZES)
+    text = "the numbers of samples, largest first, differ by at most one"
+    yield equal(text, even, sizes, hints=_SIZES)

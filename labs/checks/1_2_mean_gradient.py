@@ -76,18 +76,22 @@ def judge(case, seen):
     )  # fmt: skip
     most = mean.nbytes + 8
     wrong = next((r for r in range(case.ranks) if not _only_sums(seen.collectives(r), most)), None)
-    saw = "" if wrong is None else str(seen.collectives(wrong) or "no message")
+    saw = "" if wrong is None else _named(seen.collectives(wrong))
     yield Claim("all-reduces carry it, and nothing else", wrong is None,
                 f"all_reduce, at most {most:,} B", saw, wrong, _ALL_REDUCES, "rank")  # fmt: skip
     if mean.nbytes >= 2**20 and case.framework == "torch":
         passed = 2 * (case.ranks - 1) * mean.nbytes
-        yield volume("only one gradient a rank passes the network", seen, passed,
+        yield volume("each rank puts only one gradient on the network", seen, passed,
                      hints=_ALL_REDUCES)  # fmt: skip
 
 
 def _only_sums(collectives, most_bytes):
     names, sizes = {name for name, _ in collectives}, [nbytes for _, nbytes in collectives]
     return names == {"all_reduce"} and sum(sizes) <= most_bytes
+
+
+def _named(collectives):
+    return ", ".join(f"{name} of {nbytes:,} B" for name, nbytes in collectives) or "no message"
 
 
 def _hints(counts, sums, values):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import Claim, equal, equal_by_rank
+from lablib.teach.claims import Claim, equal_by_rank
 from lablib.teach.exercise import Case
 
 ANSWERS = ("ring_all_reduce(x, rank, ranks)",)
@@ -47,6 +47,9 @@ def judge(case, seen):
     yield equal_by_rank("every rank ends with the sum", [total] * case.ranks, seen.values,
                         weight=2, hints=_SUM)  # fmt: skip
     evidence, every = seen.sent_evidence, range(case.ranks)
+    used = {name for rank in every for name, _ in seen.collectives(rank)} - {"barrier"}
+    yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
+                hints=_ALONE, evidence="rank")  # fmt: skip
     hops, nbytes = 2 * (case.ranks - 1), total.nbytes // case.ranks
     sizes = [[size for _, _, size in seen.sent(rank)] for rank in every]
     yield equal_by_rank(f"every rank sends {hops} messages of {nbytes} B",
@@ -56,7 +59,5 @@ def judge(case, seen):
     steps = {(to - source) % case.ranks for source, to, _ in seen.sent()}
     yield Claim("every message goes one place further around the ring",
                 steps in ({1}, {case.ranks - 1}), "to the next rank",
-                f"places further: {sorted(steps)}", hints=_NEIGHBOUR,
+                f"places further: {sorted(steps)}" if steps else "no message", hints=_NEIGHBOUR,
                 evidence=evidence)  # fmt: skip
-    used = {name for rank in every for name, _ in seen.collectives(rank)} - {"barrier"}
-    yield equal("by sends and receives alone", [], sorted(used), hints=_ALONE, evidence="rank")

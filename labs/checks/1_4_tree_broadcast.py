@@ -12,7 +12,7 @@ TITLE = "Broadcast as a tree"
 POINTS = 4
 
 _VALUE = (
-    "Which ranks have the data after one round, after two, after three? Draw it for 8 ranks.",
+    "Which ranks have the data after one, two and three rounds? Draw it for 8 ranks, and for 5.",
     "A rank receives exactly once, before it sends; rank 0 never receives.",
 )
 _COUNT = (
@@ -48,6 +48,9 @@ def judge(case, seen):
     x = case.own[0]["x"]
     yield equal_by_rank("every rank ends with what rank 0 had", [x] * case.ranks, seen.values,
                         weight=2, hints=_VALUE)  # fmt: skip
+    used = {name for rank in range(case.ranks) for name, _ in seen.collectives(rank)} - {"barrier"}
+    yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
+                hints=_ALONE, evidence="rank")  # fmt: skip
     evidence = seen.sent_evidence
     sizes = [nbytes for _, _, nbytes in seen.sent()]
     yield equal(f"{case.ranks - 1} messages of {x.nbytes} B are sent in all",
@@ -56,8 +59,6 @@ def judge(case, seen):
     text = f"all ranks have it after {due} rounds"
     yield Claim(text, rounds == due, f"{due} rounds", f"{rounds or 'never'}", hints=_ROUNDS,
                 evidence=evidence)  # fmt: skip
-    used = {name for rank in range(case.ranks) for name, _ in seen.collectives(rank)} - {"barrier"}
-    yield equal("by sends and receives alone", [], sorted(used), hints=_ALONE, evidence="rank")
 
 
 def rounds_until_all_know(seen, ranks):

@@ -1,5 +1,7 @@
 """1.5 How much of a step is serial, estimated from how long it took on some numbers of ranks."""
 
+import numbers
+
 import numpy as np
 
 from lablib.teach.claims import Claim, show
@@ -50,7 +52,12 @@ def observe(me, answer, given):
 def judge(case, seen):
     ranks, seconds = case.shared["ranks"], case.shared["seconds"]
     slope, serial_s = np.polyfit(1 / np.array(ranks), seconds, 1)
-    due, got = serial_s / (serial_s + slope), float(seen.values[0])
-    hints = _SECONDS if not 0 <= got <= 1 else _FIT if 1 in ranks else _FIRST
-    yield Claim(f"the share is right within {_WITHIN}", abs(got - due) <= _WITHIN,
-                f"about {due:.3f}", show(got), hints=hints)  # fmt: skip
+    due, got = serial_s / (serial_s + slope), seen.values[0]
+    got = got.item() if isinstance(got, np.ndarray) and got.size == 1 else got
+    text, expected = f"the share is right within {_WITHIN}", f"about {due:.3f}"
+    if not isinstance(got, numbers.Real):
+        yield Claim(text, False, expected, show(got), hints=_SECONDS)
+        return
+    no_share = not 0 <= got <= 1 or abs(got / serial_s - 1) < _WITHIN
+    hints = _SECONDS if no_share else _FIT if 1 in ranks else _FIRST
+    yield Claim(text, abs(got - due) <= _WITHIN, expected, show(got), hints=hints)

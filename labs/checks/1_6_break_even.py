@@ -25,6 +25,7 @@ _EQUAL = (
 )
 _BITS = ("You are off by a factor of 8: the answer is in bytes a second, not bits.",)
 _LATENCY = ("Each of the 2 (R-1) messages also takes latency_s, and 8 ranks send more of them.",)
+_OTHER = ("You compare 8 ranks with 1. Compare them with 4.",)
 _CHUNK = ("A message of the ring carries nbytes / R, not nbytes.",)
 
 
@@ -56,8 +57,8 @@ def judge(case, seen):
                     "inf" if none else show(got), hints=_NEVER)  # fmt: skip
         return
     more, less = _at(case, got, 1 + _WITHIN), _at(case, got, 1 - _WITHIN)
-    yield Claim("8 ranks are faster than 4 with 1 % more, slower with 1 % less",
-                (more, less) == (False, True), "faster, slower",
+    yield Claim("8 ranks are faster than 4 at 1 % more than your bandwidth, slower at 1 % less",
+                (more, less) == (False, True), "faster, then slower",
                 _told(got, more, less), hints=_hints(case, got))  # fmt: skip
 
 
@@ -82,8 +83,8 @@ def _at(case, got, times):
 def _told(got, more, less):
     if more is None:
         return f"{show(got)} is no bandwidth"
-    words = ", ".join("slower" if is_slower else "faster" for is_slower in (more, less))
-    return f"{words}, with {got:,.4g} B/s as the answer"
+    words = ", then ".join("slower" if is_slower else "faster" for is_slower in (more, less))
+    return f"{words}; your bandwidth is {got:,.4g} B/s"
 
 
 def _hints(case, got):
@@ -96,7 +97,9 @@ def _hints(case, got):
         (8 * right, _BITS),
         ((chunks[0] - chunks[1]) * nbytes / saved_s, _LATENCY),
         (2 * (_MANY - _FEW) * nbytes / (saved_s - 2 * (_MANY - _FEW) * latency_s), _CHUNK),
+        (chunks[0] * nbytes / (compute_s * (1 - 1 / _MANY) - 2 * (_MANY - 1) * latency_s), _OTHER),
     )
     if _at(case, got, 1) is None:
         return _EQUAL
-    return next((hints for value, hints in known if abs(got / value - 1) < _WITHIN), _EQUAL)
+    off, hints = min((abs(got / value - 1), hints) for value, hints in known)
+    return hints if off < _WITHIN else _EQUAL
