@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 VALUES, OUTSIDE, RANK = "values", "outside", "rank"
-_LONGEST_SHOWN = 240
+_LONGEST_SHOWN, _CUT = 240, " ..."
 _VOLUME_TOLERANCE = 0.05
 
 
@@ -78,14 +78,14 @@ def equal(text: str, expected: object, saw: object, *, rtol: float = 1e-4, **mor
 
     more   hints, rank, weight, evidence
     """
-    return Claim(text, alike(expected, saw, rtol), show(expected), show(saw), **more)
+    return Claim(text, alike(expected, saw, rtol), *_told(expected, saw, rtol), **more)
 
 
 def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **more) -> Claim:
     """The claim that each rank's value is the expected one; tells of the first that is not."""
     for rank, (due, got) in enumerate(zip(expected, saw, strict=True)):
         if not alike(due, got, rtol):
-            return Claim(text, False, show(due), show(got), rank=rank, **more)
+            return Claim(text, False, *_told(due, got, rtol), rank=rank, **more)
     return Claim(text, True, **more)
 
 
@@ -100,8 +100,9 @@ def volume(text: str, seen, nbytes: float, **more) -> Claim:
              what they put in, which then must be there at all
     """
     if seen.loopback_bytes is None:
-        counted, due = sum(e[2] for e in seen.put_in()), "messages"
-        return Claim(text, counted > 0, due, f"{counted:,} B put in", evidence=OUTSIDE, **more)
+        counted, text = sum(e[2] for e in seen.put_in()), f"{text} (only grading counts its bytes)"
+        told = "messages", f"{counted:,} B put in"
+        return Claim(text, counted > 0, *told, evidence=OUTSIDE, **more)
     holds = abs(seen.loopback_bytes - nbytes) <= _VOLUME_TOLERANCE * nbytes
     return Claim(
         text, holds, f"about {nbytes:,.0f} B on the network", f"{seen.loopback_bytes:,} B",
@@ -150,6 +151,46 @@ def _alike_arrays(expected, saw, rtol):
     return bool(np.abs(saw - expected.astype(float)).max() <= rtol * largest + 1e-12)
 
 
+def first_difference(expected, saw, rtol: float = 1e-4, at: str = "") -> tuple:
+    """Where two values first differ, and what stands there; of an array its farthest number.
+
+    >>> first_difference([1, {"a": np.ones(2)}], [1, {"a": np.array([1.0, 0.5])}])
+    ("[1]['a'][1]", 1.0, 0.5)
+    """
+    for place, due, got in _parts(expected, saw):
+        if not alike(due, got, rtol):
+            return first_difference(due, got, rtol, f"{at}[{place}]")
+    return at, expected, saw
+
+
+def _parts(expected, saw):
+    """(place, expected, seen) of the parts of two values that are built alike; else none."""
+    if isinstance(expected, np.ndarray):
+        return _farthest(expected, saw)
+    if isinstance(expected, dict) and isinstance(saw, dict) and expected.keys() == saw.keys():
+        return [(repr(key), expected[key], saw[key]) for key in expected]
+    both = isinstance(expected, (list, tuple)) and isinstance(saw, (list, tuple))
+    same = both and len(expected) == len(saw)
+    return list(zip(range(len(expected)), expected, saw, strict=True)) if same else []
+
+
+def _farthest(expected, saw):
+    numbers_alike = isinstance(saw, np.ndarray) and saw.dtype.kind in "iuf"
+    if not numbers_alike or saw.shape != expected.shape or not saw.size:
+        return []
+    at = np.unravel_index(np.abs(saw - expected.astype(float)).argmax(), saw.shape)
+    return [(", ".join(map(str, at)), float(expected[at]), float(saw[at]))]
+
+
+def _told(expected, saw, rtol):
+    """Both in words. Of what is too long to read, the first part that differs, and its place."""
+    words = show(expected), show(saw)
+    if not any(text.endswith(_CUT) for text in words):
+        return words
+    at, due, got = first_difference(expected, saw, rtol)
+    return tuple(f"{at}: {show(part)}" if at else show(part) for part in (due, got))
+
+
 def show(value: object) -> str:
     """A value in few words, on one line.
 
@@ -163,10 +204,12 @@ def show(value: object) -> str:
     if isinstance(value, np.ndarray):
         with np.printoptions(precision=5, threshold=8, edgeitems=3):
             text = f"{value}, shape {list(value.shape)}"
+    elif isinstance(value, float):
+        text = f"{value:.8g}"
     else:
         text = str(value) if isinstance(value, str) else repr(value)
     text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + " ..."
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + _CUT
 
 
 def first_failing(claims: Iterable[Claim]) -> Claim | None:

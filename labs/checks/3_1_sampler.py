@@ -76,9 +76,10 @@ def shared_out(tail, by_rank, case):
         "drop": "drop: equal shares, no sample twice, as few left out as possible",
         "keep": "keep: every sample exactly once, shares differ by at most one",
     }[tail]
+    saw = f"{counts.count(0)} never, {sum(n > 1 for n in counts)} again; by rank {show(by_rank)}"
     return Claim(
-        text, known and fits and fair, f"{due} samples in all", f"by rank {show(by_rank)}",
-        hints=_SHARE if sum(sizes) > padded else _TAIL[tail],
+        text, known and fits and fair, f"{due} numbers in all", f"{sum(sizes)}, samples {saw}",
+        hints=_SHARE if fits or sum(sizes) > padded else _TAIL[tail],
     )  # fmt: skip
 
 

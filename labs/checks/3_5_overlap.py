@@ -68,9 +68,9 @@ def judge(case, seen):
     early, patient = zip(*(overlap(ops, first_bytes) for ops in seen.run.program))
     yield Claim("a gradient leaves before the backward pass ends", all(early),
                 f"{first_bytes} B or more under way by then, on all {case.ranks} ranks",
-                f"so on {sum(early)}", hints=_EARLY, evidence=RANK)  # fmt: skip
+                f"on {sum(early)} of them", hints=_EARLY, evidence=RANK)  # fmt: skip
     yield Claim("no rank waits before its backward pass has ended", all(patient),
-                f"so on all {case.ranks} ranks", f"so on {sum(patient)}", hints=_NO_WAIT,
+                f"true on all {case.ranks} ranks", f"on {sum(patient)} of them", hints=_NO_WAIT,
                 evidence=RANK)  # fmt: skip
 
 

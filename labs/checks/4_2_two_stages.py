@@ -74,5 +74,5 @@ def judge(case, seen):
         each = (rank, 1 - rank, x.nbytes)
         yield Claim(f"a step sends {x.nbytes} B from rank {rank}, the {what}, and nothing else",
                     sent == [each] * STEPS, f"{STEPS} messages of {x.nbytes} B",
-                    f"{[nbytes for *_, nbytes in sent]} B", rank, _SENT,
+                    f"{len(sent)}, of {[nbytes for *_, nbytes in sent]} B", rank, _SENT,
                     seen.sent_evidence)  # fmt: skip

@@ -17,7 +17,8 @@ FORWARD, BACKWARD = 1, 2
 _FORM = (
     "Each stage has pieces times F and pieces times B. Count yours, on the last stage, too, and "
     "where there are fewer micro-batches than stages.",
-    "No B can come before its F: the n-th B of a stage needs the n-th F before it.",
+    "The n-th B needs the n-th F before it. With fewer micro-batches than stages, no stage can be "
+    "further ahead than their number.",
 )
 _WAITS = (
     "A stage waits for what never comes. The first stage must send enough forward before it waits.",

@@ -43,6 +43,27 @@ def scaled_loss_in_a_graph(strategy, make_model, batches, lr):
     return trained(strategy, model, optimizer, batches, 1 / strategy.num_replicas_in_sync)
 
 
+def with_the_loss_of_all_workers(strategy, make_model, batches, lr):
+    import tensorflow as tf
+
+    model, optimizer = set_up(strategy, make_model, lr)
+
+    def replica_step(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x) - y) ** 2) / strategy.num_replicas_in_sync
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    @tf.function
+    def train_step(x, y):
+        return strategy.reduce("SUM", strategy.run(replica_step, (x, y)), axis=None)
+
+    for x, y in batches:
+        train_step(x, y)
+    return model
+
+
 def mean_by_hand_in_a_graph(strategy, make_model, batches, lr):
     import tensorflow as tf
 
@@ -102,7 +123,7 @@ def never_trains(strategy, make_model, batches, lr):
     return set_up(strategy, make_model, lr)[0]
 
 
-RIGHT = [scaled_loss_in_a_graph, mean_by_hand_in_a_graph]
+RIGHT = [scaled_loss_in_a_graph, with_the_loss_of_all_workers, mean_by_hand_in_a_graph]
 WRONG = {
     "a sum instead of a mean": forgets_to_divide,
     "makes the model outside the scope": outside_the_scope,

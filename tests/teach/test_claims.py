@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,21 @@ def test_half_of_an_answers_points_are_for_all_claims_together(shares, part):
 def test_volume_is_what_crossed_the_network(counted, holds):
     claim = volume("the volume of a ring", Seen(loopback_bytes=counted), 1e6)
     assert claim.holds is holds and claim.evidence == "outside"
+
+
+def test_of_a_long_value_the_claim_tells_where_it_differs():
+    due = [np.zeros((40, 40)), {"kernel": np.ones((30, 50))}]
+    saw = [np.zeros((40, 40)), {"kernel": np.ones((30, 50))}]
+    saw[1]["kernel"][7, 9] = 3
+    claim = equal_by_rank("the gradients", [due], [saw])
+    told = "[1]['kernel'][7, 9]: "
+    assert (claim.expected, claim.saw) == (f"{told}1", f"{told}3")
+
+
+def test_bytes_that_nobody_counted_are_not_said_to_be_right():
+    unseen = Seen(run=SimpleNamespace(program=[[]]))
+    assert "only grading counts" in volume("the volume", unseen, 1e6).text
+    assert "only grading counts" not in volume("the volume", Seen(loopback_bytes=1), 1e6).text
 
 
 def test_a_long_value_is_shown_short():
