@@ -28,8 +28,8 @@ INSIDE = {
         tensorflow_recorder rank zygote launch execution run cluster
     """.split(),
     "box": """
-        limits namespaces system_calls trials contents bubblewrap by_namespaces watch apart rank_set
-        keeper boards printed outcome relay boxed_execution box
+        limits bounded namespaces system_calls trials contents bubblewrap by_namespaces watch apart
+        rank_set keeper boards printed outcome relay boxed_execution box
     """.split(),
     "teach": """
         telling release site execute claims tanh_chain

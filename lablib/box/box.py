@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from lablib.box import bubblewrap
+from lablib.box.bounded import bounded
 from lablib.box.boxed_execution import BoxedExecution
 from lablib.box.contents import contents
 from lablib.box.limits import Limits
@@ -140,7 +141,8 @@ class Box:
             return BoxedRun(end.status, end.reason, end.detail)
         try:
             run = _run(execution)
-            run.program, run.trace  # noqa: B018 - reads the records, which may be forged
+            with bounded():
+                run.program, run.trace  # noqa: B018 - reads the records, which may be forged
         except Exception as error:  # whatever a forged record makes of its reader
             return BoxedRun("forged", "a rank's record cannot be read", repr(error)[:500])
         return BoxedRun("ok", values=dict(sorted(execution.values.items())), run=run)

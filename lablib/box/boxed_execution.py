@@ -39,7 +39,7 @@ class BoxedExecution(Execution):
         self.stacks = Printed(range(spec.ranks), _KEPT_STACK_BYTES)
         self.boards = [_file_in_memory(bytes(_BOARD_BYTES)) for _ in range(spec.ranks)]
         self.relay = Relay(spec.ranks) if limits.apart else None
-        self.function = _file_in_memory(self.payload, fcntl.F_SEAL_WRITE)
+        self.functions = _opened_apart(self.payload, spec.ranks)
 
     def run(self) -> None:
         """Run to the end. Raises Ended; leaves no process."""
@@ -65,13 +65,13 @@ class BoxedExecution(Execution):
         self.stacks.close()
         if self.relay:
             self.relay.close()
-        for descriptor in (self.function, *self.boards):
+        for descriptor in (*self.functions, *self.boards):
             os.close(descriptor)
 
     def _handed_to(self, seat):
         pipes = self.printed.writing[seat.rank], self.stacks.writing[seat.rank]
         line = (self.relay.theirs[seat.rank].fileno(),) if self.relay else ()
-        return self.function, self.boards[seat.rank], *pipes, *line
+        return self.functions[seat.rank], self.boards[seat.rank], *pipes, *line
 
     def _left_function(self):
         return ""  # it is handed over
@@ -136,6 +136,16 @@ class _Unseen:
 
     def close(self):
         pass
+
+
+def _opened_apart(content, times):
+    """Descriptors of one file that nobody can change. Where one of them stands in it, no other
+    tells."""
+    whole = _file_in_memory(content, fcntl.F_SEAL_WRITE)
+    try:
+        return [os.open(f"/proc/self/fd/{whole}", os.O_RDONLY) for _ in range(times)]
+    finally:
+        os.close(whole)
 
 
 def _file_in_memory(content, seals=0):

@@ -65,7 +65,7 @@ def _serve(framework, channel, leash, limits):
         if not limits.apart:
             namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()
-        system_calls.refuse()
+        system_calls.refuse(locks=limits.apart)
         namespaces.be_unreadable()
         adopt_orphans()
         os.nice(_NICE)

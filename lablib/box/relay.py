@@ -29,6 +29,8 @@ class Relay:
         self._ours, self.theirs = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
         self.messages: list[tuple[int, int, int]] = []
         self.forged: set[int] = set()
+        self._sent = [0] * ranks
+        self._untaken: set[tuple[int, int, int, int]] = set()  # (source, target, tag, number)
         self._in = [bytearray() for _ in pairs]
         self._out = [bytearray() for _ in pairs]
         self._at_barrier: set[int] = set()
@@ -103,27 +105,39 @@ class Relay:
         if len(came) < HEADER.size:
             return False
         kind, peer, tag, number, nbytes = HEADER.unpack_from(came)
-        self._check(rank, kind, peer, nbytes)
+        self._check(rank, kind, peer, tag, number, nbytes)
         end = HEADER.size + nbytes
         if len(came) < end:
             return False
         if kind == BARRIER:
             self._come_to_barrier(rank)
         else:
-            if kind == DATA:
-                self.messages.append((rank, peer, nbytes))
+            self._note(rank, kind, peer, tag, number, nbytes)
             self._out[peer] += (
                 HEADER.pack(kind, rank, tag, number, nbytes) + came[HEADER.size : end]
             )
         del came[:end]
         return True
 
-    def _check(self, rank, kind, peer, nbytes):
+    def _note(self, rank, kind, peer, tag, number, nbytes):
+        if kind == TAKEN:
+            self._untaken.remove((peer, rank, tag, number))
+            return
+        self.messages.append((rank, peer, nbytes))
+        self._sent[rank] = number
+        self._untaken.add((rank, peer, tag, number))
+
+    def _check(self, rank, kind, peer, tag, number, nbytes):
         known = kind in (DATA, TAKEN, BARRIER) and 0 <= peer < len(self._ours)
         if not known or nbytes > (_LARGEST_BYTES if kind == DATA else 0):
             raise ValueError("no message of a rank")
         if kind == DATA and (peer == rank or len(self.messages) >= _MOST_MESSAGES):
             raise ValueError("to itself, or one too many")
+        # Nobody counts these numbers, so they must not be words.
+        if kind == DATA and number != self._sent[rank] + 1:
+            raise ValueError("out of its turn")
+        if kind == TAKEN and (peer, rank, tag, number) not in self._untaken:
+            raise ValueError("thanks for a message that nobody sent")
 
     def _come_to_barrier(self, rank):
         if rank in self._at_barrier:

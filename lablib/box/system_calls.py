@@ -1,8 +1,12 @@
-"""System calls that a rank set is refused: each of them takes memory that belongs to no process.
+"""System calls that a rank set is refused.
 
-Pages of a file that `memfd_create` made, or of a segment of System V, live on when nobody has them
-mapped, so nobody's size shows them. Refused by a filter of the kernel: `man 2 seccomp`, and `BPF`
-in the kernel's Documentation/userspace-api/seccomp_filter.rst.
+Most of them take memory that belongs to no process: pages of a file that `memfd_create` made, of a
+pipe that `vmsplice` filled, of a segment or a semaphore of System V live on when nobody has them
+mapped, so nobody's size shows them. Others would let ranks that are apart tell one another what no
+message carries: who watches a file, or asks for a lock on it, learns what others do with it.
+
+By a filter of the kernel: `man 2 seccomp`, and `BPF` in the kernel's
+Documentation/userspace-api/seccomp_filter.rst.
 """
 
 from __future__ import annotations
@@ -17,47 +21,60 @@ from lablib.box.namespaces import call
 # (AUDIT_ARCH_..., the calls' numbers): include/uapi/linux/audit.h, and each <asm/unistd.h>.
 _OF_MACHINE = {
     "x86_64": (0xC000003E, {
-        "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "msgget": 68,
+        "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "semget": 64, "msgget": 68,
         "add_key": 248, "keyctl": 250, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425,
+        "vmsplice": 278, "perf_event_open": 298, "inotify_init": 253, "inotify_init1": 294,
+        "fanotify_init": 300, "flock": 73, "fcntl": 72,
     }),
     "aarch64": (0xC00000B7, {
-        "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "msgget": 186,
+        "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "semget": 190, "msgget": 186,
         "add_key": 217, "keyctl": 219, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425,
+        "vmsplice": 75, "perf_event_open": 241, "inotify_init1": 26, "fanotify_init": 262,
+        "flock": 32, "fcntl": 25,
     }),
 }  # fmt: skip
 _X32 = 0x40000000  # on x86_64 the same calls have second numbers, from here on
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER_AT, _ARCH_AT = 0, 4  # in the kernel's struct seccomp_data
+_NUMBER_AT, _ARCH_AT, _SECOND_ARGUMENT_AT = 0, 4, 24  # in the kernel's struct seccomp_data
+_NOT_ALWAYS = ("flock", "fcntl")
+# Of fcntl: to lock a file, to lease it, to be told of a folder; <asm-generic/fcntl.h>.
+_LOCKS = (6, 7, 37, 38, 1024, 1026)
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _PR_SET_SECCOMP, _FILTER = 22, 2
 
 
-def refuse() -> None:
+def refuse(locks: bool = False) -> None:
     """Refuse them to this process and whatever it starts, with EPERM and for good.
+
+    locks   refuse locks on files, too
 
     It must have given up new privileges before. Raises OSError where the kernel has no filters.
     """
     if platform.machine() not in _OF_MACHINE:
         raise OSError(errno.ENOSYS, f"no list of system calls for {platform.machine()}")
-    program = _program(*_OF_MACHINE[platform.machine()])
+    program = _program(*_OF_MACHINE[platform.machine()], locks)
     kept = ctypes.create_string_buffer(program)
     head = struct.pack("@HP", len(program) // 8, ctypes.addressof(kept))
     call("prctl", _PR_SET_SECCOMP, _FILTER, head, 0, 0)
 
 
-def _program(arch, numbers):
-    """Every way to `refuse` leads to the last line; the line before it allows the rest."""
-    tests = [(_IF_AT_LEAST, _X32), *((_IF_EQUAL, number) for number in numbers.values())]
-    lines = [
-        _line(_LOAD, _ARCH_AT),
-        # Calls of another kind, such as those of 32 bits, are numbered otherwise.
-        _line(_IF_EQUAL, arch, no=len(tests) + 2),
-        _line(_LOAD, _NUMBER_AT),
-    ]
-    for done, (test, number) in enumerate(tests, start=1):
-        lines.append(_line(test, number, yes=len(tests) - done + 1))
+def _program(arch, numbers, locks):
+    """Of the last two lines the first allows, the second refuses: all others lead there."""
+    always = [number for name, number in numbers.items() if name not in _NOT_ALWAYS]
+    tests = [(_IF_EQUAL, arch, "go on", "refuse"),  # those of 32 bits are numbered otherwise
+             (_LOAD, _NUMBER_AT), (_IF_AT_LEAST, _X32, "refuse", "go on")]  # fmt: skip
+    tests += [(_IF_EQUAL, number, "refuse", "go on") for number in always]
+    if locks:
+        tests += [(_IF_EQUAL, numbers["flock"], "refuse", "go on"),
+                  (_IF_EQUAL, numbers["fcntl"], "go on", "allow"),
+                  (_LOAD, _SECOND_ARGUMENT_AT)]  # fmt: skip
+        tests += [(_IF_EQUAL, command, "refuse", "go on") for command in _LOCKS]
+    lines = [_line(_LOAD, _ARCH_AT)]
+    for left, (code, operand, *ways) in zip(reversed(range(len(tests))), tests):
+        steps = {"go on": 0, "allow": left, "refuse": left + 1}
+        lines.append(_line(code, operand, *(steps[way] for way in ways)))
     return b"".join([*lines, _line(_RETURN, _ALLOW), _line(_RETURN, _REFUSE)])
 
 
-def _line(code, operand, *, yes=0, no=0):
+def _line(code, operand, yes=0, no=0):
     return struct.pack("@HBBI", code, yes, no, operand)

@@ -87,7 +87,8 @@ def _no_more_namespaces(limits):
 
 def _no_hidden_memory(limits):
     library = ctypes.CDLL(None)
-    return library.shmget(0, 1 << 12, 0) == library.memfd_create(b"", 0) == -1
+    segments = library.shmget(0, 1 << 12, 0), library.semget(0, 1, 0)
+    return segments == (-1, -1) and library.memfd_create(b"", 0) == -1
 
 
 def _processes(limits):

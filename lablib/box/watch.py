@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lablib.box.limits import Limits
@@ -15,6 +16,7 @@ _CROWDED = 0.9  # of the processes that the system would let it start
 # TCP over IPv4 with time stamps: 20 + 32. Linux counts on `lo` without the link's own 14 bytes
 # (loopback_xmit in drivers/net/loopback.c takes the length after eth_type_trans).
 _HEADERS_BYTES = 52
+_SOCKET_BYTES = 416 << 10  # twice the net.core.wmem_max that Linux comes with: what one may keep
 
 
 class Size(NamedTuple):
@@ -59,9 +61,10 @@ class Watch:
     def _held_bytes(self, seen):
         """Pages that are still the framework's count in each process at first. If that is too
         much, each page is divided among those who have it. A mapped file in memory counts twice."""
-        held_bytes = sum(one.resident_bytes for one in seen.values()) + self.files_bytes
+        apart_bytes = self.files_bytes + _SOCKET_BYTES * sockets([self.pid, *seen])
+        held_bytes = sum(one.resident_bytes for one in seen.values()) + apart_bytes
         if held_bytes > self.limits.memory_bytes:
-            held_bytes = self._parts_bytes(seen) + self.files_bytes
+            held_bytes = self._parts_bytes(seen) + apart_bytes
         return held_bytes
 
     def _parts_bytes(self, seen):
@@ -119,6 +122,22 @@ def loopback_bytes(pid: int) -> int:
             nbytes, packets = (int(number) for number in numbers.split()[:2])
             return nbytes - packets * _HEADERS_BYTES
     return 0
+
+
+def sockets(pids: Iterable[int]) -> int:
+    """Sockets of these processes' networks: what waits in them is in no process."""
+    networks = {}
+    for pid in pids:
+        used = _text(pid, "net/sockstat").partition("used ")[2].split("\n")[0]
+        networks[_network(pid)] = int(used or 0)
+    return sum(networks.values())
+
+
+def _network(pid):
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net")
+    except OSError:
+        return pid  # it has ended, or hides: then it is taken for alone
 
 
 def size(pid: int) -> Size:

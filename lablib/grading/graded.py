@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from lablib.box.bounded import bounded
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.on_rank import TextObserver
@@ -126,7 +127,8 @@ def _judged(exercise, case, hidden, outcome):
         return GradedCase(*tried, 0.0, outcome.status, _short(outcome.reason),
                           _short(outcome.detail))  # fmt: skip
     try:
-        claims = judged(exercise, case, outcome.seen)
+        with bounded():
+            claims = judged(exercise, case, outcome.seen)
     except Exception as error:  # values of a learner's make: no judge foresees all that they can be
         name = type(error).__name__
         claims = (Claim("the answer has the form that was asked for", False, saw=name),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.failures import ClusterHangs, RankFailed
@@ -144,8 +144,11 @@ def try_case(exercise: Exercise, case: Case, way: Way) -> Tried:
 def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
     """The claims; values of a kind that the judge cannot even look at are one failing claim."""
     try:
-        return tuple(exercise.module.judge(case, seen))
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
+        # An array compared is an array: whether that holds, nobody can say.
+        claims = exercise.module.judge(case, seen)
+        return tuple(replace(claim, holds=bool(claim.holds)) for claim in claims)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError,
+            RecursionError) as error:  # fmt: skip
         return (Claim(_CANNOT_JUDGE, False, saw=f"{type(error).__name__}: {error}"),)
 
 

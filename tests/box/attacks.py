@@ -80,6 +80,21 @@ def fills_files_that_are_in_no_folder(me):
     time.sleep(100)
 
 
+def fills_what_waits_in_sockets(me):
+    kept = []
+    for _ in range(3):
+        os.fork()
+    while len(kept) < 200:
+        kept.append(socket.socketpair())
+        kept[-1][0].setblocking(False)
+        try:
+            while True:
+                kept[-1][0].send(bytes(1 << 16))
+        except BlockingIOError:
+            pass
+    time.sleep(100)
+
+
 def fills_segments_that_nobody_has(me):
     library = ctypes.CDLL(None, use_errno=True)
     library.shmat.restype = ctypes.c_void_p
@@ -91,6 +106,31 @@ def fills_segments_that_nobody_has(me):
         ctypes.memset(address, 1, 50 << 20)
         library.shmdt(address)
     time.sleep(100)
+
+
+def makes_semaphores_without_end(me):
+    library = ctypes.CDLL(None, use_errno=True)
+    for _ in range(100):
+        if library.semget(0, 32_000, 0o600) < 0:  # 2 MB each
+            raise OSError(ctypes.get_errno(), "semget")
+    time.sleep(100)
+
+
+def leaves_pages_in_pipes(me):
+    page, (_, pipe) = mmap.mmap(-1, 1 << 12), os.pipe()
+    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    library = ctypes.CDLL(None, use_errno=True)
+    pieces = (ctypes.c_size_t * 2)(address, 1 << 12)
+    if library.vmsplice(pipe, pieces, 1, 0) < 0:
+        raise OSError(ctypes.get_errno(), "vmsplice")
+
+
+def writes_what_takes_for_ever_to_read(me):
+    """Each phase is compared with each wait."""
+    many = range(4_000)
+    me._recorder.rows += [("issue", 0, 0.0, "all_reduce", 4, (0,), "other", "", "c", 1)]
+    me._recorder.rows += [("phase", float(n), "forward") for n in many]
+    me._recorder.rows += [("wait", 0, float(n), n + 0.5) for n in many]
 
 
 def prints_one_long_line(me):

@@ -16,7 +16,9 @@ import cloudpickle
 import psutil
 import pytest
 
+from lablib.box import box as box_module
 from lablib.box import trials
+from lablib.box.bounded import bounded
 from lablib.box.box import Box, containment, limits_held, probes
 from lablib.box.limits import Limits
 from lablib.cluster import wire
@@ -89,6 +91,9 @@ FATES = [
     (attacks.takes_shared_memory, "oom"),
     (attacks.fills_files_that_are_in_no_folder, "error"),
     (attacks.fills_segments_that_nobody_has, "error"),
+    (attacks.fills_what_waits_in_sockets, "oom"),
+    (attacks.makes_semaphores_without_end, "error"),
+    (attacks.leaves_pages_in_pipes, "error"),
     (attacks.fills_shared_memory, "disk"),
     (attacks.fills_the_disk, "disk"),
     (attacks.opens_files_without_end, "error"),
@@ -119,6 +124,13 @@ def test_an_attack_ends_with_its_status_and_the_next_exercise_passes(box, attack
     assert "a case's input" not in done.reason
     assert "forged" not in done.values.values()
     assert all(len(log) <= LIMITS.kept_bytes for log in done.logs)
+    assert box.run(attacks.listens_on_a_fixed_port, 2).status == "ok"
+
+
+def test_a_record_that_takes_for_ever_to_be_read_is_given_up(box, monkeypatch):
+    monkeypatch.setattr(box_module, "bounded", lambda: bounded(seconds=0.5))
+    done = box.run(attacks.writes_what_takes_for_ever_to_read, 1)
+    assert (done.status, done.run) == ("forged", None) and "TooMuch" in done.detail
     assert box.run(attacks.listens_on_a_fixed_port, 2).status == "ok"
 
 

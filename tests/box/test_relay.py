@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import fcntl
 import os
 import socket
+import struct
 import sys
 import time
 
@@ -13,7 +17,7 @@ import pytest
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.box.relay import Relay
-from lablib.cluster.relay_link import DATA, HEADER, Link
+from lablib.cluster.relay_link import DATA, HEADER, TAKEN, Link
 
 pytestmark = pytest.mark.timeout(120)
 boxed = pytest.mark.needs("bubblewrap")
@@ -120,6 +124,64 @@ def test_only_without_the_relay_can_ranks_meet_elsewhere(box, relay, met):
     assert set(box.run(meets_in_secret, 2, relay=relay).values.values()) == {met}
 
 
+SECRET = 4242
+_FLOCK = "hhqqi4x"  # type, whence, start, length, pid: <fcntl.h>
+
+
+def moves_in_a_file(me):
+    """Where somebody stands in an open file that both ranks were handed."""
+    import torch.distributed as dist
+
+    handed = []
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            handed.append((os.lseek(descriptor, 0, os.SEEK_CUR), descriptor)[1])
+    dist.barrier()
+    for descriptor in handed if me.rank == 0 else ():
+        os.lseek(descriptor, SECRET, os.SEEK_SET)
+    dist.barrier()
+    stands = [os.lseek(descriptor, 0, os.SEEK_CUR) for descriptor in handed]
+    return me.rank == 1 and SECRET in stands
+
+
+def locks_a_place(me):
+    """A lock on one byte of a file that both ranks may read."""
+    import torch.distributed as dist
+
+    with open("/etc/passwd") as file:
+        if me.rank == 0:
+            with contextlib.suppress(OSError):
+                fcntl.lockf(file, fcntl.LOCK_SH, 1, SECRET)
+        dist.barrier()
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        told = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        dist.barrier()
+        return me.rank == 1 and told[2] == SECRET
+
+
+def opens_what_is_watched(me):
+    """Files that both ranks may read, of which one tells by which it opens."""
+    import torch.distributed as dist
+
+    watch = ctypes.CDLL(None).inotify_init1(os.O_NONBLOCK)
+    ctypes.CDLL(None).inotify_add_watch(watch, b"/etc/passwd", 0x20)
+    dist.barrier()
+    if me.rank == 0:
+        open("/etc/passwd").close()
+    dist.barrier()
+    try:
+        return me.rank == 1 and bool(os.read(watch, 100))
+    except OSError:
+        return False
+
+
+@boxed
+@pytest.mark.parametrize("whisper", [moves_in_a_file, locks_a_place, opens_what_is_watched])
+def test_ranks_apart_tell_one_another_nothing_but_by_messages(box, whisper):
+    done = box.run(whisper, 2, relay=True)
+    assert (done.status, done.values) == ("ok", {0: False, 1: False}), done
+
+
 def fills(folder, nbytes):
     def fill(me):
         with open(f"{folder}/file", "wb") as file:
@@ -143,10 +205,21 @@ def test_files_of_ranks_apart_count_as_memory_of_the_set(box, folder, nbytes, st
     assert box.run(fills(folder, nbytes), 4, relay=True, limits=limits).status == status
 
 
-def test_a_forged_frame_closes_that_line_only():
+FORGED = {
+    "larger than a message may be": (DATA, 1, 0, 1, 2**40),
+    "to nobody": (DATA, 9, 0, 1, 0),
+    "to itself": (DATA, 0, 0, 1, 0),
+    "a number that is something else": (DATA, 1, 0, 4242, 0),
+    "thanks for nothing, which nobody counts": (TAKEN, 1, 4242, 4242, 0),
+}
+
+
+@pytest.mark.parametrize("frame", FORGED.values(), ids=FORGED)
+def test_a_forged_frame_closes_that_line_only(frame):
     relay = Relay(3)
     lines = [Link(sock) for sock in relay.theirs]
-    lines[0].sock.sendall(HEADER.pack(DATA, 1, 0, 0, 2**40))
+    lines[0].sock.settimeout(5)
+    lines[0].sock.sendall(HEADER.pack(*frame))
     assert lines[0].sock.recv(1) == b""
     lines[1].send(2, 5, b"abc")
     kept = []

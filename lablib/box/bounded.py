@@ -1,0 +1,52 @@
+"""What a learner's process has written is looked at for so long, and with so much memory, only."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lablib.box.limits import data_bytes
+
+_SECONDS, _BYTES = 20, 1 << 30
+
+
+class TooMuch(Exception):
+    """Somebody has written what takes for ever to be read."""
+
+
+@contextmanager
+def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
+    """Raises TooMuch or MemoryError where the block takes more than it may.
+
+    seconds   of computing, so that a busy computer makes no difference
+    nbytes    of memory, beyond what there is already
+
+    Only the main thread can be interrupted: elsewhere nothing is bounded.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before, (soft, hard) = _interrupted_after(seconds), resource.getrlimit(resource.RLIMIT_DATA)
+    most = data_bytes() + nbytes
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _interrupted_after(seconds):
+    """Let the system interrupt this process; how it was interrupted before."""
+
+    def interrupt(*_):
+        raise TooMuch(f"it takes more than {seconds} s to be read")
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    return before

@@ -1,0 +1,49 @@
+"""Values of a learner's make, and what a judge makes of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lablib.box.bounded import bounded
+from lablib.grading import graded
+from lablib.grading.answers import FOUND, Answer
+from lablib.grading.places import Outcome
+from lablib.teach import exercise
+from lablib.teach.seen import Seen
+
+_JUDGES = """
+from lablib.teach.claims import Claim
+from lablib.teach.exercise import Case
+ANSWERS, TITLE, POINTS = ("f()",), "Odd values", 1
+def cases(seed):
+    return [Case("one")]
+def observe(me, answer, given):
+    return answer()
+def judge(case, seen):
+    JUDGE
+"""
+ODD_VALUES = {
+    "an array, which equals nothing and everything": (
+        "yield Claim('equal', seen.values[0] == [1, 2])", np.array([1, 2])),
+    "what takes for ever": ("while seen.values: pass\n    yield", 0),
+    "what takes all memory": ("yield Claim('long', len(seen.values[0] * 10**9) == 1)", [1, 2]),
+    "what is too deep": ("yield Claim('text', bool(json.loads(seen.values[0])))", "[" * 100_000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD_VALUES)
+def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_path, monkeypatch):
+    judge, value = ODD_VALUES[kind]
+    for folder in ("checks", "hidden"):
+        (tmp_path / folder).mkdir()
+        text = "import json\n" + _JUDGES.replace("JUDGE", judge)
+        (tmp_path / folder / "9_9_odd.py").write_text(text)
+    monkeypatch.setattr(graded, "bounded", lambda: bounded(seconds=0.5, nbytes=1 << 30))
+    place = SimpleNamespace(tier="none", try_case=lambda *_: Outcome(Seen((value,))))
+    one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
+    found = graded.grade(one, [Answer("f", FOUND)], 0, place)
+    assert (found.points, found.status) == (0, "wrong"), found
+    assert "form that was asked for" in found.reason
