@@ -181,6 +181,7 @@ def shares(seconds, call, messages):
 def main():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of TensorFlow's own code
         found = {name: rows_of(*case) for name, case in CASES.items()}
     found["warnings"] = [str(warning.message) for warning in said]
     found["shares"] = shares(4.0, (0.0, 10.0), [(6.0, 8.0)])
