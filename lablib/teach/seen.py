@@ -48,20 +48,17 @@ class Seen:
         return RANK if self.messages is None and self.loopback_bytes is not None else OUTSIDE
 
     def collectives(self, rank: int) -> list[tuple[str, int]]:
-        """(name, bytes of payload) of the collectives of a rank, in order, by its own record."""
-        return [
-            (op.name, op.nbytes)
-            for op in self.run.program[rank]
-            if op.kind == "issue" and op.name not in ("send", "recv")
-        ]
+        """(name, bytes of payload) of the collectives of a rank, in order, by its own record;
+        without barriers, which carry nothing."""
+        return [(name, nbytes) for _, name, nbytes in self.put_in(rank) if name != "send"]
 
-    def put_in(self) -> list[tuple[int, str, int]]:
-        """(rank, name, bytes) of everything that any rank put into a message."""
+    def put_in(self, only: int | None = None) -> list[tuple[int, str, int]]:
+        """(rank, name, bytes) of everything that any rank, or only this one, put into messages."""
         return [
             (rank, op.name, op.nbytes)
             for rank, ops in enumerate(self.run.program)
             for op in ops
-            if op.kind == "issue" and op.name != "recv"
+            if only in (None, rank) and op.kind == "issue" and op.name not in ("recv", "barrier")
         ]
 
     def _issued(self, name):

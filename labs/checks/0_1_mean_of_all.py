@@ -53,7 +53,7 @@ def judge(case, seen):
     yield equal_by_rank("every rank returns the mean of all numbers", [mean] * case.ranks,
                         seen.values, weight=3, hints=_hints(case, seen.values))  # fmt: skip
     for rank in range(case.ranks):
-        nbytes = sum(size for _, size in seen.collectives(rank))
+        nbytes = sum(size for _, _, size in seen.put_in(rank))
         if nbytes > _MOST_BYTES:
             break
     yield Claim("no rank passes on more than a few numbers", nbytes <= _MOST_BYTES,

@@ -75,8 +75,8 @@ def judge(case, seen):
         [mean] * case.ranks, seen.values, weight=2, hints=_hints(counts, sums, seen.values),
     )  # fmt: skip
     most = mean.nbytes + 8
-    wrong = next((r for r in range(case.ranks) if not _only_sums(seen.collectives(r), most)), None)
-    saw = "" if wrong is None else _named(seen.collectives(wrong))
+    wrong = next((r for r in range(case.ranks) if not _only_sums(seen.put_in(r), most)), None)
+    saw = "" if wrong is None else _named(seen.put_in(wrong))
     yield Claim("all-reduces carry it, and nothing else", wrong is None,
                 f"all_reduce, at most {most:,} B", saw, wrong, _ALL_REDUCES, "rank")  # fmt: skip
     if mean.nbytes >= 2**20 and case.framework == "torch":
@@ -85,13 +85,13 @@ def judge(case, seen):
                      hints=_ALL_REDUCES)  # fmt: skip
 
 
-def _only_sums(collectives, most_bytes):
-    names, sizes = {name for name, _ in collectives}, [nbytes for _, nbytes in collectives]
+def _only_sums(put_in, most_bytes):
+    names, sizes = {name for _, name, _ in put_in}, [nbytes for *_, nbytes in put_in]
     return names == {"all_reduce"} and sum(sizes) <= most_bytes
 
 
-def _named(collectives):
-    return ", ".join(f"{name} of {nbytes:,} B" for name, nbytes in collectives) or "no message"
+def _named(put_in):
+    return ", ".join(f"{name} of {nbytes:,} B" for _, name, nbytes in put_in) or "no message"
 
 
 def _hints(counts, sums, values):

@@ -47,7 +47,7 @@ def judge(case, seen):
     yield equal_by_rank("every rank ends with the sum", [total] * case.ranks, seen.values,
                         weight=2, hints=_SUM)  # fmt: skip
     evidence, every = seen.sent_evidence, range(case.ranks)
-    used = {name for rank in every for name, _ in seen.collectives(rank)} - {"barrier"}
+    used = {name for rank in every for name, _ in seen.collectives(rank)}
     yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
                 hints=_ALONE, evidence="rank")  # fmt: skip
     hops, nbytes = 2 * (case.ranks - 1), total.nbytes // case.ranks

@@ -48,6 +48,24 @@ def everybody_gets_everything(mine):
     return torch.tensor(sum(parts, [])).mean()
 
 
+def rank_0_is_sent_everything(mine):
+    """By sends, which are no collectives."""
+    ranks, mean = dist.get_world_size(), torch.zeros(1)
+    if dist.get_rank() == 0:
+        parts = [mine]
+        for other in range(1, ranks):
+            count = torch.zeros(1)
+            dist.recv(count, other)
+            parts.append(torch.empty(int(count)))
+            dist.recv(parts[-1], other)
+        mean += torch.cat(parts).mean()
+    else:
+        dist.send(torch.tensor([float(len(mine))]), 0)
+        dist.send(mine, 0)
+    dist.broadcast(mean, 0)
+    return mean
+
+
 def only_rank_0_divides(mine):
     both = torch.tensor([mine.sum(), len(mine)])
     dist.reduce(both, dst=0)
@@ -60,5 +78,6 @@ WRONG = {
     "the sum": sum_of_all,
     "only its own numbers": only_its_own,
     "everybody gets everything": everybody_gets_everything,
+    "rank 0 is sent everything": rank_0_is_sent_everything,
     "only rank 0 knows": only_rank_0_divides,
 }
