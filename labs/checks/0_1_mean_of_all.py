@@ -14,6 +14,7 @@ _MEAN = (
     "Try it by hand: one rank has the single number 5, another has 1, 1 and 1. What is their mean?",
     "The mean of all is the sum of all over the count of all. Both can be added up over the ranks.",
 )
+_NOTHING = ("A rank got None back. Does your function end with return, on every rank?",)
 _OWN = (
     "A rank still has the mean of its own numbers. Only a message can bring in the others'.",
     "After an all-reduce every rank has a sum over all ranks: which two sums do you need?",
@@ -62,6 +63,8 @@ def judge(case, seen):
 
 def _hints(case, values):
     """What fits the mistake that rank 0's value gives away."""
+    if None in values:
+        return _NOTHING
     numbers = [own["mine"] for own in case.own]
     every = np.concatenate(numbers)
     known = (

@@ -85,6 +85,23 @@ def test_a_wrong_function_gets_little_more_than_half(one, name, answer, home):
     PROVED[one.number]["wrong"].append(max(wrong))
 
 
+@pytest.mark.parametrize(
+    "number, name, words",
+    [
+        ("0.1", "the sum", "the sum of all numbers"),
+        ("0.1", "only its own numbers", "Only a message"),
+        ("0.1", "only rank 0 knows", "Rank 0 has the mean"),
+        ("1.3", "calls all_reduce", "sends and receives"),
+        ("1.4", "calls broadcast", "dist.send and dist.recv"),
+        ("1.5", "seconds instead of a share", "it has no unit"),
+        ("1.6", "compares 8 ranks with 1", "Compare them with 4"),
+    ],
+)
+def test_a_hint_fits_the_mistake(number, name, words, home):
+    (one,) = (one for one in EVERY if one.number == number)
+    assert words in result(one, one.hidden.WRONG[name]).hint
+
+
 @pytest.mark.parametrize("one", EVERY, ids=[one.number for one in EVERY])
 def test_an_exercise_brings_what_proves_its_check(one):
     assert len(one.hidden.RIGHT) >= LEAST_RIGHT and len(one.hidden.WRONG) >= LEAST_WRONG
