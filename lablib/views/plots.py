@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 _MOST_LINES = 8
+_FLATTENS = 20  # times the median
 
 
 def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
@@ -109,13 +110,23 @@ def steps(trace: Trace) -> Picture:
         draw(axes, {r: [scale * s for s in step_s] for r, step_s in by_rank.items()})
         axes.set(xlabel="step", ylabel=f"time of the step [{unit}]")
         axes.set_title(title, loc="left")
-        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        _keep_apart(axes, [s for step_s in by_rank.values() for s in step_s])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid()
         picture.legend(loc="outside right upper")
     medians = (f"rank {rank} {show_s(statistics.median(s))}" for rank, s in by_rank.items())
     picture.alt = f"{title}. Medians: {', '.join(medians)}."
     return picture
+
+
+def _keep_apart(axes, lengths):
+    """From zero; on a log scale where one step, as a first one that builds a graph, would flatten
+    all others."""
+    if max(lengths) <= _FLATTENS * statistics.median(lengths) or min(lengths) <= 0:
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        return
+    axes.set(yscale="log", ylabel=f"{axes.get_ylabel()}, log scale")
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _draw_each_rank(axes, by_rank):

@@ -43,7 +43,8 @@ def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Pic
         lowest = min(loss for curve in curves.values() for loss in curve if loss <= ceiling)
         left.set_ylim(min(0.0, lowest), min(ceiling, left.get_ylim()[1]))
         left.set(title="Loss by step", xlabel="step", ylabel="loss")
-        right.set(title="Loss of the last step", xlabel=f"staleness [{of}]")
+        above = " (x: above)" if any(not c[-1] <= ceiling for c in curves.values()) else ""
+        right.set(title=f"Loss of the last step{above}", xlabel=f"staleness [{of}]")
         picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
         picture.legend(loc="outside right upper", title=f"staleness\n[{of}]", title_fontsize=9)
     told = "; ".join(

@@ -164,6 +164,7 @@ def test_a_run_that_diverges_leaves_the_panel_and_is_crossed():
     left, right = drawn("staleness").axes
     assert left.get_ylim()[1] < 2 * 2.3
     assert [mark.get_marker() for mark in right.lines].count("x") == 2
+    assert "x: above" in right.get_title()
     assert "no bound" in words(drawn("staleness"))
 
 

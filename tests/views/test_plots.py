@@ -446,6 +446,19 @@ def test_a_run_that_diverges_does_not_flatten_the_others():
     assert top < 5
 
 
+def test_one_long_step_does_not_flatten_the_others():
+    def scale(first_s):
+        ends = [0.0, first_s, first_s + 0.01, first_s + 0.02, first_s + 0.03]
+        return plots.steps(Trace(steps_between(ends))).axes[0].get_yscale()
+
+    assert (scale(0.01), scale(1.0)) == ("linear", "log")
+
+
+def steps_between(ends):
+    pairs = zip(ends, ends[1:])
+    return [Event(0, "step", f"step {n}", *pair) for n, pair in enumerate(pairs)]
+
+
 @pytest.mark.parametrize("label", ["$x^2", "$a$ and $b$", "_hidden", r"\frac{"])
 def test_a_label_is_shown_as_it_was_written(label):
     picture = plots.losses({label: [2.0, 1.0]})
