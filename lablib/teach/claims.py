@@ -188,7 +188,7 @@ def _told(expected, saw, rtol):
     if not any(text.endswith(_CUT) for text in words):
         return words
     at, due, got = first_difference(expected, saw, rtol)
-    return tuple(f"{at}: {show(part)}" if at else show(part) for part in (due, got))
+    return tuple(f"{show(part)} at {at}" if at else show(part) for part in (due, got))
 
 
 def show(value: object) -> str:

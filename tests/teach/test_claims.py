@@ -103,8 +103,8 @@ def test_of_a_long_value_the_claim_tells_where_it_differs():
     saw = [np.zeros((40, 40)), {"kernel": np.ones((30, 50))}]
     saw[1]["kernel"][7, 9] = 3
     claim = equal_by_rank("the gradients", [due], [saw])
-    told = "[1]['kernel'][7, 9]: "
-    assert (claim.expected, claim.saw) == (f"{told}1", f"{told}3")
+    place = "at [1]['kernel'][7, 9]"
+    assert (claim.expected, claim.saw) == (f"1 {place}", f"3 {place}")
 
 
 def test_bytes_that_nobody_counted_are_not_said_to_be_right():
