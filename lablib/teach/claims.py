@@ -191,6 +191,30 @@ def _told(expected, saw, rtol):
     return tuple(f"{show(part)} at {at}" if at else show(part) for part in (due, got))
 
 
+def real(value: object) -> float | None:
+    """A real number as a float, whatever holds it; None for what is none.
+
+    >>> real(np.float32(0.5)), real(np.array([2])), real(True), real("1")
+    (0.5, 2.0, None, None)
+    """
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    is_real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return float(value) if is_real else None
+
+
+def whole_numbers(values: object) -> list[int] | None:
+    """A list, tuple or array of whole numbers as a list; None for anything else.
+
+    >>> whole_numbers(np.array([0, 2])), whole_numbers((np.int64(1),)), whole_numbers([1.0])
+    ([0, 2], [1], None)
+    """
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    whole = isinstance(listed, (list, tuple)) and all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) for n in listed
+    )
+    return [int(n) for n in listed] if whole else None
+
+
 def show(value: object) -> str:
     """A value in few words, on one line.
 

@@ -1,10 +1,8 @@
 """1.5 How much of a step is serial, estimated from how long it took on some numbers of ranks."""
 
-import numbers
-
 import numpy as np
 
-from lablib.teach.claims import Claim, show
+from lablib.teach.claims import Claim, real, show
 from lablib.teach.exercise import Case
 
 ANSWERS = ("serial_share(ranks, seconds)",)
@@ -52,11 +50,10 @@ def observe(me, answer, given):
 def judge(case, seen):
     ranks, seconds = case.shared["ranks"], case.shared["seconds"]
     slope, serial_s = np.polyfit(1 / np.array(ranks), seconds, 1)
-    due, got = serial_s / (serial_s + slope), seen.values[0]
-    got = got.item() if isinstance(got, np.ndarray) and got.size == 1 else got
+    due, got = serial_s / (serial_s + slope), real(seen.values[0])
     text, expected = f"the share is right within {_WITHIN}", f"about {due:.3f}"
-    if not isinstance(got, numbers.Real):
-        yield Claim(text, False, expected, show(got), hints=_SECONDS)
+    if got is None:
+        yield Claim(text, False, expected, show(seen.values[0]), hints=_SECONDS)
         return
     no_share = not 0 <= got <= 1 or abs(got / serial_s - 1) < _WITHIN
     hints = _SECONDS if no_share else _FIT if 1 in ranks else _FIRST

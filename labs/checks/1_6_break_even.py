@@ -1,12 +1,11 @@
 """1.6 The bandwidth under which 8 ranks are slower than 4, on modelled hardware."""
 
 import math
-import numbers
 
 import numpy as np
 
 from lablib.hardware import Hardware, Link
-from lablib.teach.claims import Claim, equal, show
+from lablib.teach.claims import Claim, equal, real, show
 from lablib.teach.exercise import Case
 
 ANSWERS = ("break_even_bytes_per_s(compute_s, nbytes, latency_s)",)
@@ -50,16 +49,16 @@ def observe(me, answer, given):
 
 
 def judge(case, seen):
-    got = seen.values[0]
+    got = real(seen.values[0])
     if slower(case, math.inf):
-        none = isinstance(got, float) and got == math.inf
+        none = got == math.inf
         yield equal("no bandwidth makes 8 ranks as fast as 4: float('inf')", "inf",
-                    "inf" if none else show(got), hints=_NEVER)  # fmt: skip
+                    "inf" if none else show(seen.values[0]), hints=_NEVER)  # fmt: skip
         return
     more, less = _at(case, got, 1 + _WITHIN), _at(case, got, 1 - _WITHIN)
     yield Claim("8 ranks are faster than 4 at 1 % more than your bandwidth, slower at 1 % less",
                 (more, less) == (False, True), "faster, then slower",
-                _told(got, more, less), hints=_hints(case, got))  # fmt: skip
+                _told(seen.values[0], more, less), hints=_hints(case, got))  # fmt: skip
 
 
 def step_s(case, ranks, bytes_per_s):
@@ -76,8 +75,7 @@ def slower(case, bytes_per_s):
 
 def _at(case, got, times):
     """Whether 8 ranks are slower at so many times the answer; None when it is no bandwidth."""
-    real = isinstance(got, numbers.Real) and not isinstance(got, bool)
-    return slower(case, got * times) if real and 0 < got < math.inf else None
+    return slower(case, got * times) if got is not None and 0 < got < math.inf else None
 
 
 def _told(got, more, less):

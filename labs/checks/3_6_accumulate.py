@@ -72,7 +72,7 @@ def judge(case, seen):
     fits = all(sum(sizes) == samples and max(sizes) <= most for sizes in told)
     yield Claim(f"every sample passes once, at most {most} at a time", fits,
                 f"{samples} samples in {parts} parts", f"{told[0]} on rank 0",
-                hints=_SMALL)  # fmt: skip
+                hints=_SMALL, evidence=RANK)  # fmt: skip
     yield equal("gradients travel once, in all-reduces, for all micro-batches",
                 {"all_reduce": weights.nbytes}, sums(seen), hints=_ONCE,
                 evidence=RANK)  # fmt: skip

@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from lablib.teach.claims import Claim, show
+from lablib.teach.claims import Claim, show, whole_numbers
 from lablib.teach.exercise import Case
 
 ANSWERS = ("cut_into_stages(costs, stages)",)
@@ -44,22 +44,22 @@ def observe(me, answer, given):
 
 def judge(case, seen):
     costs, stages = case.shared["costs"], case.shared["stages"]
-    starts, best = seen.values[0], slowest(costs, best_cut(costs, stages))
+    starts, best = whole_numbers(seen.values[0]), slowest(costs, best_cut(costs, stages))
     formed = well_formed(starts, len(costs), stages)
     yield Claim(f"{stages} stages, none of them empty, together all {len(costs)} blocks",
                 formed, f"{stages} increasing block numbers, of which the first is 0",
-                show(starts), hints=_FORM)  # fmt: skip
+                show(seen.values[0]), hints=_FORM)  # fmt: skip
     cost = slowest(costs, starts) if formed else None
     yield Claim(f"the slowest stage costs {best}: no cut does better", cost == best, str(best),
-                f"{cost}, with stages that begin at {show(starts)}", weight=3,
+                f"{cost}, with stages that begin at {show(seen.values[0])}", weight=3,
                 hints=_SLOWEST)  # fmt: skip
 
 
 def well_formed(starts, blocks, stages):
     return (
-        isinstance(starts, (list, tuple))
+        starts is not None
         and len(starts) == stages
-        and all(type(start) is int and 0 <= start < blocks for start in starts)
+        and all(0 <= start < blocks for start in starts)
         and starts[0] == 0
         and all(a < b for a, b in pairwise(starts))
     )

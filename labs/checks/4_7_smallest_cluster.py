@@ -1,6 +1,6 @@
 """4.7 The smallest cluster that holds a model: stages times tensor-parallel ranks."""
 
-from lablib.teach.claims import Claim, equal, show
+from lablib.teach.claims import Claim, equal, show, whole_numbers
 from lablib.teach.exercise import Case
 
 ANSWERS = (
@@ -80,9 +80,8 @@ def judge_smallest(model, memory_bytes, per_node, value):
         yield Claim("no such cluster holds it, and the answer says so", value is None, "None",
                     show(value), hints=_NONE)  # fmt: skip
         return
-    pair = tuple(value) if isinstance(value, (list, tuple)) else ()
-    formed = len(pair) == 2 and all(type(n) is int for n in pair)
-    allowed = formed and pair in every_pair(model, per_node)
+    pair = tuple(whole_numbers(value) or ())
+    allowed = pair in every_pair(model, per_node)
     yield Claim("a pair (pipeline, tensor) that the model can be cut by", allowed,
                 f"two whole numbers: the first divides {model['layers']}, the second divides "
                 f"{model['heads']} and is at most {per_node}", show(value),

@@ -1,5 +1,7 @@
 """4.8 Data, sharded, pipeline or tensor parallelism: weigh them on three machines, and choose."""
 
+import numpy as np
+
 from lablib.hardware import get
 from lablib.teach.claims import Claim, equal, show
 from lablib.teach.exercise import Case
@@ -81,16 +83,14 @@ def machine_of(name, ranks):
 
 
 def observe(me, answer, given):
-    found = answer(dict(given.model), dict(given.machine), given.batch, given.micro_batches)
-    return {
-        name: list(of) if isinstance(of, (list, tuple)) else of for name, of in dict(found).items()
-    }
+    return dict(answer(dict(given.model), dict(given.machine), given.batch, given.micro_batches))
 
 
 def judge(case, seen):
     due, got = weighed(**case.shared), seen.values[0]
     formed = isinstance(got, dict) and set(got) == {*due, "choice"} and all(
-        isinstance(got[name], list) and len(got[name]) == 2 for name in due)  # fmt: skip
+        isinstance(got[name], (list, tuple, np.ndarray)) and len(got[name]) == 2
+        for name in due)  # fmt: skip
     yield Claim("(step_s, rank_bytes) of each of the four, and a choice", formed,
                 "data, sharded, pipeline, tensor: two numbers each; choice", show(got),
                 hints=_FORM)  # fmt: skip

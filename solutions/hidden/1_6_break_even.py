@@ -43,6 +43,11 @@ def by_trying(compute_s, nbytes, latency_s):
     return high
 
 
+def in_single_precision(compute_s, nbytes, latency_s):
+    saved_s = np.float32(compute_s) / 8 - 8 * np.float32(latency_s)
+    return np.float32(nbytes) / 4 / saved_s if saved_s > 0 else np.float32("inf")
+
+
 def in_bits(compute_s, nbytes, latency_s):
     return 8 * solved_for_the_bandwidth(compute_s, nbytes, latency_s)
 
@@ -66,7 +71,7 @@ def against_one_rank(compute_s, nbytes, latency_s):
     return 14 / 8 * nbytes / saved_s if saved_s > 0 else math.inf
 
 
-RIGHT = [solved_for_the_bandwidth, by_trying]
+RIGHT = [solved_for_the_bandwidth, by_trying, in_single_precision]
 WRONG = {
     "bits instead of bytes": in_bits,
     "without latency": without_latency,

@@ -2,6 +2,8 @@
 
 from itertools import product
 
+import numpy as np
+
 from lablib.teach.exercise import find
 
 _module = find("4.7").module
@@ -62,6 +64,14 @@ def from_few_to_many(model, memory_bytes, per_node):
     return None
 
 
+def with_arrays(model, memory_bytes, per_node):
+    stages, within = np.arange(1, model["layers"] + 1), np.arange(1, per_node + 1)
+    stages, within = stages[model["layers"] % stages == 0], within[model["heads"] % within == 0]
+    fitting = [(p * t, t, p) for p in stages for t in within
+               if term_by_term(model, p, t) <= memory_bytes]  # fmt: skip
+    return min(fitting)[:0:-1] if fitting else None
+
+
 def weights_alone(model, pipeline, tensor):
     return 2 * 12 * model["width"] ** 2 * model["layers"] / pipeline / tensor
 
@@ -97,7 +107,8 @@ def _hard_coded(model, memory_bytes, per_node):
     return {(32, 80e9): (1, 2), (96, 80e9): (16, 8)}.get((model["layers"], memory_bytes))
 
 
-RIGHT = [(term_by_term, _searching(term_by_term)), (in_flight_cancels, from_few_to_many)]
+RIGHT = [(term_by_term, _searching(term_by_term)), (in_flight_cancels, from_few_to_many),
+         (in_flight_cancels, with_arrays)]  # fmt: skip
 WRONG = {
     "weights alone": (weights_alone, _searching(weights_alone)),
     "no activations": (state_alone, _searching(state_alone)),

@@ -1,5 +1,7 @@
 """4.8, what learners never get: other cases, right answers written differently, wrong ones."""
 
+import numpy as np
+
 from lablib.teach.exercise import find
 
 _module = find("4.8").module
@@ -74,6 +76,11 @@ def with_functions(model, machine, batch, micro_batches):
     return found | {"choice": choice}
 
 
+def arrays_of_two(model, machine, batch, micro_batches):
+    found = with_functions(model, machine, batch, micro_batches)
+    return {name: of if name == "choice" else np.array(of) for name, of in found.items()}
+
+
 def forgets_memory(model, machine, batch, micro_batches):
     found = line_by_line(model, machine, batch, micro_batches)
     del found["choice"]
@@ -104,7 +111,7 @@ def choice_alone(model, machine, batch, micro_batches):
     return {name: (0.0, 0.0) for name in found if name != "choice"} | {"choice": found["choice"]}
 
 
-RIGHT = [line_by_line, with_functions]
+RIGHT = [line_by_line, with_functions, arrays_of_two]
 WRONG = {
     "forgets that memory ends": forgets_memory,
     "takes what holds least": least_memory,
