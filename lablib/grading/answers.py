@@ -19,6 +19,11 @@ from lablib.grading.python_cells import Code, Definition
 FOUND, NOT_ATTEMPTED, NOT_FOUND = "found", "not attempted", "not found"
 SYNTAX_ERROR, OTHER_SHAPE = "syntax error", "cannot be called"
 _BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# By these a program finds what judges it. Who writes them otherwise is not seen: it is a hint.
+_NO_EXERCISE_NEEDS = re.compile(
+    r"_getframe|currentframe|get_objects|get_referrers|settrace|setprofile|_recorder|ctypes|/proc/"
+    r"|lablib\.(?:box|cluster|grading|teach|record\.recorder)"
+)
 _ID_OF_EXERCISE = re.compile(r"exercise-\d+-\d+(-[a-z])?")
 
 
@@ -95,7 +100,7 @@ class Reader:
             Piece(f"cell {one.cell}", one.first_line, one.text)
             for one in python_cells.with_needs(chosen, self.code)
         )
-        return Answer(found, FOUND, "", pieces, notes)
+        return Answer(found, FOUND, "", pieces, (*notes, *_reaches_out(pieces)))
 
     def _choose(self, name, own, number, which) -> tuple[Definition | None, tuple[str, ...]]:
         """The definition that counts: the last that the learner wrote, in the exercise's cell if
@@ -152,6 +157,12 @@ class Reader:
                 where = f"line {line} of cell {self.code.cells[number].label}"
                 return Answer(name, SYNTAX_ERROR, f"{where}: {error}", notes=notes)
         return Answer(name, NOT_FOUND, f"no cell defines {name}", notes=notes)
+
+
+def _reaches_out(pieces):
+    """A note for whoever grades, when a program names what it has no use for."""
+    named = {word for piece in pieces for word in _NO_EXERCISE_NEEDS.findall(piece.text)}
+    return [f"it names {', '.join(sorted(named))}, which no exercise needs"] if named else []
 
 
 def cell_ids(number: str, which: int) -> tuple[str, ...]:

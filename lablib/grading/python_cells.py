@@ -18,7 +18,8 @@ _PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")
 _IPYTHON_LINE = re.compile(r"\s*([%!?]|[\w.]+\s*=\s*[%!]|[\w.]+\?\??\s*$)")
 # What they make is a run, not a constant: it takes long, and no answer may rest on it.
 _STARTS_RANKS = {"Cluster", "train", "compare", "what_if", "check", "quiz", "predict", "run"}
-_TOO_MUCH = (RecursionError, MemoryError, OverflowError)
+# ValueError: a number of so many digits that Python does not write it.
+_TOO_MUCH = (RecursionError, MemoryError, OverflowError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def parsed(source: str) -> tuple[str, ast.Module | None, tuple[int, str]]:
     """The cell as Python without IPython's lines, its tree (None: it is none), (line, error)."""
     try:
         return source, ast.parse(source), (0, "")
-    except (SyntaxError, ValueError, *_TOO_MUCH):
+    except (SyntaxError, *_TOO_MUCH):
         pass  # perhaps it is IPython's
     text = without_magics(source)
     try:
@@ -160,7 +161,7 @@ def free_names(node: ast.stmt) -> set[str]:
     """
     try:
         top = symtable.symtable(ast.unparse(node), "cell", "exec")
-    except (SyntaxError, ValueError, *_TOO_MUCH):
+    except (SyntaxError, *_TOO_MUCH):
         return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
     names = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_referenced()}
     if isinstance(node, ast.AugAssign):

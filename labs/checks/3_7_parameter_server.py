@@ -8,7 +8,7 @@ ahead as it may be: a server that waits for everybody never comes to that point.
 
 import numpy as np
 
-from lablib.teach.claims import Claim, equal
+from lablib.teach.claims import RANK, Claim, equal
 from lablib.teach.exercise import Case
 
 ANSWERS = ("serve(weights, workers, pushes, bound, lr)",)
@@ -109,7 +109,8 @@ def judge(case, seen):
                 f"in its answer: {there[rank, number].tolist()}"
             )
         )
-        yield Claim(text, rank is None, saw=saw, hints=hints)
+        # What came back, the worker says, beside whom the learner's program runs.
+        yield Claim(text, rank is None, saw=saw, hints=hints, evidence=RANK)
 
 
 def own_pushes(counts, rank, pushed, bound):

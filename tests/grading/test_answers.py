@@ -81,6 +81,14 @@ CHANGED = {
         [*GOOD[:2], ("exercise-3-2", f"%%time\n%pip install x\n!rm -rf y\n{ANSWER}\nmean?")], ""
     ),
     "another language elsewhere": ([("x", "%%bash\nmean() { rm -rf x; }"), *GOOD], ""),
+    "a number of more digits than Python writes": (
+        [("x", f"N = 0x{'f' * 9999}; M = 2"), *GOOD[:2],
+         ("exercise-3-2", f"{ANSWER}\n\n\nN = 0x{'f' * 9999}; M = 2")], ""
+    ),
+    "the kit's own parts": (
+        [*GOOD[:2], ("exercise-3-2", ANSWER.replace("total(", "__import__('ctypes') and total("))],
+        "names ctypes, which no exercise needs",
+    ),
     "the lab's own later use of the name": (
         [*GOOD, ("after", "mean([1])"), ("imports", "import numpy as np")],
         "",
