@@ -107,7 +107,7 @@ def live(job: dict, sock: socket.socket) -> None:
 
 def _keep_traceback(path, error):
     try:
-        with open(path, "w") as file:
+        with open(path, "w", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
     except OSError:
         pass  # its files or its disk are used up, which may be the error that it has to tell
@@ -219,7 +219,7 @@ class _ResultCannotTravel(Exception):
 
 def _send_error(sock, error, recorder):
     name = type(error).__name__
-    text = str(error)
+    text = str(error).encode("utf-8", "backslashreplace").decode()  # half a pair cannot travel
     echo = (
         name in _ECHOES
         or any(known in text for known in _ECHO_TEXTS)

@@ -148,7 +148,7 @@ def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
         claims = exercise.module.judge(case, seen)
         return tuple(replace(claim, holds=bool(claim.holds)) for claim in claims)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError,
-            RecursionError) as error:  # fmt: skip
+            RecursionError, LabError) as error:  # fmt: skip
         return (Claim(_CANNOT_JUDGE, False, saw=f"{type(error).__name__}: {error}"),)
 
 

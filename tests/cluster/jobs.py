@@ -43,6 +43,10 @@ def raises_on_all(me):
     raise ValueError(f"bad shard {me.rank}")
 
 
+def raises_what_is_no_text(me):
+    raise ValueError(os.fsdecode(b"shard \xff"))
+
+
 def exits_3(me):
     if me.rank == 1:
         sys.exit(3)

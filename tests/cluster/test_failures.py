@@ -20,6 +20,7 @@ END_WITHIN_S = 10  # five times the two seconds that are promised
 FAILURES = [
     (jobs.raises_on_rank_1, BOTH, 1, "raised ValueError: bad shard", 'ValueError("bad shard")'),
     (jobs.raises_on_all, BOTH, None, "raised ValueError: bad shard", "bad shard {me.rank}"),
+    (jobs.raises_what_is_no_text, BOTH[:1], None, r"ValueError: shard \udcff", "os.fsdecode"),
     (jobs.exits_3, BOTH, 1, "left with sys.exit(3)", "sys.exit(3)"),
     (jobs.leaves_by_os_exit, BOTH, 1, "ended without returning, exit status 0", ""),
     (jobs.leaves_its_socket_to_a_child, BOTH, 1, "ended without returning, exit status 0", ""),
