@@ -51,12 +51,16 @@ def observe(me, answer, given):
 
     model = torch.nn.Linear(*given.weights.shape[::-1], bias=False)
     model.weight.data = torch.from_numpy(given.weights)
-    sizes = []
+    sizes, outputs = [], []
     model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+
+    def loss(output, y):
+        outputs.append(len(output))
+        return torch.nn.functional.mse_loss(output, y)
+
     x, y = torch.from_numpy(given.x), torch.from_numpy(given.y)
-    loss = torch.nn.functional.mse_loss
     answer(model, loss, x, y, given.micro_batches, me.ranks)
-    return {"gradient": model.weight.grad.numpy(), "sizes": sizes}
+    return {"gradient": model.weight.grad.numpy(), "sizes": sizes, "outputs": outputs}
 
 
 def judge(case, seen):
@@ -69,7 +73,8 @@ def judge(case, seen):
     samples = len(case.own[0]["x"])
     most = -(-samples // parts)
     told = [[int(size) for size in value["sizes"]] for value in seen.values]
-    fits = all(sum(sizes) == samples and max(sizes) <= most for sizes in told)
+    outputs = [int(size) for value in seen.values for size in value["outputs"]]
+    fits = all(sum(sizes) == samples and max([*sizes, *outputs]) <= most for sizes in told)
     yield Claim(f"every sample passes once, at most {most} at a time", fits,
                 f"{samples} samples in {parts} parts", f"{told[0]} on rank 0",
                 hints=_SMALL, evidence=RANK)  # fmt: skip

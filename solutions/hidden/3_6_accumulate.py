@@ -60,6 +60,14 @@ def whole_shard_at_once(model, loss, x, y, micro_batches, ranks):
     average(model, ranks)
 
 
+def small_parts_for_show(model, loss, x, y, micro_batches, ranks):
+    loss(torch.nn.functional.linear(x, model.weight), y).backward()
+    with torch.no_grad():
+        for part in x.chunk(micro_batches):
+            model(part)
+    average(model, ranks)
+
+
 def distributed_data_parallel(model, loss, x, y, micro_batches, ranks):
     from torch.nn.parallel import DistributedDataParallel
 
@@ -82,6 +90,7 @@ WRONG = {
     "all micro-batches weigh the same": mean_of_means,
     "synchronises with every micro-batch": synchronises_every_time,
     "the whole shard at once": whole_shard_at_once,
+    "the whole shard at once, and small parts for show": small_parts_for_show,
     "DistributedDataParallel, without no_sync": distributed_data_parallel,
     "no communication": never_synchronises,
     "a sum instead of a mean": sums_over_ranks,
