@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 _MOST_ROWS = 16
+_LEAST_SEEN = 0.001  # of the width: a narrower stretch is no pixel wide
 _TOP, _HEIGHT = 0.14, 0.72
 _EDGES, _DIGIT = 0.0095, 0.0065  # of the width: what a box needs to have room for its number
 _BETWEEN_TWO = ("send", "recv")
@@ -233,7 +234,9 @@ def _draw_bars(axes, trace, found, span: Window, step, shown):
         bars[palette.EXPOSED] += [(rank, *stretch) for stretch in exposed]
         bars[palette.BUBBLE] += [(rank, *stretch) for stretch in found.idle[rank]]
     order = (*palette.PASSES.values(), palette.EXPOSED, palette.BUBBLE)
-    return {ink.label: _draw_alike(axes, bars[ink], ink, span, shown) for ink in order if bars[ink]}
+    least_s = _LEAST_SEEN * (span.end_s - span.start_s)
+    seen = [ink for ink in order if any(end - start >= least_s for _, start, end in bars[ink])]
+    return {ink.label: _draw_alike(axes, bars[ink], ink, span, shown) for ink in seen}
 
 
 def _draw_alike(axes, members, ink, span, shown):
