@@ -251,7 +251,7 @@ def _differs(peer, board):
         return True
     same = (peer.get("channel"), peer.get("order")) == (board["channel"], board["order"])
     pair = {peer.get("name"), board["name"]} <= {"send", "recv"}
-    return same and not pair and peer["name"] != board["name"]
+    return same and not pair and peer.get("name") != board["name"]
 
 
 def _signal_name(number):

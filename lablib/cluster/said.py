@@ -39,15 +39,22 @@ def kind_of(message: object) -> str:
 
 def _parts_are_plain(kind, fields):
     if kind == "error":
-        return math.isfinite(fields["at_s"]) and all(map(_is_frame, fields["frames"]))
+        return _is_time(fields["at_s"]) and all(map(_is_frame, fields["frames"]))
     if kind == "record":
         return (
-            math.isfinite(fields["cpu_s"])
+            _is_time(fields["cpu_s"])
             and all(isinstance(row, tuple) and row for row in fields["rows"])
             and all(isinstance(logged, dict) for logged in fields["logged"])
             and all(type(nbytes) is int for nbytes in fields["live_bytes"])
         )
     return True
+
+
+def _is_time(seconds):
+    try:
+        return math.isfinite(seconds)
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 def _is_frame(frame):
