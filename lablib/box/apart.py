@@ -41,6 +41,7 @@ def _be_first(job, live, limits, leash):
         folders = namespaces.furnished()
         socket.send_fds(leash, [b"+"], folders)  # one byte: several ranks write at once
         namespaces.close_each([leash.detach(), *folders])
+        _forget_the_log()
         namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()  # stays readable: it has nothing that the rank has not
         job["parent"] = os.getpid()
@@ -51,6 +52,14 @@ def _be_first(job, live, limits, leash):
         os._exit(code if code >= 0 else _SIGNALLED - code)
     finally:
         os._exit(70)
+
+
+def _forget_the_log():
+    """Standard output is still the keeper's log, a file outside, which the rank could take over."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _ended(pid):

@@ -182,6 +182,26 @@ def test_ranks_apart_tell_one_another_nothing_but_by_messages(box, whisper):
     assert (done.status, done.values) == ("ok", {0: False, 1: False}), done
 
 
+def files_within_reach(me):
+    """Open files of every process that this one can look into, and so take over."""
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            names = [f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd")]
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found.add(os.readlink(name))
+    return sorted(found)
+
+
+@boxed
+@pytest.mark.parametrize("relay", [True, False])
+def test_no_file_outside_the_box_is_within_reach(box, relay):
+    (found,) = box.run(files_within_reach, 1, relay=relay).values.values()
+    of_the_box = ("pipe:", "socket:", "anon_inode:", "/memfd:", "/proc/", os.devnull)
+    assert found and not [name for name in found if not name.startswith(of_the_box)]
+
+
 def fills(folder, nbytes):
     def fill(me):
         with open(f"{folder}/file", "wb") as file:
