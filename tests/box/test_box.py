@@ -134,6 +134,18 @@ def test_a_record_that_takes_for_ever_to_be_read_is_given_up(box, monkeypatch):
     assert box.run(attacks.listens_on_a_fixed_port, 2).status == "ok"
 
 
+def dies_first_and_leaves_nothing(me):
+    import resource
+
+    with open("/proc/self/oom_score_adj") as file:
+        return int(file.read()), list(resource.getrlimit(resource.RLIMIT_CORE))
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_a_rank_goes_first_and_starts_no_program_that_takes_dumps(box, relay):
+    assert box.run(dies_first_and_leaves_nothing, 1, relay=relay).values == {0: (1000, [1, 1])}
+
+
 def test_nothing_of_an_exercise_is_alive_after_it(box):
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     box.run(attacks.leaves_a_daemon, 2)
