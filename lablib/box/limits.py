@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from dataclasses import dataclass
 
@@ -58,7 +59,8 @@ def keep_to(limits: Limits) -> None:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(name, (most, most))
     # Should this computer's memory end all the same, these go first, not who grades.
-    with open("/proc/self/oom_score_adj", "w") as file:
+    # No limit rests on it, so it is no loss where it may not be said.
+    with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     # Asked to stop a second before it is ended: so the cause can be told from a crash.
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
