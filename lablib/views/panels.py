@@ -178,9 +178,16 @@ def _draw_memory(axes: Axes, rows):
     axes.set_yticks(range(len(rows)), [])
     axes.set_ylim(max(len(rows), 3) - 0.5, -0.6)
     axes.set_xlim(0, 100.5)
-    axes.set_xticks([0, 50, 100], ["0", show_bytes(scale / 2), show_bytes(scale)])
+    ticks = [0, _round(scale) / 2, _round(scale)]
+    axes.set_xticks([100 * tick / scale for tick in ticks], ["0", *map(show_bytes, ticks[1:])])
     axes.tick_params(axis="y", length=0)
     axes.set(title="Peak memory of a rank", xlabel="largest of the ranks")
+
+
+def _round(size):
+    """The largest of 1, 2 and 5 times a power of ten that is not above it."""
+    power = 10 ** math.floor(math.log10(size))
+    return power * max(digit for digit in (1, 2, 5) if digit * power <= size)
 
 
 def bar(axes: Axes, clock: str, place: float, left: float, width: float, ink: palette.Ink):

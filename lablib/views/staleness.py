@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 _MOST_MARKERS = 8
+_LAST = 10  # steps, whose mean is the final loss: one step's alone is noise
 
 
 def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Picture:
@@ -21,8 +22,9 @@ def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Pic
     losses   staleness -> loss of each step; 0 is synchronous, `math.inf` has no bound
     of       the unit in which staleness is counted
 
-    Losses are measured always. A curve that becomes infinite or NaN breaks off there, and its
-    final loss is drawn as a cross at the top. Raises LabError when there is no loss.
+    The final loss is the mean of the last 10 steps. Losses are measured always. A curve that
+    becomes infinite or NaN breaks off there, and its final loss is drawn as a cross at the top.
+    Raises LabError when there is no loss.
     """
     from lablib.views.picture import blank, drawing
 
@@ -37,21 +39,24 @@ def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Pic
     with drawing():
         picture = blank(9, 3.8)
         left, right = picture.subplots(1, 2, sharey=True)
-        ceiling = _ceiling(curves)
+        ceiling, finals = (
+            _ceiling(curves),
+            {bound: _final(curve) for bound, curve in curves.items()},
+        )
         _draw_curves(left, curves)
-        _draw_final(right, curves, ceiling)
+        _draw_finals(right, finals, ceiling)
         lowest = min(loss for curve in curves.values() for loss in curve if loss <= ceiling)
         left.set_ylim(min(0.0, lowest), min(ceiling, left.get_ylim()[1]))
         left.set(title="Loss by step", xlabel="step", ylabel="loss")
-        above = " (x: above)" if any(not c[-1] <= ceiling for c in curves.values()) else ""
-        right.set(title=f"Loss of the last step{above}", xlabel=f"staleness [{of}]")
+        above = " (x: above)" if any(not final <= ceiling for final in finals.values()) else ""
+        right.set(title=f"Mean of the last {_LAST} steps{above}", xlabel=f"staleness [{of}]")
         picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
         picture.legend(loc="outside right upper", title=f"staleness\n[{of}]", title_fontsize=9)
     told = "; ".join(
-        f"{_named(bound)}: from {curve[0]:.4g} to {curve[-1]:.4g} in {len(curve)} steps"
+        f"{_named(bound)}: from {curve[0]:.4g} to {finals[bound]:.4g} in {len(curve)} steps"
         for bound, curve in curves.items()
     )
-    picture.alt = f"{title}. By staleness in {of}, {told}."
+    picture.alt = f"{title}. By staleness in {of}, to the mean of the last {_LAST} steps, {told}."
     return picture
 
 
@@ -72,27 +77,31 @@ def _draw_curves(axes, curves):
     axes.grid()
 
 
-def _draw_final(axes, curves, ceiling):
+def _draw_finals(axes, finals, ceiling):
     """Evenly spaced: bounds double, mostly, and what has no bound has no place on a number line."""
-    known = [
-        (place, curve[-1]) for place, curve in enumerate(curves.values()) if curve[-1] <= ceiling
-    ]
-    for places, losses in [zip(*known, strict=True)] if known else []:
-        axes.plot(places, losses, color=palette.TEXT, linewidth=1)
-    for place, curve in enumerate(curves.values()):
-        lost = not curve[-1] <= ceiling
+    places = list(enumerate(finals.values()))
+    known = [(place, final) for place, final in places if final <= ceiling]
+    for xs, losses in [zip(*known, strict=True)] if known else []:
+        axes.plot(xs, losses, color=palette.TEXT, linewidth=1)
+    for place, final in places:
+        lost = not final <= ceiling
         axes.plot(
             place,
-            0.96 if lost else curve[-1],
+            0.96 if lost else final,
             "x" if lost else palette.MARKERS[place % len(palette.MARKERS)],
-            color=_shade(place, len(curves)),
+            color=_shade(place, len(finals)),
             markeredgecolor=palette.TEXT,
             markersize=7,
             transform=axes.get_xaxis_transform() if lost else axes.transData,
         )
-    axes.set_xticks(range(len(curves)), map(_named, curves))
-    axes.set_xlim(-0.5, len(curves) - 0.5)
+    axes.set_xticks(range(len(finals)), map(_named, finals))
+    axes.set_xlim(-0.5, len(finals) - 0.5)
     axes.grid()
+
+
+def _final(curve):
+    last = curve[-_LAST:]
+    return sum(last) / len(last)
 
 
 def _ceiling(curves):
