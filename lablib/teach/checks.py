@@ -19,6 +19,11 @@ from lablib.teach.seen import Seen, Way
 
 _SEED = 0
 _CANNOT_JUDGE = "the answer has the form that was asked for"
+_HUNG = "It ran too long, or the ranks waited for one another."
+_HANG_HINT = (
+    "All ranks of a group make the same calls in the same order, and each send has its recv on the "
+    "other side. Write down what each rank calls, one after the other: where do they part?"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,10 @@ class Result:
 
     @property
     def hint(self) -> str:
-        """What fits the first claim that fails; the second hint from the second try on."""
+        """What fits the first claim that fails, or a hang; the second from the second try on."""
         for one in self.tried:
+            if one.seen.problem.startswith(_HUNG):
+                return _HANG_HINT
             failing = first_failing(one.claims)
             if failing and failing.hints:
                 return failing.hints[min(self.tries, len(failing.hints)) - 1]
@@ -164,9 +171,6 @@ def _way(exercise, case, answers, before) -> Way:
     if problem:
         return lambda case: Seen(problem=problem)
     return lambda case: on_this_computer(case, Observer(exercise.module.observe, answers[which]))
-
-
-_HUNG = "It ran too long, or the ranks waited for one another."
 
 
 def on_this_computer(case: Case, observer: Observer) -> Seen:

@@ -101,6 +101,11 @@ def test_the_second_hint_comes_with_the_second_try():
     ]
 
 
+def test_a_hang_has_a_hint_and_another_failure_has_its_own():
+    assert "same calls in the same order" in lab.check("9.1", hangs, double).hint
+    assert lab.check("9.1", triple, double).hint == "second"
+
+
 def test_the_best_points_are_kept():
     lab.check("9.1", double, triple)
     lab.check("9.1", triple, triple)
