@@ -52,7 +52,8 @@ def test_values_trace_and_the_bytes_that_crossed_the_loopback_come_back(box):
     assert (done.status, done.values) == ("ok", dict.fromkeys(range(4), 4.0))
     assert [op.name for op in done.run.program[0] if op.name] == ["all_reduce"]
     ring_bytes = 2 * 3 * (1 << 20)
-    assert ring_bytes < done.loopback_bytes < 1.01 * ring_bytes
+    # Acknowledgements count, too; a busy computer sends more of them: 1.002 to 1.011 were seen.
+    assert ring_bytes < done.loopback_bytes < 1.03 * ring_bytes
 
 
 def sums_in_tensorflow(me, mine):
