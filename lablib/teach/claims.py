@@ -221,15 +221,13 @@ def show(value: object) -> str:
     >>> show(np.arange(100.0)), show({"a": 1})
     ('[ 0. 1. 2. ... 97. 98. 99.], shape [100]', "{'a': 1}")
     >>> show(2 / 3), show(2.0), show(2)
-    ('0.666667', '2.0', '2')
+    ('0.666667', '2', '2')
     """
-    if isinstance(value, float):
-        value = float(f"{value:.6g}")
     if isinstance(value, np.ndarray):
         with np.printoptions(precision=5, threshold=8, edgeitems=3):
             text = f"{value}, shape {list(value.shape)}"
     elif isinstance(value, float):
-        text = f"{value:.8g}"
+        text = f"{value:.6g}"
     else:
         text = str(value) if isinstance(value, str) else repr(value)
     text = " ".join(text.split())
