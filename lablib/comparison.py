@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Comparison:
     """Strategies side by side.
 
-    On modelled hardware only its times are modelled: memory and losses are those of the processes.
+    On modelled hardware only its times are modelled: losses are those of the processes.
 
     table        one row a run: strategy, framework, ranks, clock, samples_per_s, speedup (over
                  "single" of the same framework), efficiency (speedup / ranks), comm_share,
@@ -41,8 +41,8 @@ class Comparison:
                  bytes_per_step, bubble (share of a step in which a rank stands idle),
                  peak_bytes_per_rank of the fullest rank, memory_counted, final_loss. Memory
                  is counted on modelled hardware: "tensors", those alive at once in torch;
-                 "allocator", what TensorFlow's allocator has given out for its tensors, in pieces
-                 of up to twice their size. Measured, it is that of the "process". The counting
+                 "graph", those alive outside of TensorFlow's graphs and, worked out from
+                 shapes and order, inside. Measured, it is that of the "process". The counting
                  rules are in `lablib.record.metrics`
     runs         (strategy, framework, ranks) -> Run
     conditions   what it ran on, in words
@@ -196,7 +196,7 @@ def _communication(run, described):
     }
 
 
-_COUNTED = {"torch": "tensors", "tensorflow": "allocator"}
+_COUNTED = {"torch": "tensors", "tensorflow": "graph"}
 
 
 def _memory(run, framework):

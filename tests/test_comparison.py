@@ -34,7 +34,7 @@ def test_a_modelled_comparison_is_the_same_everywhere_and_says_what_it_modelled(
     other = lab.compare(**ASKED, hardware="ethernet-1").table
     assert not first.table[TIMES].equals(other[TIMES])
     assert "ethernet-10" in first.conditions["clock"]
-    assert "loss and memory measured" in first.plot().alt
+    assert "loss measured, memory counted" in first.plot().alt
 
 
 def test_what_cannot_be_modelled_is_left_out_and_named():
@@ -115,6 +115,6 @@ def test_memory_says_how_it_was_counted():
     tables = [lab.compare(**asked, hardware=machine).table for machine in ("ethernet-10", None)]
     counted = [dict(zip(table.framework, table.memory_counted)) for table in tables]
     assert counted == [
-        {"torch": "tensors", "tensorflow": "allocator"},
+        {"torch": "tensors", "tensorflow": "graph"},
         {"torch": "process", "tensorflow": "process"},
     ]

@@ -24,7 +24,8 @@ INSIDE = {
     "cluster": """
         wire said spec private_network logs failures relay_link torch_relay torch_memory
         torch_costs torch_futures torch_recorder
-        tensorflow_costs tensorflow_memory tensorflow_graph tensorflow_seconds tensorflow_placement
+        tensorflow_costs tensorflow_graph tensorflow_peak tensorflow_memory
+        tensorflow_seconds tensorflow_placement
         tensorflow_recorder rank zygote launch execution run cluster
     """.split(),
     "box": """

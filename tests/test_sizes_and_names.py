@@ -23,7 +23,7 @@ ON_RANKS_ONLY = {
     f"torch_{part}" for part in ("costs", "futures", "memory", "recorder", "relay")
 } | {
     f"tensorflow_{part}"
-    for part in ("costs", "graph", "memory", "placement", "recorder", "seconds")
+    for part in ("costs", "graph", "memory", "peak", "placement", "recorder", "seconds")
 }
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 # One computer's folders: what a user gets must run on every other.

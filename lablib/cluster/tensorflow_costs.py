@@ -43,6 +43,16 @@ def is_free(kind: str) -> bool:
     return kind in _FREE or kind.startswith(_MESSAGES)
 
 
+def is_data(dtype: tf.DType) -> bool:
+    """Whether tensors of this type hold numbers, not a handle or text."""
+    return dtype not in (tf.resource, tf.variant, tf.string)
+
+
+def is_product(kind: str) -> bool:
+    """Whether operations of this kind multiply matrices or convolve."""
+    return kind in _FLOPS
+
+
 def op_cost(kind: str, attribute: Callable, inputs: Seen, outputs: Seen) -> Cost:
     """(FLOPs, bytes, precision) of one operation; (0, 0, "fp32") when it moves nothing.
 
@@ -62,7 +72,7 @@ def op_cost(kind: str, attribute: Callable, inputs: Seen, outputs: Seen) -> Cost
     """
     if is_free(kind):
         return _NOTHING
-    tensors = [(shape, dtype) for shape, dtype in (*inputs, *outputs) if _is_data(dtype)]
+    tensors = [(shape, dtype) for shape, dtype in (*inputs, *outputs) if is_data(dtype)]
     largest = max((prod(shape) for shape, _ in tensors), default=0)
     formula = _FLOPS.get(kind)
     flops = formula(attribute, inputs, outputs) if formula else largest
@@ -126,10 +136,6 @@ _FLOPS = {
     "DepthwiseConv2dNativeBackpropInput": _depthwise(2, 1),
     "DepthwiseConv2dNativeBackpropFilter": _depthwise(2, 3),
 }
-
-
-def _is_data(dtype):
-    return dtype not in (tf.resource, tf.variant, tf.string)
 
 
 def _handles(inputs):

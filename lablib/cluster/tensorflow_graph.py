@@ -115,10 +115,10 @@ def _several(compute, times):
 class _Graph:
     def __init__(self, function, shapes):
         self.graph, self.is_backward = function.graph, b"__backward_" in function.name
-        self.shapes = _Shapes(self.graph, shapes)
+        self.shapes = Shapes(self.graph, shapes)
         self.unknown: set[str] = set()
         self.called: dict[tf.Operation, list] = {}
-        self.order = _causes_first([t.op for t in self.graph.outputs] + self.graph.control_outputs)
+        self.order = causes_first([t.op for t in self.graph.outputs] + self.graph.control_outputs)
         runs = set(self.order)
         created = [op for op in self.graph.get_operations() if op in runs]
         self.messages = [op for op in created if self._holds_messages(op)]
@@ -127,12 +127,12 @@ class _Graph:
         gradients = [op for op in created if _is_gradient(op)]
         self.has_gradients = bool(gradients)
         self.first = set(created[: created.index(gradients[0])]) if gradients else set()
-        self.leads_on = set(_causes_first([*gradients, *self.messages]))
+        self.leads_on = set(causes_first([*gradients, *self.messages]))
 
     def program(self) -> Iterator:
         waited, done = set(), set()
         for number, op in enumerate(self.messages):
-            own = [o for o in _causes_first(_causes(op), self.bits) if o not in done]
+            own = [o for o in causes_first(causes(op), self.bits) if o not in done]
             done.update(own)
             yield from self._waits(self.needs[op], waited)
             yield from self._computes(own)
@@ -151,7 +151,7 @@ class _Graph:
         needs: dict[tf.Operation, int] = {}
         for op in self.order:
             needs[op] = _BACKWARD if _is_gradient(op) else 0
-            for cause in _causes(op):
+            for cause in causes(op):
                 needs[op] |= needs.get(cause, 0) & ~_BACKWARD | self.bits.get(cause, 0)
             for tensor in op.inputs:  # the next step waits for this gradient, but is none
                 needs[op] |= needs.get(tensor.op, 0) & _BACKWARD
@@ -249,7 +249,7 @@ class _Graph:
         return program
 
 
-class _Shapes:
+class Shapes:
     """Shapes of a graph's tensors when it is called with arguments of the shapes given.
 
     What was unknown when it was traced is inferred once more, by TensorFlow itself, in a copy whose
@@ -292,7 +292,7 @@ def _with_arguments(graph, known):
     return copy
 
 
-def _causes(op):
+def causes(op):
     """What must have run before. Messages are ordered by TensorFlow besides; that is no cause."""
     control = [] if op.type.startswith("Collective") else op.control_inputs
     return _of_the_learner([*(tensor.op for tensor in op.inputs), *control])
@@ -302,7 +302,7 @@ def _of_the_learner(operations):
     return [op for op in operations if not (op.type in _CLOCKS and _mark(op, CLOCK))]
 
 
-def _causes_first(roots, stop=()):
+def causes_first(roots, stop=()):
     """The roots and all they come from, each after its causes; without those in `stop`."""
     seen, order = set(stop), []
     stack = [(root, False) for root in _of_the_learner(roots)]
@@ -313,7 +313,7 @@ def _causes_first(roots, stop=()):
         elif op not in seen:
             seen.add(op)
             stack.append((op, True))
-            stack += [(cause, False) for cause in _causes(op) if cause not in seen]
+            stack += [(cause, False) for cause in causes(op) if cause not in seen]
     return order
 
 

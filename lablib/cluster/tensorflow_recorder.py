@@ -336,6 +336,8 @@ def _watched(run_graph):
         if tensorflow_placement.runs_elsewhere(_home, _rank_of_task):
             return run_graph(self, *args)  # another task's work, which this one only sends there
         _recorder.computed()
+        if _recorder.memory:
+            _recorder.memory.runs(self, args)
         start_s = _recorder.clock()
         answer = run_graph(self, *args)
         call = start_s, _recorder.clock()

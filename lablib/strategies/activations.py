@@ -1,4 +1,4 @@
-"""What the forward pass keeps for the backward pass."""
+"""What the forward pass keeps for the backward pass, in torch and in a graph of TensorFlow."""
 
 from __future__ import annotations
 
@@ -29,3 +29,36 @@ def saved_bytes(task: Task, samples: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = task.torch_loss(model(x), y)  # noqa: F841 - it holds what is kept
         return sum(storage.nbytes() for storage in kept.values())
+
+
+def saved_bytes_in_graph(task: Task, samples: int) -> int:
+    """Bytes of what is there, and still needed, when a traced backward pass over so many samples
+    begins; weights not counted.
+
+    Nothing is computed. A graph runs what it can: so this includes factors of the gradients that
+    need no gradient themselves, which autograd would compute later.
+    """
+    import tensorflow as tf
+
+    from lablib.cluster.tensorflow_graph import causes_first
+    from lablib.cluster.tensorflow_peak import memory_of
+
+    model = task.tensorflow_model()
+
+    @tf.function
+    def backward(x, y, upstream):
+        with tf.GradientTape() as tape:
+            loss = task.tensorflow_loss(model(x), y)
+        return tape.gradient(loss, model.trainable_variables, upstream)
+
+    batch = (tf.TensorSpec(array.shape, array.dtype) for array in task.batch_at(0, samples))
+    graph = backward.get_concrete_function(*batch, tf.TensorSpec((), tf.float32)).graph
+    after, kept = {graph.inputs[2].op}, {}
+    for op in causes_first([gradient.op for gradient in graph.outputs]):
+        if after.isdisjoint(tensor.op for tensor in op.inputs):
+            continue
+        after.add(op)
+        for memory in map(memory_of, op.inputs):
+            if memory.op not in after and memory.dtype != tf.resource:
+                kept[memory.ref()] = memory.shape.num_elements() * memory.dtype.size
+    return sum(kept.values())

@@ -29,7 +29,8 @@ def comparison(
     losses   label -> loss of each step; None: the final losses are drawn
 
     Colour says the framework, marker the strategy in it, a dashed line or edge that times are
-    modelled; loss and memory are measured always. NaN is written as "not recorded".
+    modelled; the loss is measured always, memory counted where times are modelled. NaN is written
+    as "not recorded".
     """
     from lablib.views.picture import blank, drawing
 
@@ -56,10 +57,10 @@ def comparison(
 
 
 def _clocks(clocks):
-    """On modelled hardware real processes still compute the loss and hold the memory."""
+    """On modelled hardware real processes still compute the loss and hold the tensors."""
     if clocks == ["measured"]:
         return "measured"
-    return f"times {' and '.join(clocks)}, loss and memory measured"
+    return f"times {' and '.join(clocks)}, loss measured, memory counted"
 
 
 def _lines(rows):
@@ -152,7 +153,7 @@ def _communication(counted):
     return palette.COMMUNICATION, "communication"
 
 
-_ROUNDED = {"allocator": ", with what its allocator rounds up"}
+_DERIVED = {"graph": ", by its graph"}
 
 
 def _draw_memory(axes: Axes, rows):
@@ -169,7 +170,7 @@ def _draw_memory(axes: Axes, rows):
         axes.text(
             100 * size / scale + (-2 if inside else 2),
             place,
-            show_bytes(size) + _ROUNDED.get(row.get("memory_counted"), ""),
+            show_bytes(size) + _DERIVED.get(row.get("memory_counted"), ""),
             size=9,
             va="center",
             ha="right" if inside else "left",

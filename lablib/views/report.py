@@ -133,8 +133,8 @@ is at most that large</dd>
 <dt>bytes_per_step</dt><dd>payload that all ranks put into messages in one step</dd>
 <dt>peak_bytes_per_rank</dt><dd>the most memory of any rank, as memory_counted says</dd>
 <dt>memory_counted</dt><dd>process: all that a rank had for itself; what ranks share, such as the
-framework's code, is not counted. tensors: the bytes of those alive at once. allocator: the pieces
-that TensorFlow's allocator gave out for them, each up to twice as large as its tensor</dd>
+framework's code, is not counted. tensors: the bytes of those alive at once. graph: the same,
+but inside of a TensorFlow graph worked out from its shapes and the order of its operations</dd>
 </dl>
 </main>
 </body>

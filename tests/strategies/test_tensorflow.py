@@ -17,9 +17,9 @@ TOGETHER = 1e-4
 
 
 @cache
-def trained(name, ranks, hardware=None, **options):
+def trained(name, ranks, hardware=None, task=TASK, **options):
     return lab.train(
-        name, framework="tensorflow", task=TASK, ranks=ranks, steps=STEPS, hardware=hardware,
+        name, framework="tensorflow", task=task, ranks=ranks, steps=STEPS, hardware=hardware,
         threads=1, timeout_s=120, progress=False, **options,
     )  # fmt: skip
 
@@ -32,8 +32,9 @@ def run_twin(twin, ranks, batch=None):
     return cluster.run(partial(twin, job=job))
 
 
-def expected(name, ranks, **options):
-    task = lab.tasks.get(TASK)
+@cache
+def expected(name, ranks, task=TASK, **options):
+    task = lab.tasks.get(task)
     return strategies.get(name, "tensorflow").expected(task, ranks, task.batch, **options)
 
 
@@ -198,21 +199,28 @@ def test_a_single_process_sends_nothing():
     assert expected("single", 1).complaints(trained("single", 1, MACHINE)) == []
 
 
-def test_tensors_are_counted_where_the_machine_is_modelled():
-    assert in_bounds(trained("single", 1, MACHINE))
+HELD = [
+    ("single", "wide-mlp", 1, {}),
+    ("single", "digits-cnn", 1, {}),
+    ("single", "bytes-gpt", 1, {}),
+    ("collectives_by_hand", "digits-cnn", 2, {}),
+    ("multi_worker_mirrored", "bytes-gpt", 4, {}),
+    ("multi_worker_mirrored", "wide-mlp", 2, {}),
+    ("multi_worker_mirrored", "wide-mlp", 2, {"packing_mb": 5}),
+    ("restart", "digits-mlp", 2, {}),
+]
+
+
+@pytest.mark.parametrize("name, task, ranks, options", HELD)
+def test_ranks_hold_the_tensors_of_the_closed_form(name, task, ranks, options):
+    run = trained(name, ranks, MACHINE, task=task, **options)
+    assert expected(name, ranks, task=task, **options).complaints(run) == []
 
 
 @pytest.mark.parametrize("twin", [twins.only_looks_forward, twins.keeps_its_old_weights])
-def test_who_holds_too_little_or_too_much_is_out_of_those_bounds(twin):
-    assert not in_bounds(run_twin(twin, 1))
-
-
-def in_bounds(run):
-    """Whether the allocator gave out what the closed form of the tensors says, or up to twice as
-    much: it gives a piece away whole unless the rest could hold as much again."""
-    task = lab.tasks.get(TASK)
-    tensors = strategies.get("single", "torch").expected(task, 1, task.batch).live_bytes
-    return 0.9 * tensors < run.metrics.live_bytes.max() < 2 * tensors
+def test_who_holds_too_little_or_too_much_is_seen(twin):
+    (complaint,) = expected("single", 1).complaints(run_twin(twin, 1))
+    assert complaint.startswith("memory")
 
 
 def test_the_weights_live_on_the_parameter_server_alone():

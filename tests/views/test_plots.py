@@ -389,7 +389,9 @@ def test_ranks_that_only_compute_have_no_traffic_to_draw():
 
 def test_both_clocks_are_named_where_both_occur():
     shown = words(plots.comparison(pandas.DataFrame(MIXED)))
-    assert "Strategies compared (times measured and modelled, loss and memory measured)" in shown
+    assert (
+        "Strategies compared (times measured and modelled, loss measured, memory counted)" in shown
+    )
     assert "ddp, torch × 2, measured" in shown and "ddp, torch × 8, modelled" in shown
     assert "fsdp, torch, modelled" in shown
 

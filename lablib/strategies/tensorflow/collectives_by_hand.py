@@ -4,6 +4,7 @@ sums these over the workers, and each divides by their number before its optimiz
 `MultiWorkerMirroredStrategy` is here only for its collectives; the variables are each worker's own,
 so the workers must begin with the same weights, and nobody but this file sees to that."""
 
+from lablib.strategies import activations
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
@@ -85,4 +86,7 @@ def cut_up(tensor, model):
 
 def expected(task, ranks: int, batch: int) -> Expected:
     sums = {"all_reduce": (ranks, ranks * task.weight_bytes)}
-    return Expected(sums if ranks > 1 else {})
+    held_bytes = 3 * task.weight_bytes  # see `single`
+    between_passes = held_bytes + activations.saved_bytes_in_graph(task, batch // ranks)
+    flattened = held_bytes + 2 * task.weight_bytes  # the gradients, and all of them end to end
+    return Expected(sums if ranks > 1 else {}, max(between_passes, flattened))

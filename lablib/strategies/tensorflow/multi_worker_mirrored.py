@@ -4,6 +4,7 @@ shard of the batch each, gradients summed by collectives when they are applied.
 A custom loop, because `Model.fit` under this strategy fails with Keras 3 (seen with TensorFlow
 2.21; https://github.com/keras-team/keras/issues/20585)."""
 
+from lablib.strategies import activations
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
@@ -55,9 +56,14 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int, packing_mb: float = 0.0) -> Expected:
+    held_bytes = 3 * task.weight_bytes  # see `single`
+    between_passes = held_bytes + activations.saved_bytes_in_graph(task, batch // ranks)
+    if ranks == 1:
+        return Expected({}, between_passes)
     packs = _packs([array.nbytes for array in task.weights().values()], _packing_bytes(packing_mb))
-    sums = {"all_reduce": (ranks * packs, ranks * task.weight_bytes)}
-    return Expected(sums if ranks > 1 else {})
+    sums = {"all_reduce": (ranks * len(packs), ranks * task.weight_bytes)}
+    after_backward = held_bytes + task.weight_bytes + max(packs)  # all gradients, and their copy
+    return Expected(sums, max(between_passes, after_backward))
 
 
 def _packing_bytes(packing_mb):
@@ -65,10 +71,10 @@ def _packing_bytes(packing_mb):
 
 
 def _packs(sizes, at_least):
-    """How many all-reduces: last gradient first, a pack is closed once it is over `at_least`."""
-    packs, filled = 1, 0
+    """Bytes of each all-reduce: last gradient first, a pack is closed once over `at_least`."""
+    packs = [0]
     for size in reversed(sizes):
-        if at_least and filled > at_least:
-            packs, filled = packs + 1, 0
-        filled += size
+        if at_least and packs[-1] > at_least:
+            packs.append(0)
+        packs[-1] += size
     return packs

@@ -4,6 +4,7 @@ every few steps, all that the next step depends on. The same call goes on from t
 from lablib.strategies import checkpoint, faults
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.tensorflow import multi_worker_mirrored
 
 STRATEGY = Strategy(
     name="restart",
@@ -117,4 +118,5 @@ def _save(manager, steps):
 def expected(task, ranks, batch, **options) -> Expected:
     """The gradients in one all-reduce, the loss in another."""
     sums = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + 4))}
-    return Expected(sums if ranks > 1 else {})
+    alike = multi_worker_mirrored.expected(task, ranks, batch)
+    return Expected(sums if ranks > 1 else {}, alike.live_bytes)

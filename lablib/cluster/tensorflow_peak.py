@@ -1,0 +1,140 @@
+"""The most bytes of tensors that a call of a traced graph holds at once.
+
+They are not seen but worked out, from the shapes of its tensors and the order in which TensorFlow's
+executor takes its operations when each of its pools has one thread (`ScheduleReady` in
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/common_runtime/executor.cc).
+So the figure is the same in every run, whatever the load and the threads.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
+from math import prod
+
+import tensorflow as tf
+
+from lablib.cluster.tensorflow_costs import is_data, is_product
+from lablib.cluster.tensorflow_graph import Shapes, causes_first
+
+# What these make lies in the memory of their first input.
+VIEWS = set(
+    """
+    Identity IdentityN StopGradient PreventGradient Reshape Squeeze ExpandDims EnsureShape Bitcast
+    ReadVariableOp
+""".split()
+)
+_GIVEN = ("Placeholder", "Const")
+
+
+def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
+    """Besides its arguments and what its variables hold; what it returns is counted.
+
+    function   TensorFlow's AtomicFunction
+    shapes     of its arguments in this call
+
+    A tensor lives until the last operation that needs it has run. An operation writes its result
+    into an input of the same size that nobody needs any more, unless it multiplies matrices or
+    convolves. Unknown sizes count as 1, a loop's body as once, of branches the largest.
+    """
+    return _Call(function.graph, shapes).peak_bytes()
+
+
+def memory_of(tensor: tf.Tensor) -> tf.Tensor:
+    """The tensor of the graph in whose memory this one lies: itself, unless it is a view."""
+    while tensor.op.type in VIEWS:
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor
+
+
+class _Call:
+    def __init__(self, graph, shapes):
+        self.graph, self.shapes = graph, Shapes(graph, shapes)
+        runs = set(causes_first([t.op for t in graph.outputs] + graph.control_outputs))
+        self.ops = [op for op in graph.get_operations() if op in runs]
+        self.needed = Counter(map(_memory, graph.outputs))
+        for op in filter(_is_work, self.ops):
+            self.needed.update(map(_memory, op.inputs))
+
+    def peak_bytes(self) -> int:
+        held: dict = {}
+        peak = 0
+        for op in filter(_is_work, self._in_order()):
+            peak = max(peak, sum(held.values()) + self._inside(op))
+            used = Counter(map(_memory, op.inputs))
+            last = [memory for memory in used if self.needed[memory] == used[memory]]
+            self._make(op, held, last)
+            peak = max(peak, sum(held.values()))
+            self.needed.subtract(used)
+            for memory in [*last, *(made.ref() for made in op.outputs)]:
+                if not self.needed[memory]:
+                    held.pop(memory, None)
+        return peak
+
+    def _make(self, op, held, last):
+        """The memory of its results, new or that of an input."""
+        for made in op.outputs:
+            nbytes = self._nbytes(made)
+            same = [memory for memory in last if held.get(memory) == nbytes]
+            if same and not is_product(op.type) and not _functions(op):
+                del held[same[0]]
+            held[made.ref()] = nbytes
+
+    def _in_order(self) -> Iterator[tf.Operation]:
+        """Views run when their inputs are there, first come, first served. Work waits until no view
+        is left; the operation that became ready last goes first."""
+        waits, then = {}, defaultdict(list)
+        for op in self.ops:
+            first = dict.fromkeys([_passed_on(t).op for t in op.inputs] + op.control_inputs)
+            waits[op] = len(first)
+            for cause in first:
+                then[cause].append(op)
+        views, work = deque(op for op in self.ops if not waits[op]), []
+        while views or work:
+            op = views.popleft() if views else work.pop()
+            yield op
+            for following in then[op]:
+                waits[following] -= 1
+                if not waits[following]:
+                    (work if _is_work(following) else views).append(following)
+
+    def _inside(self, op):
+        """The most that a function holds which the operation calls."""
+        peaks = [0]
+        for name in _functions(op):
+            function = self.graph._get_function(name)
+            if function is not None:  # such as one of the runtime's own
+                given = list(op.inputs)[len(op.inputs) - len(function.graph.inputs) :]
+                peaks.append(peak_bytes(function, [self.shapes.shape(tensor) for tensor in given]))
+        return max(peaks)
+
+    def _nbytes(self, tensor):
+        return prod(self._shape(tensor)) * tensor.dtype.size if is_data(tensor.dtype) else 0
+
+    def _shape(self, tensor):
+        return tuple(1 if size is None else size for size in self.shapes.of(tensor) or ())
+
+
+def _passed_on(tensor):
+    """What comes through an IdentityN: TensorFlow takes it out of the graph, so nothing waits there
+    for the others."""
+    while tensor.op.type == "IdentityN":
+        tensor = tensor.op.inputs[tensor.value_index]
+    return tensor
+
+
+def _memory(tensor):
+    return memory_of(tensor).ref()
+
+
+def _is_work(op):
+    return op.type not in VIEWS and op.type not in _GIVEN
+
+
+def _functions(op):
+    """Names of the functions that an operation calls; a tf.data pipeline calls them elsewhere."""
+    if "Dataset" in op.type:
+        return []
+    attributes = op.node_def.attr.values()
+    listed = [function.name for of in attributes for function in of.list.func]
+    return listed + [of.func.name for of in attributes if of.HasField("func")]
