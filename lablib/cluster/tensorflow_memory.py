@@ -9,13 +9,13 @@ from math import prod
 from tensorflow.python.framework import op_callbacks
 
 from lablib.cluster.tensorflow_costs import is_data
-from lablib.cluster.tensorflow_peak import VIEWS, peak_bytes
+from lablib.cluster.tensorflow_peak import VIEWS
 
 
 class LiveBytes:
     """Counts the variables and tensors that this thread makes or is given, while they live.
 
-    What a graph holds meanwhile is `tensorflow_peak.peak_bytes`.
+    What a graph holds while it runs is not seen: whoever calls it says it.
 
     peak_bytes   the most at once since `restart`
     """
@@ -24,23 +24,18 @@ class LiveBytes:
         self.now_bytes = self.peak_bytes = 0
         self._memory: dict[int, _Memory] = {}  # by the id of a tensor that lies there
         self._alive: dict[int, weakref.ref] = {}
-        self._in_graphs: dict[tuple, int] = {}
         op_callbacks.add_op_callback(self._seen)
 
     def restart(self) -> None:
         """Forget the peak, not what is alive."""
         self.peak_bytes = self.now_bytes
 
-    def runs(self, function, arguments) -> None:
-        """A graph (TensorFlow's AtomicFunction) is about to be called."""
+    def calls(self, arguments, held_bytes: int) -> None:
+        """A graph is about to be called, and will hold so many bytes at once."""
         for tensor in arguments:
             self._see(tensor)
             self._write(tensor)
-        shapes = [argument.shape for argument in arguments]
-        key = function.name, *map(str, shapes)
-        if key not in self._in_graphs:
-            self._in_graphs[key] = peak_bytes(function, shapes)
-        self.peak_bytes = max(self.peak_bytes, self.now_bytes + self._in_graphs[key])
+        self.peak_bytes = max(self.peak_bytes, self.now_bytes + held_bytes)
 
     def _seen(self, kind, inputs, attributes, outputs, op_name=None, graph=None):
         if graph is not None:

@@ -32,6 +32,7 @@ from lablib.cluster import tensorflow_graph, tensorflow_placement
 from lablib.cluster.tensorflow_costs import CountedCosts
 from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
 from lablib.cluster.tensorflow_memory import LiveBytes
+from lablib.cluster.tensorflow_peak import peak_bytes
 from lablib.cluster.tensorflow_placement import nbytes_of
 from lablib.cluster.tensorflow_seconds import (
     CpuSeconds,
@@ -336,14 +337,16 @@ def _watched(run_graph):
         if tensorflow_placement.runs_elsewhere(_home, _rank_of_task):
             return run_graph(self, *args)  # another task's work, which this one only sends there
         _recorder.computed()
-        if _recorder.memory:
-            _recorder.memory.runs(self, args)
+        with _nothing_spent():
+            program, held_bytes = _work_out(self, args)
+            if _recorder.memory:
+                _recorder.memory.calls(args, held_bytes)
         start_s = _recorder.clock()
         answer = run_graph(self, *args)
         call = start_s, _recorder.clock()
         _, seconds = _recorder.spent()
         with _nothing_spent():
-            _write_down(_program(self, args), seconds, call)
+            _write_down(program, seconds, call)
             if len(_rank_of_task) > 1:
                 for nbytes, source, target, line in _crossings(self):
                     _recorder.derived("send", nbytes, (source, target), line)
@@ -362,20 +365,22 @@ def _nothing_spent():
 
 
 _open_arguments: dict[bytes, list[int]] = {}
-_programs: dict[tuple, list] = {}
+_worked_out: dict[tuple, tuple[list, int]] = {}
 
 
-def _program(function, arguments):
-    """What a call with these arguments does; worked out once for each of their shapes."""
+def _work_out(function, arguments):
+    """What a call with these arguments does, and the bytes that it holds at once where these are
+    counted; worked out once for each of their shapes."""
     name = function.name
     if name not in _open_arguments:
         inputs = enumerate(function.graph.inputs)
         _open_arguments[name] = [n for n, t in inputs if not t.shape.is_fully_defined()]
     key = name, *(tuple(arguments[number].shape) for number in _open_arguments[name])
-    if key not in _programs:
+    if key not in _worked_out:
         shapes = [argument.shape for argument in arguments]
-        _programs[key] = tensorflow_graph.program_of(function, shapes)
-    return _programs[key]
+        held_bytes = peak_bytes(function, shapes) if _recorder.memory else 0
+        _worked_out[key] = tensorflow_graph.program_of(function, shapes), held_bytes
+    return _worked_out[key]
 
 
 _known_crossings: dict[bytes, list] = {}
