@@ -21,6 +21,7 @@ from lablib.box import namespaces, rank_set
 from lablib.box.limits import Limits
 from lablib.box.watch import Watch
 from lablib.cluster import wire
+from lablib.cluster.ended_children import ended_children
 from lablib.cluster.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there
 
 _LOOK_EVERY_S = 0.05
@@ -133,17 +134,11 @@ class Keeper:
         return {"ended": seen}
 
     def _reap(self):
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, code in ended_children():
             if pid == self.pid:
                 self.pid = None
                 if self.watch:
-                    self.watch.first_process_ended(os.waitstatus_to_exitcode(status))
+                    self.watch.first_process_ended(code)
 
 
 def main(arguments: list[str]) -> None:

@@ -22,6 +22,7 @@ import sys
 import time
 
 from lablib.cluster import private_network, wire
+from lablib.cluster.ended_children import ended_children
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
@@ -196,17 +197,10 @@ class Zygote:
         return self.next_port
 
     def _reap(self):
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
+        for pid, code in ended_children():
             for run in self.runs.values():
                 if pid in run.alive:
                     rank = run.alive.pop(pid)
-                    code = os.waitstatus_to_exitcode(status)
                     run.tell({"exit": code, "rank": rank, "at_s": time.monotonic()})
 
     def _close(self, run):
