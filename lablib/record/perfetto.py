@@ -4,6 +4,10 @@ One process a rank; in it a thread each for steps ("main"), marks, compute, mess
 The format lets two events of a thread nest but not overlap, so overlapping messages get threads
 of their own ("messages 2"). Source of the format: "Trace Event Format", Google, 2016. Process 0
 is avoided: Perfetto takes it for Linux's idle process (github.com/google/perfetto, issue 394).
+
+Perfetto lets an arrow lead from the slice that starts first, whatever the file says (`End` in its
+src/trace_processor/importers/common/flow_tracker.cc). A recv is often there before its send: such
+a one holds a slice "transfer" from when the send starts, and the arrow leads to that.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ def text(events: Sequence[Event], clock: str) -> str:
     """The whole file as JSON; `events` are sorted by start. Times count from the first event."""
     origin_s = events[0].start_s if events else 0.0
     threads = _threads(events)
-    rows = [*_names(threads), *_slices(threads, origin_s), *_arrows(threads, origin_s)]
-    return json.dumps({"traceEvents": rows, "displayTimeUnit": "ms", "otherData": {"clock": clock}})
+    rows = [*_names(threads, clock), *_slices(threads, origin_s), *_arrows(threads, origin_s)]
+    file = {"traceEvents": rows, "displayTimeUnit": "ms", "otherData": {"clock": clock}}
+    # Perfetto refuses a file with an escaped surrogate, and UTF-8 has none that stands alone.
+    return json.dumps(file, ensure_ascii=False).encode(errors="replace").decode()
 
 
 def _threads(events):
@@ -49,9 +55,9 @@ def _threads(events):
     return dict(sorted(threads.items()))
 
 
-def _names(threads):
+def _names(threads, clock):
     for rank in sorted({rank for rank, _, _ in threads}):
-        yield _meta(rank, 0, "process_name", {"name": f"rank {rank}"})
+        yield _meta(rank, 0, "process_name", {"name": f"rank {rank}, {clock}"})
         yield _meta(rank, 0, "process_sort_index", {"sort_index": rank})
     for rank, number, name in threads:
         yield _meta(rank, number, "thread_name", {"name": name})
@@ -65,24 +71,35 @@ def _meta(rank, number, name, args):
 def _slices(threads, origin_s):
     for (rank, number, _), events in threads.items():
         for event in events:
-            start_ns, end_ns = _ns(event.start_s - origin_s), _ns(event.end_s - origin_s)
-            row = {
-                "name": event.name,
-                "cat": event.kind,
-                "pid": _FIRST_PROCESS + rank,
-                "tid": number,
-                "ts": start_ns / 1e3,
-                "args": _args(event),
-            }
-            is_mark = event.kind == "mark"
-            yield row | (
-                {"ph": "i", "s": "t"} if is_mark else {"ph": "X", "dur": (end_ns - start_ns) / 1e3}
-            )
+            span_s = event.start_s - origin_s, event.end_s - origin_s
+            row = _slice((rank, number), event.name, event.kind, span_s)
+            if event.kind == "mark":
+                row |= {"ph": "i", "s": "t"}
+                del row["dur"]
+            yield row | {"args": _args(event)}
+
+
+def _slice(place, name, kind, span_s):
+    # Whole nanoseconds: rounding start and length apart would make neighbours overlap.
+    start_ns, end_ns = map(_ns, span_s)
+    row = _at(place, "X", name, kind, start_ns)
+    return row | {"dur": (end_ns - start_ns) / 1e3}
 
 
 def _ns(seconds):
-    # Whole nanoseconds: rounding start and length apart would make neighbours overlap.
     return round(seconds * 1e9)
+
+
+def _at(place, phase, name, kind, at_ns):
+    rank, number = place
+    return {
+        "ph": phase,
+        "name": name,
+        "cat": kind,
+        "pid": _FIRST_PROCESS + rank,
+        "tid": number,
+        "ts": at_ns / 1e3,
+    }
 
 
 def _args(event):
@@ -109,24 +126,14 @@ def _arrows(threads, origin_s):
         )
     ]
     for flow, ((sent, *source), (received, *target)) in enumerate(pairs, start=1):
-        # Just inside the recv's end: a viewer ties the arrow to the slice that is open then.
-        arrival_s = max(sent.start_s, received.start_s + 0.99 * received.seconds)
-        yield _end("s", flow, source, sent.start_s - origin_s)
-        yield _end("f", flow, target, arrival_s - origin_s) | {"bp": "e"}
+        start_s, end_s = sent.start_s - origin_s, received.end_s - origin_s
+        if received.start_s < sent.start_s:
+            yield _slice(target, "transfer", "message", (start_s, end_s))
+        # A viewer ties the arrow to the innermost slice that is open then.
+        arrival_s = max(start_s, received.start_s - origin_s)
+        yield _at(source, "s", "message", "flow", _ns(start_s)) | {"id": flow}
+        yield _at(target, "f", "message", "flow", _ns(arrival_s)) | {"id": flow, "bp": "e"}
 
 
 def _start(place):
     return place[0].start_s
-
-
-def _end(phase, flow, place, at_s):
-    rank, number = place
-    return {
-        "ph": phase,
-        "id": flow,
-        "name": "message",
-        "cat": "flow",
-        "pid": _FIRST_PROCESS + rank,
-        "tid": number,
-        "ts": _ns(at_s) / 1e3,
-    }

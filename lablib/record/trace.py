@@ -122,6 +122,9 @@ class Trace(Sequence[Event]):
     def export(self, path: str | os.PathLike) -> Path:
         """Write it for ui.perfetto.dev and chrome://tracing; compressed when `path` ends in .gz.
 
+        Arrows lead from each send to its recv. Of one that was there first, a part "transfer" says
+        since when the send was.
+
         Returns the path. Raises LabError when it cannot be written.
         """
         return trace_file.write_compressed(path, perfetto.text(self._events, self._clock))
