@@ -112,19 +112,13 @@ def _args(event):
 
 
 def _arrows(threads, origin_s):
-    """From the n-th send of a pair of ranks to its n-th recv."""
+    """From each send to its recv."""
     places = defaultdict(lambda: {"send": [], "recv": []})
     for (rank, number, _), events in threads.items():
         for event in events:
             if event.kind == "message" and event.name in ("send", "recv") and not event.derived:
                 places[event.group][event.name].append((event, rank, number))
-    pairs = [
-        pair
-        for ends in places.values()
-        for pair in zip(
-            sorted(ends["send"], key=_start), sorted(ends["recv"], key=_start), strict=False
-        )
-    ]
+    pairs = [pair for ends in places.values() for pair in _pairs(**ends)]
     for flow, ((sent, *source), (received, *target)) in enumerate(pairs, start=1):
         start_s, end_s = sent.start_s - origin_s, received.end_s - origin_s
         if received.start_s < sent.start_s:
@@ -135,5 +129,18 @@ def _arrows(threads, origin_s):
         yield _at(target, "f", "message", "flow", _ns(arrival_s)) | {"id": flow, "bp": "e"}
 
 
-def _start(place):
-    return place[0].start_s
+def _pairs(send, recv):
+    """The n-th send of a pair of ranks and its n-th recv.
+
+    A trace knows no tags. Where recvs were asked for in another order than their sends, some would
+    end before their send starts: then the n-th recv to end. What is still so, in a part of a trace,
+    has no other side.
+    """
+    sends = sorted(send, key=lambda place: place[0].start_s)
+    for order in ("start_s", "end_s"):
+        recvs = sorted(recv, key=lambda place: getattr(place[0], order))
+        pairs = list(zip(sends, recvs, strict=False))
+        possible = [pair for pair in pairs if pair[1][0].end_s >= pair[0][0].start_s]
+        if possible == pairs:
+            break
+    return possible

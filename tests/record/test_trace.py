@@ -314,6 +314,18 @@ def test_no_arrow_leads_to_a_slice_that_starts_before_its_own(
     assert max(there, key=lambda found: found[1]) == slice_at_the_arrow
 
 
+def test_arrows_follow_tags_that_cross_and_none_leads_back_in_time(tmp_path):
+    """Perfetto reports an error for a slice that ends before it starts."""
+    pair = dict(nbytes=8, group=(0, 1))
+    sends = message(0, 0.0, 1.0, "send", **pair), message(0, 6.0, 7.0, "send", **pair)
+    recvs = message(1, 0.0, 7.0, "recv", **pair), message(1, 0.5, 1.0, "recv", **pair)
+    rows = exported(Trace([*sends, *recvs]), tmp_path)["traceEvents"]
+    assert [(row["ts"], row["dur"]) for row in rows if row["name"] == "transfer"] == [(6e6, 1e6)]
+    assert [row["ts"] for row in rows if row["ph"] == "f"] == [0.5e6, 6e6]
+    part = exported(Trace([sends[1], recvs[1]]), tmp_path)["traceEvents"]
+    assert not [row for row in part if row["ph"] in "sf" or row["name"] == "transfer"]
+
+
 def test_an_export_holds_any_character_as_it_is(tmp_path):
     """Perfetto refuses a whole file for one that JSON escapes as two surrogates."""
     name = "done \N{SLIGHTLY SMILING FACE}, \N{LATIN SMALL LETTER E WITH ACUTE}"
