@@ -63,7 +63,8 @@ class Run:
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
         """The same program on another machine; no rank is started. LabError when it cannot be."""
-        run = replace(self, hardware=catalog.get(hardware))
+        hardware = catalog.get(hardware)
+        run = replace(self, hardware=hardware, spec=self.spec.on(hardware.per_node))
         run.__dict__["program"] = self.program  # read from the records once
         run.__dict__["trace"] = simulator.simulate(run.program, run.hardware)
         return run

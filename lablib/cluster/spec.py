@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lablib.errors import LabError
 
@@ -67,6 +67,11 @@ class Spec:
         per_node = _spread(len(names), nodes, per_node)
         threads = None if threads is None else _count(threads, "threads")
         return cls(framework, _seats(names, per_node), per_node, device, threads)
+
+    def on(self, per_node: int) -> Spec:
+        """The same ranks on nodes that hold so many."""
+        names = [seat.role for seat in self.seats]
+        return replace(self, seats=_seats(names, per_node), per_node=per_node)
 
     @property
     def ranks(self) -> int:

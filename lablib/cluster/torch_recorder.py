@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import rpc
 from torch.nn.modules import module as nn_module
 
 from lablib.cluster.relay_link import Link
@@ -70,6 +71,8 @@ def join(
     else:
         store, _line_to_relay = dist.HashStore(), Link(socket.socket(fileno=relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
+    torch_groups = dist.distributed_c10d
+    torch_groups._new_process_group_helper = _recorded_too(torch_groups._new_process_group_helper)
     nn_module.register_module_forward_pre_hook(_enter)
     nn_module.register_module_forward_hook(_leave, always_call=True)
     torch.autograd.backward = _backward(torch.autograd.backward)
@@ -81,6 +84,7 @@ def join(
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
     recorder.spent = CpuSeconds()
     if counts:
+        rpc.init_rpc = _refuse_rpc
         costs = CountedCosts()
         costs.__enter__()  # for as long as the rank lives
         recorder.spent, recorder.memory = costs.take, costs.memory
@@ -226,6 +230,27 @@ def _create(options, _):
     return recorded
 
 
+def _recorded_too(make):
+    """So are groups whose backend is named: dist.new_group(backend="gloo")."""
+
+    @functools.wraps(make)
+    def call(size, rank, members, backend, *args, **options):
+        asked = dist.BackendConfig(backend).device_backend_map.get("cpu")
+        if _kind(size).name.lower() in (backend, asked):
+            backend = dist.Backend("lab")
+        return make(size, rank, members, backend, *args, **options)
+
+    return call
+
+
+def _refuse_rpc(*_, **__):
+    raise LabError(
+        "init_rpc cannot be used on modelled hardware.",
+        saw="remote calls pass by the process group: nobody counts what they send",
+        do="leave hardware away: the run is then measured on this computer",
+    )
+
+
 def _relayed(options):
     if options.global_ranks_in_group:
         raise RuntimeError("new groups are not offered in this exercise: use all ranks")
@@ -253,14 +278,18 @@ def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
     group.monitored_barrier(**limit, wait_all_ranks=wait_all_ranks)
 
 
+def _kind(ranks):
+    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= ranks
+    kinds = dist.ProcessGroup.BackendType
+    return kinds.NCCL if own_gpus else kinds.GLOO
+
+
 def _backend(options):
     arguments = options.store, options.group_rank, options.group_size
-    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= options.group_size
-    if own_gpus:
-        backend = dist.ProcessGroupNCCL(*arguments, options.timeout)
-        return torch.device("cuda"), dist.ProcessGroup.BackendType.NCCL, backend
-    backend = dist.ProcessGroupGloo(*arguments, options.timeout)
-    return torch.device("cpu"), dist.ProcessGroup.BackendType.GLOO, backend
+    kind = _kind(options.group_size)
+    if kind == dist.ProcessGroup.BackendType.NCCL:
+        return torch.device("cuda"), kind, dist.ProcessGroupNCCL(*arguments, options.timeout)
+    return torch.device("cpu"), kind, dist.ProcessGroupGloo(*arguments, options.timeout)
 
 
 def _issue(name, nbytes, group, channel):

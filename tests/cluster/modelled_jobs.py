@@ -88,6 +88,22 @@ def mesh(me):
     return x[0].item()
 
 
+def names_its_backend(me):
+    import torch
+    import torch.distributed as dist
+
+    x = torch.full((1000,), float(me.rank))
+    for backend in ("gloo", "cpu:gloo,cuda:nccl", None):
+        dist.all_reduce(x, group=dist.new_group(backend=backend))
+    return x[0].item()
+
+
+def calls_remotely(me):
+    from torch.distributed import rpc
+
+    rpc.init_rpc(f"worker {me.rank}", rank=me.rank, world_size=me.ranks)
+
+
 def objects(me):
     import torch.distributed as dist
 
@@ -147,7 +163,7 @@ def product_without_gradients(me):
 
 
 def after_backward(me):
-    """The same sums as `ddp`, but only when the backward pass is over."""
+    """Sums as those of `ddp`, but only when the backward pass is over."""
     import torch
     import torch.distributed as dist
 
@@ -206,14 +222,19 @@ def waits_for_nothing(me):
     _after(lambda work: work.get_future())
 
 
-def averages_in_a_hook(me):
-    """`ddp`, whose buckets are averaged by a hook of the learner's."""
+def averages_in_a_hook(me, waits=False):
+    """`ddp`, whose buckets are averaged by a hook of the learner's.
+
+    waits    for each bucket at once: the backward pass stands still meanwhile
+    """
     import torch
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
 
     def hook(group, bucket):
         work = dist.all_reduce(bucket.buffer(), async_op=True)
+        if waits:
+            work.wait()
         return work.get_future().then(lambda future: future.value()[0] / me.ranks)
 
     model = DistributedDataParallel(_layers(), bucket_cap_mb=0.02)

@@ -38,6 +38,7 @@ TOOLS = [
     (jobs.tensor_parallel, {"scatter", "broadcast", "all_reduce"}),
     (jobs.gpipe, {"send", "recv"}),
     (jobs.mesh, {"all_reduce"}),
+    (jobs.names_its_backend, {"all_reduce"}),
     (jobs.objects, {"all_gather"}),
     (jobs.accumulates, {"all_gather", "broadcast", "all_reduce"}),
 ]
@@ -143,6 +144,13 @@ def test_buckets_that_overlap_are_faster_than_without_and_slower_than_compute_al
     assert step_s(jobs.ddp, NARROW) < step_s(jobs.after_backward, NARROW)
 
 
+def test_the_same_buckets_are_faster_when_they_overlap():
+    waits = partial(jobs.averages_in_a_hook, waits=True)
+    overlapping, waiting = (modelled(job, 4, NARROW) for job in (jobs.averages_in_a_hook, waits))
+    assert sent(overlapping) == sent(waiting)
+    assert step_s(jobs.averages_in_a_hook, NARROW) < step_s(waits, NARROW)
+
+
 def computes_before_the_sum_ends(trace):
     (ended_s,) = {event.end_s for event in trace.of(name="all_reduce", kind="message")[:1]}
     *_, product = trace.of(rank=0, kind="compute")
@@ -225,6 +233,17 @@ def test_what_if_is_a_new_run_on_that_machine_bit_for_bit(new):
     assert set(answer.table.clock) == {"modelled"}
 
 
+def test_what_if_moves_the_ranks_to_the_nodes_of_that_machine():
+    two_a_node = Hardware("t4", nodes=2, per_node=2, within="pcie3", between=Link("10 Gbit/s"))
+    here, there = lab.what_if(modelled(jobs.mesh, 4), two_a_node).runs
+    assert list(here.metrics.node) == [0, 0, 0, 0]
+    assert (
+        list(there.metrics.node)
+        == [0, 0, 1, 1]
+        == list(modelled(jobs.mesh, 4, two_a_node).metrics.node)
+    )
+
+
 def test_what_if_takes_one_machine_too_and_shows_itself():
     answer = lab.what_if(modelled(jobs.ddp, 2), "t4")
     assert len(answer.table) == 2
@@ -245,6 +264,11 @@ def test_a_measured_run_can_be_played_on_this_computer_with_its_cpu_seconds():
     counted = modelled(jobs.ddp, 2)
     with pytest.raises(lab.LabError, match="no CPU seconds"):
         lab.what_if(counted, host)
+
+
+def test_what_passes_the_process_group_by_is_refused():
+    with pytest.raises(lab.LabError, match="init_rpc cannot be used on modelled hardware"):
+        modelled(jobs.calls_remotely, 2)
 
 
 REFUSED = [
