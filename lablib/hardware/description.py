@@ -106,7 +106,9 @@ def parse(text: str, file: str, known: Description | None = None) -> Description
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(
-            "This is not TOML.", saw=f"{file}: {error}", do='write texts in quotes, "10 Gbit/s"'
+            "This is not TOML.",
+            saw=f"{file}: {error}",
+            do='write each key once, and texts in quotes, "10 Gbit/s"',
         ) from None
     _only(found, (), tables, _TABLES)
     for kind, make in (("devices", _device), ("links", _link), ("machines", _machine)):
@@ -161,8 +163,9 @@ def _machine(found, path, table):
         if key in values:
             values[key] = _number(found, path, table, key, whole=key in _WHOLE)
     slow = _table(found, path, table, "slow")
-    ranks = {rank: _number(found, (*path, "slow"), slow, rank) for rank in slow}
-    values["slow"] = {int(rank) if rank.isdigit() else rank: times for rank, times in ranks.items()}
+    times = [_number(found, (*path, "slow"), slow, rank) for rank in slow]
+    ranks = [int(rank) if rank.isdecimal() else rank for rank in slow]
+    values["slow"] = dict(zip(ranks, times))
     values.pop("about", None)
     return values
 

@@ -159,6 +159,8 @@ LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
         ("jitter = 0.1", "jitter = inf", 17, "0.1 for a tenth"),
         ("jitter = 0.1", 'all_reduce = "rings"', 17, "no such algorithm"),
         ("2 = 3.0", "2 = -3.0", 16, "not negative"),
+        ("2 = 3.0", '"²" = 3.0', 16, "ranks 0 to 7"),
+        ("nodes = 2", "nodes = 2\n    nodes = 3", 13, "write each key once"),
         ("jitter = 0.1", "jitter = none", 17, "not TOML"),
         ("[machines.both]", "[machine.both]", 10, "did you mean 'machines'?"),
     ],
