@@ -91,7 +91,7 @@ def shipped() -> Description:
 def read(path: str | os.PathLike) -> Description:
     """The description in a file; LabError with the line and the cure."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' editors put a mark first
     except (OSError, TypeError, UnicodeDecodeError) as error:
         raise LabError(
             "This description cannot be read.", saw=f"{path}: {error}", do="check the path"
@@ -245,7 +245,7 @@ def _line(text, path):
     """The line that sets this key, or else the one that encloses it; tomllib does not tell."""
     best, depth, table = 1, 0, ()
     for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[([^\[\]]+)\]", line)
+        header = re.match(r"\s*\[+([^\[\]]+)\]", line)
         if header:
             here = table = _keys(header[1])
         elif "=" in line and not line.lstrip().startswith("#"):
@@ -259,4 +259,6 @@ def _line(text, path):
 
 
 def _keys(dotted):
-    return tuple(key.strip().strip("\"'") for key in dotted.split("."))
+    """Of "devices.'a100.80gb'" devices and a100.80gb."""
+    parts = re.findall(r"""\"([^"]*)\"|'([^']*)'|([^.\s"']+)""", dotted)
+    return tuple("".join(part) for part in parts)

@@ -163,6 +163,7 @@ LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
         ("nodes = 2", "nodes = 2\n    nodes = 3", 13, "write each key once"),
         ("jitter = 0.1", "jitter = none", 17, "not TOML"),
         ("[machines.both]", "[machine.both]", 10, "did you mean 'machines'?"),
+        ("[machines.both]", "[[machines.both]]", 10, "write it as [machines.both]"),
     ],
 )
 def test_a_mistake_is_told_with_its_line_and_its_cure(tmp_path, right, wrong, line, words):
@@ -182,6 +183,20 @@ def test_a_mistake_in_a_table_of_its_own_is_told_with_its_line(tmp_path):
     assert get(write(tmp_path, tables)).slow == {2: 3}
     with pytest.raises(LabError, match="line 19: slow={9: 3}"):
         get(write(tmp_path, tables.replace("2 = 3\n", "9 = 3\n")))
+
+
+@pytest.mark.parametrize("name", ['"mine.2"', "'mine.2'", '"my own"'])
+def test_a_mistake_under_a_name_in_quotes_is_told_with_its_line(tmp_path, name):
+    named = MINE.replace("devices.mine", f"devices.{name}").replace('"mine"', name)
+    assert get(write(tmp_path, named)).device.name == name.strip("\"'")
+    with pytest.raises(LabError, match="line 3: bandwidth"):
+        get(write(tmp_path, named.replace("100 GB/s", "100 GBps")))
+
+
+def test_a_file_may_start_with_a_byte_order_mark(tmp_path):
+    path = write(tmp_path, MINE)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert get(path).ranks == 8
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
