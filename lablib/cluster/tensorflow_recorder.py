@@ -34,12 +34,7 @@ from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue
 from lablib.cluster.tensorflow_memory import LiveBytes
 from lablib.cluster.tensorflow_peak import peak_bytes
 from lablib.cluster.tensorflow_placement import nbytes_of
-from lablib.cluster.tensorflow_seconds import (
-    CpuSeconds,
-    ElapsedSeconds,
-    in_messages_s,
-    shared,
-)
+from lablib.cluster.tensorflow_seconds import CpuSeconds, ElapsedSeconds, in_messages_s, shared
 from lablib.errors import LabError
 from lablib.record.recorder import Recorder, is_learners, learners_line
 
@@ -65,6 +60,11 @@ _NOT_MODELLED = (
         tf.config,
         ("experimental_connect_to_cluster", "experimental_connect_to_host"),
         "what other tasks compute for this one cannot be recorded here",
+    ),
+    (
+        tf.raw_ops,
+        [name for name in dir(tf.raw_ops) if name.startswith("Collective")],
+        "of collectives those of tf.distribute and of TensorFlow's collective_ops are recorded",
     ),
 )
 _MOST_A_GRAPH = 1 << 20  # messages that one call of a graph may pass

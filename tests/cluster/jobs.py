@@ -284,6 +284,15 @@ def makes_a_dtensor_mesh(me):
     tf.experimental.dtensor.create_distributed_mesh([("batch", me.ranks)], num_global_devices=2)
 
 
+def sums_by_a_raw_operation(me):
+    import tensorflow as tf
+
+    tf.distribute.MultiWorkerMirroredStrategy()
+    keys = dict(group_size=me.ranks, group_key=7, instance_key=5, ordering_token=[])
+    ways = dict(merge_op="Add", final_op="Id")
+    return float(tf.raw_ops.CollectiveReduceV2(input=tf.ones(1), **keys, **ways)[0])
+
+
 def computes_elsewhere(me):
     """Rank 0 adds on rank 1."""
     import json

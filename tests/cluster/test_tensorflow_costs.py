@@ -203,6 +203,7 @@ def test_what_needs_a_message_waits_for_it():
     [
         (jobs.makes_a_dtensor_mesh, "create_distributed_mesh"),
         (jobs.computes_elsewhere, "experimental_connect_to_cluster"),
+        (jobs.sums_by_a_raw_operation, "CollectiveReduceV2"),
     ],
 )
 def test_what_passes_by_is_refused(job, named):
@@ -210,6 +211,8 @@ def test_what_passes_by_is_refused(job, named):
         lab.Cluster(2, framework="tensorflow", hardware=MACHINE).run(job)
 
 
-def test_and_is_not_refused_where_it_is_measured():
-    run = lab.Cluster(2, framework="tensorflow").run(jobs.computes_elsewhere)
-    assert run.values == [2.0, None]
+@pytest.mark.parametrize(
+    "job, values", [(jobs.computes_elsewhere, [2.0, None]), (jobs.sums_by_a_raw_operation, [2, 2])]
+)
+def test_and_is_not_refused_where_it_is_measured(job, values):
+    assert lab.Cluster(2, framework="tensorflow").run(job).values == values
