@@ -71,6 +71,8 @@ def _only_one(machines, path):
         raise LabError(
             "This file does not describe one machine.",
             saw=f"{path}: {', '.join(machines) or 'none'}",
-            do=f"choose one: lab.hardware.load({str(path)!r})[...]",
+            do=f"choose one: lab.hardware.load({str(path)!r})[...]"
+            if machines
+            else 'add a table [machines.mine] with device = "t4"',
         )
     return next(iter(machines.values()))

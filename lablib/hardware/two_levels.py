@@ -2,7 +2,10 @@
 
 Words and sources of the one-level formulas are those of `network` and `all_reduce`. Most messages
 here take a step in every node at once and a step among the nodes; the k ranks of a node share what
-their node can send to the others.
+their node can send to the others. That each node sends what is needed, once, is MagPIe's way:
+Kielmann, Hofman, Bal, Plaat, Bhoedjang, "MagPIe: MPI's collective communication operations for
+clustered wide area systems", PPoPP 1999. In formulas, w is a link within a node, b one between
+nodes, and broadcast(n, R, link) is that of `network`.
 """
 
 from __future__ import annotations
@@ -87,25 +90,37 @@ def hierarchical_s(nbytes: float, span: Span) -> float:
 
 
 def broadcast_s(nbytes: float, span: Span) -> float:
-    """Seconds of a broadcast among one rank of each node, then one inside every node."""
+    """Seconds of a broadcast among one rank of each node, then one inside every node.
+
+    broadcast(n, N, b) + broadcast(n, k, w); MagPIe
+    """
     among_s = network.broadcast_s(nbytes, span.nodes, span.single)
     return among_s + network.broadcast_s(nbytes, span.per_node, span.within)
 
 
 def reduce_s(nbytes: float, span: Span) -> float:
-    """Seconds of a reduce inside every node, then one among one rank of each node."""
+    """Seconds of a reduce inside every node, then one among one rank of each node.
+
+    reduce(n, k, w) + reduce(n, N, b); MagPIe
+    """
     among_s = network.reduce_s(nbytes, span.nodes, span.single)
     return among_s + network.reduce_s(nbytes, span.per_node, span.within)
 
 
 def gather_s(nbytes: float, span: Span) -> float:
-    """Seconds of a gather inside every node, then one of k n bytes from each node."""
+    """Seconds of a gather inside every node, then one of k n bytes from each node.
+
+    gather(n, k, w) + gather(k n, N, b); MagPIe
+    """
     among_s = network.gather_s(nbytes * span.per_node, span.nodes, span.single)
     return among_s + network.gather_s(nbytes, span.per_node, span.within)
 
 
 def scatter_s(nbytes: float, span: Span) -> float:
-    """Seconds of a scatter among one rank of each node, then one inside every node."""
+    """Seconds of a scatter among one rank of each node, then one inside every node.
+
+    scatter(n, N, b) + scatter(n / N, k, w); MagPIe
+    """
     among_s = network.scatter_s(nbytes, span.nodes, span.single)
     return among_s + network.scatter_s(nbytes / span.nodes, span.per_node, span.within)
 
@@ -139,7 +154,10 @@ def all_to_all_s(nbytes: float, span: Span) -> float:
 
 
 def barrier_s(nbytes: float, span: Span) -> float:
-    """Seconds of the dissemination barrier, all of whose rounds are as slow as the slowest."""
+    """Seconds of the dissemination barrier, all of whose rounds are as slow as the slowest.
+
+    ceil(log2 R) max(alpha_w, alpha_b)
+    """
     return network.barrier_s(span.ranks, span.ring)
 
 

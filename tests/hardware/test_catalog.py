@@ -120,8 +120,12 @@ def test_a_link_of_a_users_file_degrades(tmp_path):
 def test_a_file_with_several_machines_is_loaded_by_name(tmp_path):
     path = write(tmp_path, MINE + '\n    [machines.one]\n    device = "t4"\n')
     assert list(load(path)) == ["both", "one"]
-    with pytest.raises(LabError, match="does not describe one machine"):
+    with pytest.raises(LabError, match="does not describe one machine") as error:
         get(path)
+    assert "load(" in error.value.do
+    with pytest.raises(LabError, match="does not describe one machine") as error:
+        get(write(tmp_path, ""))
+    assert "[machines.mine]" in error.value.do
 
 
 LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
