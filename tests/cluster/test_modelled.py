@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 import modelled_jobs as jobs
+import numpy as np
 import pytest
 
 import lablib as lab
@@ -52,6 +53,18 @@ def test_each_of_torchs_ways_runs_modelled_with_the_same_result(job, names):
     assert (here.trace.clock, there.trace.clock) == ("measured", "modelled")
     assert set(there.metrics.clock) == {"modelled"}
     assert sent(here) == sent(there)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "gpipe", "tensor_parallel"])
+def test_a_modelled_run_has_the_losses_and_weights_of_a_measured_one(strategy):
+    here, there = (
+        lab.train(strategy, task="digits-mlp", ranks=2, steps=3, threads=1, hardware=hardware,
+                  framework="torch", progress=False).history
+        for hardware in (None, "dgx-a100")
+    )  # fmt: skip
+    assert here.loss == there.loss and len(set(here.loss)) == 3
+    assert here.weights.keys() == there.weights.keys() != set()
+    assert all(np.array_equal(array, there.weights[name]) for name, array in here.weights.items())
 
 
 def multi_worker_mirrored(hardware, threads=1):
