@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from lablib.record import metrics
+from lablib.record import metrics, tags
 from lablib.record.event import Event
 from lablib.record.trace import Trace
 
@@ -84,20 +84,17 @@ class _Walk:
         self.issued = defaultdict(list)  # by rank and name, in their order
         self.queues = defaultdict(list)  # those that go one after the other
         self.explained: set[tuple] = set()
-        orders = defaultdict(int)
+        messages = [event for event in trace if event.kind == "message" and not event.derived]
+        for event, order in _orders(messages):
+            self._add(event, order)
         for event in trace:
             if event.kind in ("compute", "wait"):
                 self.threads[event.rank].append(event)
-            elif event.kind == "message" and not event.derived:
-                self._add(event, orders)
         self.starts = {
             rank: [event.start_s for event in events] for rank, events in self.threads.items()
         }
 
-    def _add(self, event, orders):
-        order = orders[event.rank, event.name, event.group] = (
-            orders[event.rank, event.name, event.group] + 1
-        )
+    def _add(self, event, order):
         name = "send and recv" if event.name in _POINT_TO_POINT else event.name
         message = self.messages.setdefault((name, event.group, order), _Message(event.group))
         message.parts[event.rank] = event
@@ -175,6 +172,19 @@ class _Walk:
             if event.end_s < now_s and message.whole:
                 return event, message
         return None
+
+
+def _orders(messages):
+    """(event, which of the messages of its name that its rank shares with this group)."""
+    alike = defaultdict(list)
+    for event in messages:
+        alike[event.rank, event.name, event.group].append(event)
+    order = {}
+    for (_, name, group), events in alike.items():
+        if name == "recv":
+            events = tags.in_order(alike.get((group[0], "send", group), ()), events)
+        order |= {id(event): place for place, event in enumerate(events)}
+    return [(event, order[id(event)]) for event in messages]
 
 
 def _queue(event):

@@ -16,6 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 
+from lablib.record import tags
 from lablib.record.event import Event
 from lablib.record.intervals import lanes
 
@@ -130,17 +131,16 @@ def _arrows(threads, origin_s):
 
 
 def _pairs(send, recv):
-    """The n-th send of a pair of ranks and its n-th recv.
+    """The places of each send and its recv, of those that the trace has both of.
 
-    A trace knows no tags. Where recvs were asked for in another order than their sends, some would
-    end before their send starts: then the n-th recv to end. What is still so, in a part of a trace,
-    has no other side.
+    In a part of a trace one may be left without the other: then its recv ends before it starts.
     """
-    sends = sorted(send, key=lambda place: place[0].start_s)
-    for order in ("start_s", "end_s"):
-        recvs = sorted(recv, key=lambda place: getattr(place[0], order))
-        pairs = list(zip(sends, recvs, strict=False))
-        possible = [pair for pair in pairs if pair[1][0].end_s >= pair[0][0].start_s]
-        if possible == pairs:
-            break
-    return possible
+    events = {id(place[0]): place for place in recv}
+    recvs = tags.in_order([place[0] for place in send], [place[0] for place in recv])
+    for sent, received in zip(sorted(send, key=_start), recvs, strict=False):
+        if received.end_s >= sent[0].start_s:
+            yield sent, events[id(received)]
+
+
+def _start(place):
+    return place[0].start_s

@@ -217,6 +217,21 @@ def test_sends_of_a_rank_go_one_after_the_other():
     ]  # fmt: skip
 
 
+def test_the_path_follows_tags_that_cross():
+    """Rank 1 asks for the later message first, and the earlier one while it waits."""
+    tag = {n: dict(group=PAIR, nbytes=int(MB), channel=f"0:0>1:{n}") for n in (7, 8)}
+    program = (
+        (Op("issue", 0, "send", **tag[7]), compute(5), Op("issue", 1, "send", **tag[8])),
+        (
+            Op("issue", 0, "recv", **tag[8]), Op("issue", 1, "recv", **tag[7]), Op("wait", 1),
+            Op("wait", 0), compute(1),
+        ),
+    )  # fmt: skip
+    assert told(critical_path(simulate(program, FLAT))) == [
+        (0, "compute", 0, 5), (0, "message", 5, 6), (1, "compute", 6, 7),
+    ]  # fmt: skip
+
+
 # What is not known
 
 
