@@ -82,6 +82,20 @@ def test_a_message_to_another_node_holds_an_adapter_one_inside_holds_ports():
     ]  # fmt: skip
 
 
+def test_a_collective_holds_as_many_adapters_as_it_has_ranks_on_the_node():
+    held = [
+        lanes for link, lanes, _ in replace(TWO_OF_EIGHT, lanes=4).links("all_reduce", (0, 1, 8))
+    ]
+    assert held == [1, 1, 2, 1, 1, 1, 2, 1]  # out: ranks 0, 1, nodes 0, 1; in: the same
+
+
+def test_where_nodes_have_unequally_many_ranks_the_fullest_and_the_emptiest_decide():
+    # the fullest sends 2 MB to the other node: 1 + 2; inside 2 MB: 0.25 + 2 / 4
+    for lanes in (1, 2):  # the emptiest can use one
+        hardware = replace(TWO_OF_EIGHT, lanes=lanes)
+        assert hardware.message_s("all_gather", MB, (0, 1, 8)) == 3.75
+
+
 def test_a_link_that_degrades_slows_what_starts_later():
     worse = replace(TWO_OF_EIGHT, between=replace(SLOW, degrades_at_s=10, degrades_to=0.5))
     assert worse.message_s("send", MB, (0, 8), at_s=9) == 2.0

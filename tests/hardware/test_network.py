@@ -140,6 +140,16 @@ def test_an_all_reduce_over_two_levels_by_hand(algorithm, seconds):
     assert name == ("hierarchical" if algorithm == "auto" else algorithm)
 
 
+def test_a_ring_is_as_slow_as_the_slower_of_both_links():
+    swapped = Span(per_node=2, nodes=2, within=SLOW, between=FAST, single=FAST)
+    assert two_levels.all_reduce_s(4 * MB, swapped, "ring")[0] == 12.0  # 6 (1 + 1)
+
+
+def test_lanes_side_by_side_degrade_together():
+    link = Link(1e6, 0.0, degrades_at_s=2, degrades_to=0.1).times(4)
+    assert [link.at(now_s).bytes_per_s for now_s in (1, 2)] == [4e6, 4e5]
+
+
 def test_a_link_reads_units_and_degrades_from_its_moment_on():
     link = Link("10 Gbit/s", "50 us", degrades_at_s="2 s", degrades_to=0.1)
     assert (link.bytes_per_s, link.latency_s) == (1.25e9, pytest.approx(5e-5))

@@ -233,6 +233,57 @@ def test_receive_from_anybody_takes_the_earliest_arrival():
     assert served == [((2, 0), 2.0), ((1, 0), 5.0)]
 
 
+def test_who_comes_late_receives_from_anybody_in_the_order_of_arrival():
+    anybody = [call(n, "recv", (-1, 0), 8, "0:any>0:0") for n in (0, 1)]
+    server = (compute(9), *anybody[0], *anybody[1])
+    late = (compute(5), *call(0, "send", (1, 0), 8, "0:1>0:0"))
+    soon = (compute(2), *call(0, "send", (2, 0), 8, "0:2>0:0"))
+    trace = simulate((server, late, soon), replace(FLAT, within=FREE))
+    served = [e.group for e in trace.of(rank=0, kind="message")]
+    assert served == [(2, 0), (1, 0)]
+
+
+def test_messages_of_a_channel_arrive_in_their_order_over_several_adapters():
+    hardware = Hardware(PLAIN, nodes=2, between=WIRE, lanes=2)
+    sends = (issue(0, "send", (0, 1), 3 * MB), issue(1, "send", (0, 1), MB))
+    receives = (*call(0, "recv", (0, 1), 3 * MB), *call(1, "recv", (0, 1), MB))
+    trace = simulate((sends, receives), hardware)
+    assert ends(trace, "message", "recv") == [3.0, 3.0]
+
+
+def test_a_scatter_moves_what_the_root_passes():
+    program = tuple(call(0, "scatter", (0, 1), 4 * MB if rank == 0 else 0) for rank in (0, 1))
+    assert simulate(program, FLAT).duration_s == 2.0  # half of it over the wire
+
+
+def test_messages_match_by_their_order_in_their_channel():
+    def numbered(orders):
+        for number, (order, name) in enumerate(orders):
+            yield Op("issue", number, name, 8, (0, 1), channel="c", order=order)
+            yield compute(1)
+
+    first, second = (1, "all_reduce"), (2, "barrier")
+    program = (tuple(numbered([first, second])), tuple(numbered([second, first])))
+    trace = simulate(program, replace(FLAT, within=FREE))
+    assert set(ends(trace, "message")) == {1.0}  # each started first by one, then by the other
+
+
+def test_a_link_that_degrades_slows_the_messages_that_start_later():
+    worse = replace(FLAT, within=Link(1e6, 0.0, degrades_at_s=2.5, degrades_to=0.1))
+    program = same(2, *(op for n in range(4) for op in call(n, "all_reduce", (0, 1), MB)))
+    trace = simulate(program, worse)
+    assert ends(trace.of(rank=0), "message") == [1.0, 2.0, 3.0, 13.0]
+
+
+def test_jitter_is_drawn_anew_for_each_step_of_each_rank():
+    hardware = replace(FLAT, jitter=0.3, seed=4)
+    trace = simulate(same(2, *(compute(1), Op("step")) * 3), hardware)
+    for rank in (0, 1):
+        drawn = [hardware.unevenness(rank, step) for step in range(3)]
+        assert metrics.step_s(trace, rank) == pytest.approx(drawn, rel=1e-12)
+        assert len(set(drawn)) == 3
+
+
 def test_steps_marks_phases_and_lines_are_kept():
     op = Op("compute", costs=(Cost(1e9),), phase="backward", line="cell [7], line 5")
     trace = simulate(((op, Op("mark", name="half"), op, Op("step"), op, Op("step")),), FLAT)
