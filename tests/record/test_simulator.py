@@ -235,7 +235,7 @@ def test_receive_from_anybody_takes_the_earliest_arrival():
 
 def test_who_comes_late_receives_from_anybody_in_the_order_of_arrival():
     anybody = [call(n, "recv", (-1, 0), 8, "0:any>0:0") for n in (0, 1)]
-    server = (compute(9), *anybody[0], *anybody[1])
+    server = (compute(9), *anybody[0], compute(1), *anybody[1])
     late = (compute(5), *call(0, "send", (1, 0), 8, "0:1>0:0"))
     soon = (compute(2), *call(0, "send", (2, 0), 8, "0:2>0:0"))
     trace = simulate((server, late, soon), replace(FLAT, within=FREE))
