@@ -50,42 +50,46 @@ def memory_of(tensor: tf.Tensor) -> tf.Tensor:
 class _Call:
     def __init__(self, graph, shapes):
         self.graph, self.shapes = graph, Shapes(graph, shapes)
-        runs = set(causes_first([t.op for t in graph.outputs] + graph.control_outputs))
-        self.ops = [op for op in graph.get_operations() if op in runs]
+        self.runs = set(causes_first([t.op for t in graph.outputs] + graph.control_outputs))
+        self.ops = [op for op in graph.get_operations() if op in self.runs]
         self.needed = Counter(map(_memory, graph.outputs))
         for op in filter(_is_work, self.ops):
             self.needed.update(map(_memory, op.inputs))
 
     def peak_bytes(self) -> int:
         held: dict = {}
-        peak = 0
+        now = peak = 0
         for op in filter(_is_work, self._in_order()):
-            peak = max(peak, sum(held.values()) + self._inside(op))
             used = Counter(map(_memory, op.inputs))
             last = [memory for memory in used if self.needed[memory] == used[memory]]
-            self._make(op, held, last)
-            peak = max(peak, sum(held.values()))
+            inside = now + self._inside(op)
+            now += self._make(op, held, last)
+            peak = max(peak, now, inside)
             self.needed.subtract(used)
             for memory in [*last, *(made.ref() for made in op.outputs)]:
                 if not self.needed[memory]:
-                    held.pop(memory, None)
+                    now -= held.pop(memory, 0)
         return peak
 
     def _make(self, op, held, last):
-        """The memory of its results, new or that of an input."""
+        """The bytes of its results that are not written into an input."""
+        more = 0
         for made in op.outputs:
             nbytes = self._nbytes(made)
             same = [memory for memory in last if held.get(memory) == nbytes]
             if same and not is_product(op.type) and not _functions(op):
-                del held[same[0]]
+                more -= held.pop(same[0])
             held[made.ref()] = nbytes
+            more += nbytes
+        return more
 
     def _in_order(self) -> Iterator[tf.Operation]:
         """Views run when their inputs are there, first come, first served. Work waits until no view
         is left; the operation that became ready last goes first."""
         waits, then = {}, defaultdict(list)
         for op in self.ops:
-            first = dict.fromkeys([_passed_on(t).op for t in op.inputs] + op.control_inputs)
+            causes = [_passed_on(tensor).op for tensor in op.inputs] + op.control_inputs
+            first = dict.fromkeys(cause for cause in causes if cause in self.runs)
             waits[op] = len(first)
             for cause in first:
                 then[cause].append(op)

@@ -148,6 +148,12 @@ def all_at_once(x):
     return tf.add_n([tf.matmul(x, x + number) for number in range(5)])
 
 
+@tf.function
+def after_a_clock(x):
+    with tf.control_dependencies([tensorflow_recorder._now([x])]):
+        return tf.reduce_sum(tf.matmul(x, x))
+
+
 def inside(graph):
     """Of a call, in tensors of its argument's size, that included."""
     x = tf.ones([32, 32])
@@ -161,6 +167,7 @@ if __name__ == "__main__":
     found = {name: held(*case) for name, case in STEPS.items()}
     found |= {make.__name__: kept(make) for make in KEPT}
     found |= {
-        graph.python_function.__name__: inside(graph) for graph in (one_after_another, all_at_once)
+        graph.python_function.__name__: inside(graph)
+        for graph in (one_after_another, all_at_once, after_a_clock)
     }
     print(json.dumps(found))

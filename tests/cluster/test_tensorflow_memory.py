@@ -54,3 +54,7 @@ def test_memory_counts_once_for_as_long_as_anybody_holds_it(found, case, kilobyt
 def test_a_graph_lets_go_of_what_nobody_needs_any_more(found):
     assert found["one_after_another"] == 3  # the argument, a product and the next
     assert found["all_at_once"] == 7  # the argument, five products and a sum of two more
+
+
+def test_what_waits_for_one_of_our_clocks_counts_too(found):
+    assert found["after_a_clock"] == pytest.approx(2, abs=0.01)  # the argument and the product
