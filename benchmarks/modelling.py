@@ -17,6 +17,7 @@ from lablib.record.simulator import simulate
 
 HARDWARE = "ethernet-10"
 STEPS, PAIRS = 100, 9
+COUNTED = {"torch": "ddp", "tensorflow": "multi_worker_mirrored"}
 
 
 def operations(me):
@@ -68,13 +69,13 @@ def wall_step_s(run) -> float:
     return median(end_s - start_s for _, start_s, end_s, _ in rows)
 
 
-def step_ratios() -> list[float]:
+def step_ratios(framework: str) -> list[float]:
     """Steps of digits-cnn on 2 ranks, counted over bare, in turn."""
 
     def step_s(hardware):
         return wall_step_s(
-            lab.train("ddp", task="digits-cnn", ranks=2, steps=12, threads=1, hardware=hardware,
-                      progress=False)
+            lab.train(COUNTED[framework], framework=framework, task="digits-cnn", ranks=2, steps=12,
+                      threads=1, hardware=hardware, progress=False)
         )  # fmt: skip
 
     step_s(None)  # what is imported once
@@ -108,7 +109,7 @@ def _pss(process):
 
 def main():
     us = lab.Cluster(1, threads=1).run(operations).values[0]
-    steps = step_ratios()
+    steps = {framework: step_ratios(framework) for framework in COUNTED}
     runs = []
 
     def sixty_four():
@@ -124,15 +125,21 @@ def main():
     each, once = in_turn(lambda: lab.what_if(eight, machines), lambda: eight.on("t4"), PAIRS)
     claims = [
         Claim("counting an operation, us", median(us), 20),
-        Claim("a step of digits-cnn on 2 ranks, counted / bare", median(steps), 1.3),
+        *(
+            Claim(f"a step of digits-cnn on 2 {of} ranks, counted / bare", median(ratios), 1.3)
+            for of, ratios in steps.items()
+        ),
         Claim("64 ranks of digits-mlp, 10 steps, seconds", took_s, 30),
         Claim("64 ranks, GiB (PSS)", memory.most_bytes / 2**30, 6),
         Claim("simulating them, seconds", seconds(lambda: simulate(big, HARDWARE)), 2),
         Claim("what_if, 8 ranks, 20 steps, ms a machine", median(each) / len(machines) * 1e3, 50),
     ]
     notes = [
-        f"counting, us: {min(us):.1f} to {max(us):.1f}; counted steps: {min(steps):.2f} to "
-        f"{max(steps):.2f} times",
+        f"counting, us: {min(us):.1f} to {max(us):.1f}",
+        *(
+            f"counted steps, {of}: {min(ratios):.2f} to {max(ratios):.2f} times"
+            for of, ratios in steps.items()
+        ),
         f"{len(machines)} machines at once / one: {ratio(each, once):.1f}",
     ]
     return report("modelled hardware", claims, notes)
