@@ -133,6 +133,10 @@ def labels(picture):
     ]
 
 
+def words(picture):
+    return [text for text, _ in labels(picture)]
+
+
 def collisions(picture):
     """Pairs of words that lie on one another."""
     pairs = itertools.combinations(labels(picture), 2)
@@ -147,3 +151,11 @@ def beyond_the_edge(picture):
         for words, box in labels(picture)
         if not (paper.contains(*box.min) and paper.contains(*box.max))
     ]
+
+
+def illegible(picture):
+    """What cannot be read: words on one another, beyond the edge, smaller than nine points."""
+    import matplotlib.text
+
+    found = [text for text in picture.findobj(matplotlib.text.Text) if text.get_fontsize() < 9]
+    return collisions(picture) + beyond_the_edge(picture) + [text.get_text() for text in found]
