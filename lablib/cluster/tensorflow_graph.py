@@ -30,6 +30,7 @@ _OF_A_GRADIENT = re.compile("(.*/)?(gradient_tape|gradients)/")
 _PHASES = ("forward", "backward", "other", None)
 _BACKWARD = 1  # the bit of `_Graph.needs` that stands for any operation of a gradient
 _MOST_NAMED = 4
+_ANY_RANK = (None,) * 5  # stands for a shape of unknown rank: no product needs more axes
 
 
 def set_mark(op: tf.Operation, name: str, number: int) -> None:
@@ -207,7 +208,8 @@ class _Graph:
         shape = self.shapes.of(tensor)
         if shape is None or None in shape:
             self.unknown.add(op.type)
-        return tuple(size or 0 if size is not None else 1 for size in shape or ())
+        shape = _ANY_RANK if shape is None else shape
+        return tuple(size or 0 if size is not None else 1 for size in shape)
 
     def _holds_messages(self, op):
         """Whether it is a message, or calls a function that holds some."""

@@ -6,10 +6,11 @@ import weakref
 from dataclasses import dataclass
 from math import prod
 
+import tensorflow as tf
 from tensorflow.python.framework import op_callbacks
 
 from lablib.cluster.tensorflow_costs import is_data
-from lablib.cluster.tensorflow_peak import VIEWS
+from lablib.cluster.tensorflow_peak import VIEWS, may_change, passed_through
 
 
 class LiveBytes:
@@ -24,17 +25,25 @@ class LiveBytes:
         self.now_bytes = self.peak_bytes = 0
         self._memory: dict[int, _Memory] = {}  # by the id of a tensor that lies there
         self._alive: dict[int, weakref.ref] = {}
+        self._changed: dict[str, list[int]] = {}  # by the name of a graph: arguments
+        self._passed: dict[str, list[tuple[str, int]]] = {}  # outputs, see `passed_through`
         op_callbacks.add_op_callback(self._seen)
 
     def restart(self) -> None:
         """Forget the peak, not what is alive."""
         self.peak_bytes = self.now_bytes
 
-    def calls(self, arguments, held_bytes: int) -> None:
+    def calls(self, function, arguments, held_bytes: int) -> None:
         """A graph is about to be called, and will hold so many bytes at once."""
+        name = function.name.decode()
+        if name not in self._passed:
+            inputs = enumerate(function.graph.inputs)
+            self._changed[name] = [number for number, given in inputs if may_change(given)]
+            self._passed[name] = passed_through(function)
         for tensor in arguments:
             self._see(tensor)
-            self._write(tensor)
+        for number in self._changed[name]:
+            self._write(arguments[number])
         self.peak_bytes = max(self.peak_bytes, self.now_bytes + held_bytes)
 
     def _seen(self, kind, inputs, attributes, outputs, op_name=None, graph=None):
@@ -48,15 +57,24 @@ class LiveBytes:
                 self._hold(made, self._memory.get(id(given)))
         elif kind == "VarHandleOp":
             self._hold(outputs[0], _of_a_variable(attributes))
+        elif kind in self._passed:
+            self._returned(self._passed[kind], {"input": inputs, "output": outputs})
         else:
+            assigned_bytes = _nbytes(inputs[1]) if kind == "AssignVariableOp" else None
             for tensor in inputs:
-                self._write(tensor)
+                self._write(tensor, assigned_bytes)
             for tensor in outputs:
                 self._see(tensor)
 
+    def _returned(self, passed, tensors):
+        """Some of what a graph returns lies in the memory of what it was given."""
+        for tensor, (side, number) in zip(tensors["output"], passed):
+            self._hold(tensor, self._memory.get(id(tensors[side][number])))
+            self._see(tensor)
+
     def _see(self, tensor):
         if id(tensor) not in self._memory and is_data(tensor.dtype):
-            self._hold(tensor, _Memory(prod(tensor._shape_tuple()) * tensor.dtype.size))
+            self._hold(tensor, _Memory(_nbytes(tensor)))
 
     def _hold(self, tensor, memory):
         """From now on the tensor, or a variable's handle, keeps that memory alive."""
@@ -71,12 +89,12 @@ class LiveBytes:
         self._alive[key] = weakref.ref(tensor, gone)
         self._take(key, memory)
 
-    def _write(self, handle):
+    def _write(self, handle, nbytes=None):
         """What was read from a variable stays as it was: the variable moves to other memory."""
-        memory = self._memory.get(id(handle))
-        if memory and memory.is_variable and memory.holders > 1:
+        memory = self._memory.get(id(handle)) if handle.dtype == tf.resource else None
+        if memory and (memory.holders > 1 or nbytes not in (None, memory.nbytes)):
             self._let_go(memory)
-            self._take(id(handle), _Memory(memory.nbytes, is_variable=True))
+            self._take(id(handle), _Memory(memory.nbytes if nbytes is None else nbytes))
 
     def _take(self, key, memory):
         self._memory[key] = memory
@@ -94,11 +112,15 @@ class LiveBytes:
 @dataclass
 class _Memory:
     nbytes: int
-    is_variable: bool = False
     holders: int = 0  # tensors, and the handle of a variable
+
+
+def _nbytes(tensor):
+    return prod(tensor._shape_tuple()) * tensor.dtype.size if is_data(tensor.dtype) else 0
 
 
 def _of_a_variable(attributes):
     of = dict(zip(attributes[::2], attributes[1::2]))
-    elements = of["shape"].num_elements() or 0  # unknown until it is assigned
-    return _Memory(elements * of["dtype"].size, is_variable=True)
+    dtype, elements = tf.as_dtype(of["dtype"]), tf.TensorShape(of["shape"]).num_elements()
+    known = is_data(dtype) and elements  # a shape may be unknown until it is assigned
+    return _Memory(elements * dtype.size if known else 0)

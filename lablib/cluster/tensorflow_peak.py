@@ -37,22 +37,60 @@ def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
     into an input of the same size that nobody needs any more, unless it multiplies matrices or
     convolves. Unknown sizes count as 1, a loop's body as once, of branches the largest.
     """
-    return _Call(function.graph, shapes).peak_bytes()
+    return _Call(function, shapes).peak_bytes()
 
 
 def memory_of(tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor of the graph in whose memory this one lies: itself, unless it is a view."""
+    """The tensor of the graph in whose memory this one lies: itself, unless it is a view, or a
+    function that is called passes it on or returns it twice."""
     while tensor.op.type in VIEWS:
         tensor = tensor.op.inputs[tensor.value_index]
-    return tensor
+    if not tensor.op.type.endswith("PartitionedCall"):
+        return tensor
+    function = tensor.graph._get_function(tensor.op.get_attr("f").name)
+    if function is None:  # such as one of the runtime's own
+        return tensor
+    side, number = passed_through(function)[tensor.value_index]
+    return memory_of(tensor.op.inputs[number]) if side == "input" else tensor.op.outputs[number]
+
+
+_known_passes: dict[bytes, list[tuple[str, int]]] = {}
+
+
+def passed_through(function) -> list[tuple[str, int]]:
+    """For each of its outputs: in whose memory that lies, an ("input", number)'s or an
+    ("output", number)'s. What is read from a variable that it may change is its own."""
+    if function.name not in _known_passes:
+        outputs = list(map(_memory, _outputs(function)))
+        first = {
+            tensor.ref(): ("input", number)
+            for number, tensor in enumerate(function.graph.inputs)
+            if not may_change(tensor)
+        }
+        for number, memory in enumerate(outputs):
+            first.setdefault(memory, ("output", number))
+        _known_passes[function.name] = [first[memory] for memory in outputs]
+    return _known_passes[function.name]
+
+
+def may_change(argument: tf.Tensor) -> bool:
+    """Whether a graph does more with that argument, a variable's handle, than read it."""
+    used = argument.consumers() if argument.dtype == tf.resource else []
+    return any(op.type != "ReadVariableOp" for op in used)
+
+
+def _outputs(function):
+    """What a call returns; its graph lists more once a gradient has been taken of one."""
+    return function.graph.outputs[: len(function.cached_definition.signature.output_arg)]
 
 
 class _Call:
-    def __init__(self, graph, shapes):
-        self.graph, self.shapes = graph, Shapes(graph, shapes)
-        self.runs = set(causes_first([t.op for t in graph.outputs] + graph.control_outputs))
+    def __init__(self, function, shapes):
+        self.graph = graph = function.graph
+        self.shapes, outputs = Shapes(graph, shapes), _outputs(function)
+        self.runs = set(causes_first([t.op for t in outputs] + graph.control_outputs))
         self.ops = [op for op in graph.get_operations() if op in self.runs]
-        self.needed = Counter(map(_memory, graph.outputs))
+        self.needed = Counter(map(_memory, outputs))
         for op in filter(_is_work, self.ops):
             self.needed.update(map(_memory, op.inputs))
 
@@ -75,6 +113,8 @@ class _Call:
         """The bytes of its results that are not written into an input."""
         more = 0
         for made in op.outputs:
+            if _memory(made) != made.ref():  # lies elsewhere
+                continue
             nbytes = self._nbytes(made)
             same = [memory for memory in last if held.get(memory) == nbytes]
             if same and not is_product(op.type) and not _functions(op):

@@ -340,7 +340,7 @@ def _watched(run_graph):
         with _nothing_spent():
             program, held_bytes = _work_out(self, args)
             if _recorder.memory:
-                _recorder.memory.calls(args, held_bytes)
+                _recorder.memory.calls(self, args, held_bytes)
         start_s = _recorder.clock()
         answer = run_graph(self, *args)
         call = start_s, _recorder.clock()

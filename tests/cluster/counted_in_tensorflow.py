@@ -123,6 +123,11 @@ def by_data(x):
     return tf.boolean_mask(x, x[:, 0] > 0) @ weights
 
 
+@tf.function
+def of_unknown_rank(x):
+    return tf.numpy_function(lambda array: array, [x], tf.float32) @ weights
+
+
 def eager_step(x):
     with tf.GradientTape() as tape:
         tape.watch(x)
@@ -152,6 +157,7 @@ CASES = {
     "any batch, 64": (any_batch, x),
     "any batch, 128": (any_batch, tf.ones([2 * N, N])),
     "by data": (by_data, x),
+    "of unknown rank": (of_unknown_rank, x),
 }
 
 

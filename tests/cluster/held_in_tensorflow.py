@@ -21,8 +21,11 @@ tensorflow_recorder.join(recorder, rank=0, rank_of_task={}, ranks=1, threads=1, 
 tf.zeros([]).numpy()  # no allocator, no account
 
 
+STEPS = 6
+
+
 def held(name, optimizer_of, in_graph):
-    """Of the last of three steps."""
+    """In the last step; and in the one in which the allocator found the best places."""
     task = lab.tasks.get(name)
     gc.collect()  # the model before
     before = recorder.memory.now_bytes, _of_the_allocator("current")
@@ -38,12 +41,14 @@ def held(name, optimizer_of, in_graph):
         return loss
 
     step = tf.function(train_step) if in_graph else train_step
-    for number in range(3):
+    given_out = []
+    for number in range(STEPS):
         x, y = map(tf.constant, task.batch_at(number, task.batch))
         recorder.memory.restart()
         tf.config.experimental.reset_memory_stats("CPU:0")
         step(x, y).numpy()
-    return recorder.memory.peak_bytes - before[0], _of_the_allocator("peak") - before[1]
+        given_out.append(_of_the_allocator("peak"))
+    return recorder.memory.peak_bytes - before[0], min(given_out[1:]) - before[1]
 
 
 def _of_the_allocator(which):
@@ -54,7 +59,7 @@ OPTIMIZERS = {
     "SGD": lambda: keras.optimizers.SGD(0.1, momentum=0.9),
     "Adam": lambda: keras.optimizers.Adam(),
 }
-STEPS = {
+TRAINED = {
     f"{task}, {optimizer}, {'graph' if in_graph else 'eager'}": (
         task,
         OPTIMIZERS[optimizer],
@@ -113,6 +118,45 @@ def from_a_graph():
     return returns_two(kilobyte())
 
 
+def used_without_being_read():
+    variable = tf.Variable(kilobyte())
+    with tf.GradientTape() as tape:
+        product = variable * 2.0
+    return [variable, tape, product]
+
+
+@tf.function
+def give_back(variable, x):
+    return x, tf.reshape(x, [-1, 2]), variable.read_value()
+
+
+def given_back_by_a_graph():
+    variable, x = tf.Variable(kilobyte()), kilobyte()
+    return [variable, x, give_back(variable, x), give_back(variable, x)]
+
+
+@tf.function
+def exchange(variable, x):
+    old = variable.read_value()
+    variable.assign(x + 1)
+    return old
+
+
+def read_and_changed_by_a_graph():
+    variable = tf.Variable(kilobyte())
+    return [variable, exchange(variable, kilobyte())]
+
+
+def of_unknown_shape():
+    variable = tf.Variable([0.0], shape=tf.TensorShape(None))
+    variable.assign(kilobyte())
+    return variable
+
+
+def made_by_a_bare_operation():
+    return tf.raw_ops.VarHandleOp(dtype=tf.float32, shape=[KB // 4])
+
+
 KEPT = (
     views,
     a_view_outlives_its_tensor,
@@ -120,6 +164,11 @@ KEPT = (
     read_before_a_change,
     read_before_a_graph_changes_it,
     from_a_graph,
+    used_without_being_read,
+    given_back_by_a_graph,
+    read_and_changed_by_a_graph,
+    of_unknown_shape,
+    made_by_a_bare_operation,
 )
 
 
@@ -154,6 +203,42 @@ def after_a_clock(x):
         return tf.reduce_sum(tf.matmul(x, x))
 
 
+@tf.function
+def gives_back(x):
+    product = tf.matmul(x, x)
+    return x, product, product
+
+
+@tf.function
+def of_what_is_given_back(x):
+    return tf.reduce_sum(tf.add_n(gives_back(x)))
+
+
+@tf.function
+def layer(x):
+    return tf.nn.gelu(tf.matmul(x, x))
+
+
+@tf.function
+def gradient_of_a_layer(x):
+    return tf.gradients(layer(x), x)
+
+
+@tf.function
+def layer_alone(x):
+    return layer(x)
+
+
+INSIDE = (
+    one_after_another,
+    all_at_once,
+    after_a_clock,
+    of_what_is_given_back,
+    gradient_of_a_layer,
+    layer_alone,
+)
+
+
 def inside(graph):
     """Of a call, in tensors of its argument's size, that included."""
     x = tf.ones([32, 32])
@@ -164,10 +249,7 @@ def inside(graph):
 
 
 if __name__ == "__main__":
-    found = {name: held(*case) for name, case in STEPS.items()}
+    found = {name: held(*case) for name, case in TRAINED.items()}
     found |= {make.__name__: kept(make) for make in KEPT}
-    found |= {
-        graph.python_function.__name__: inside(graph)
-        for graph in (one_after_another, all_at_once, after_a_clock)
-    }
+    found |= {graph.python_function.__name__: inside(graph) for graph in INSIDE}
     print(json.dumps(found))
