@@ -234,13 +234,15 @@ def test_receive_from_anybody_takes_the_earliest_arrival():
 
 
 def test_who_comes_late_receives_from_anybody_in_the_order_of_arrival():
-    anybody = [call(n, "recv", (-1, 0), 8, "0:any>0:0") for n in (0, 1)]
-    server = (compute(9), *anybody[0], compute(1), *anybody[1])
-    late = (compute(5), *call(0, "send", (1, 0), 8, "0:1>0:0"))
-    soon = (compute(2), *call(0, "send", (2, 0), 8, "0:2>0:0"))
-    trace = simulate((server, late, soon), replace(FLAT, within=FREE))
-    served = [e.group for e in trace.of(rank=0, kind="message")]
-    assert served == [(2, 0), (1, 0)]
+    first, second = (call(n, "recv", (-1, 0), 8, "0:any>0:0") for n in (1, 2))
+    server = (*call(0, "recv", (3, 0), 8, "0:3>0:1"), *first, compute(1), *second)
+    late, soon, last = (
+        (compute(seconds), *call(0, "send", (rank, 0), 8, f"0:{rank}>0:{tag}"))
+        for rank, seconds, tag in ((1, 5, 0), (2, 2, 0), (3, 9, 1))
+    )
+    trace = simulate((server, late, soon, last), replace(FLAT, within=FREE))
+    served = [(e.group, e.end_s) for e in trace.of(rank=0, kind="message")]
+    assert served == [((3, 0), 9.0), ((2, 0), 9.0), ((1, 0), 10.0)]
 
 
 def test_messages_of_a_channel_arrive_in_their_order_over_several_adapters():
