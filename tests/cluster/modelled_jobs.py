@@ -138,6 +138,35 @@ def from_anybody(me, source=None):
     return total
 
 
+def every_collective(me):
+    """Each once, over 4 ranks. Last, rank r sends r + 1 numbers to every other."""
+    import torch
+    import torch.distributed as dist
+
+    x, part = torch.ones(4), torch.ones(1)
+    parts = [torch.ones(1) for _ in range(4)]
+    sent = torch.ones(4 * (me.rank + 1))
+    root = me.rank == 0
+    dist.broadcast(x, 0)
+    dist.reduce(x, 0)
+    dist.gather(part, parts if root else None, 0)
+    dist.scatter(part, parts if root else None, 0)
+    dist.all_gather(parts, part)
+    dist.all_gather_into_tensor(x, part)
+    dist.reduce_scatter(part, parts)
+    dist.reduce_scatter_tensor(part, x)
+    dist.all_to_all(parts, list(x.chunk(4)))
+    dist.all_to_all_single(torch.ones(10), sent, [1, 2, 3, 4], 4 * [me.rank + 1])
+    dist.barrier()
+
+
+def precisions(me):
+    import torch
+
+    for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        torch.empty(8, 8, dtype=kind) @ torch.empty(8, 8, dtype=kind)
+
+
 def one_layer(me):
     """y = x W: a product forward, one backward; and what waits in between."""
     import torch

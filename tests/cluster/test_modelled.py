@@ -117,6 +117,25 @@ def test_a_product_costs_two_flops_a_multiplication_and_the_bytes_of_its_matrice
     assert sum(cost.flops == product for _, cost in costs(jobs.one_layer)) == 2
 
 
+def test_the_precision_is_that_of_the_tensors():
+    found = [(cost.precision, cost.nbytes) for _, cost in costs(jobs.precisions)]
+    assert found == [("fp32", 768), ("bf16", 384), ("fp16", 384), ("fp64", 1536)]
+
+
+def test_a_collective_bears_the_bytes_that_its_rank_passes():
+    trace = modelled(jobs.every_collective).trace
+    first, third = (
+        [(e.name, e.nbytes) for e in trace.of(rank=rank, kind="message")] for rank in (0, 2)
+    )
+    assert first == [
+        ("broadcast", 16), ("reduce", 16), ("gather", 4), ("scatter", 16), ("all_gather", 4),
+        ("all_gather", 4), ("reduce_scatter", 16), ("reduce_scatter", 16), ("all_to_all", 16),
+        ("all_to_all", 16), ("barrier", 0),
+    ]  # fmt: skip
+    others = {3: ("scatter", 0), 9: ("all_to_all", 48)}
+    assert third == [others.get(place, message) for place, message in enumerate(first)]
+
+
 def test_views_empty_tensors_and_those_without_data_cost_nothing():
     assert costs(jobs.views_only) == []
 
@@ -155,6 +174,14 @@ def step_s(job, hardware):
 def test_buckets_that_overlap_are_faster_than_without_and_slower_than_compute_alone():
     assert step_s(jobs.alone, NARROW) < step_s(jobs.ddp, NARROW)
     assert step_s(jobs.ddp, NARROW) < step_s(jobs.after_backward, NARROW)
+
+
+def test_ddp_updates_its_weights_when_the_last_bucket_is_summed():
+    trace = modelled(jobs.ddp, 4, NARROW).trace
+    step = trace.of(rank=0, kind="step")[-1]
+    sums = trace.of(rank=0, kind="message", name="all_reduce")
+    busy = [event for event in trace.of(rank=0, kind="compute") if event.end_s <= step.end_s]
+    assert busy[-1].phase == "other" and busy[-1].start_s >= sums[-1].end_s > step.start_s
 
 
 def test_the_same_buckets_are_faster_when_they_overlap():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lablib.record.program import program, trace
+from lablib.record.recorder import Recorder
 
 LIFE = ("life", 0.0, 10.0)
 
@@ -75,3 +76,13 @@ def test_a_derived_message_has_the_time_of_its_step():
 def test_zero_is_the_first_line_of_the_first_rank():
     ranks = [[("mark", 7.0, "x"), ("life", 5.0, 9.0)], [("mark", 7.0, "y"), ("life", 6.0, 9.0)]]
     assert [event.start_s for event in trace(ranks).of(kind="mark")] == [2.0, 2.0]
+
+
+def test_what_a_rank_spends_on_waiting_is_no_part_of_its_program():
+    seconds = iter([1.0, 2.0, 4.0, 8.0])
+    recorder = Recorder(spent=lambda: ((), next(seconds)))
+    number = recorder.issue("all_reduce", 8, (0, 1), channel="world")
+    recorder.waited(number, recorder.waits(number))
+    recorder.computed()
+    (ops,) = program([recorder.rows])
+    assert [op.cpu_s for op in ops if op.kind == "compute"] == [1.0, 2.0, 8.0]
