@@ -36,6 +36,7 @@ def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
     A tensor lives until the last operation that needs it has run. An operation writes its result
     into an input of the same size that nobody needs any more, unless it multiplies matrices or
     convolves. Unknown sizes count as 1, a loop's body as once, of branches the largest.
+    Not counted: what a loop keeps of every turn for its gradient (a TensorList); constants.
     """
     return _Call(function, shapes).peak_bytes()
 
