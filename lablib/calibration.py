@@ -14,7 +14,7 @@ from lablib.hardware.network import Link
 from lablib.machine import memory_bytes
 
 _FLOATS = (2, 6 << 20)  # of the messages: 8 bytes and 25 MB, what glibc still reuses after a free
-_TIMES = 7  # each; the first warms up
+_TIMES, _WARM_UP = 16, 6  # each; TensorFlow's channels take some messages to get fast
 _WIDTH = 1024
 _COPIED_BYTES = 64 << 20
 
@@ -52,7 +52,7 @@ def _seconds_by_size(trace) -> dict[int, float]:
     for events in zip(*by_rank):
         start_s = max(event.start_s for event in events)
         seconds[events[0].nbytes].append(max(event.end_s for event in events) - start_s)
-    return {nbytes: statistics.median(times[1:]) for nbytes, times in seconds.items()}
+    return {nbytes: statistics.median(times[_WARM_UP:]) for nbytes, times in seconds.items()}
 
 
 def _fitted(seconds_by_size, ranks) -> Link:

@@ -245,10 +245,17 @@ class _Graph:
         function = self.graph._get_function(name.name)
         if function is None:  # such as a function of the runtime's own
             return []
-        inner = _Graph(function, [self.shapes.shape(tensor) for tensor in inputs])
-        program = list(inner.program())
-        self.unknown |= inner.unknown
+        shapes = [self.shapes.shape(tensor) for tensor in inputs]
+        key = function.name, *map(str, shapes)
+        if key not in _known_programs:
+            inner = _Graph(function, shapes)
+            _known_programs[key] = list(inner.program()), inner.unknown
+        program, unknown = _known_programs[key]
+        self.unknown |= unknown
         return program
+
+
+_known_programs: dict[tuple, tuple[list, set[str]]] = {}
 
 
 class Shapes:

@@ -27,6 +27,9 @@ VIEWS = set(
 _GIVEN = ("Placeholder", "Const")
 
 
+_known_peaks: dict[tuple, int] = {}
+
+
 def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
     """Besides its arguments and what its variables hold; what it returns is counted.
 
@@ -38,7 +41,10 @@ def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
     convolves. Unknown sizes count as 1, a loop's body as once, of branches the largest.
     Not counted: what a loop keeps of every turn for its gradient (a TensorList); constants.
     """
-    return _Call(function, shapes).peak_bytes()
+    key = function.name, *map(str, shapes)
+    if key not in _known_peaks:
+        _known_peaks[key] = _Call(function, shapes).peak_bytes()
+    return _known_peaks[key]
 
 
 def memory_of(tensor: tf.Tensor) -> tf.Tensor:

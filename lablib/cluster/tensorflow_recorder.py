@@ -29,13 +29,13 @@ from tensorflow.python.eager.polymorphic_function import atomic_function
 from tensorflow.python.ops import collective_ops, while_v2
 
 from lablib.cluster import tensorflow_graph, tensorflow_placement
+from lablib.cluster.refusals import forbid
 from lablib.cluster.tensorflow_costs import CountedCosts
 from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
 from lablib.cluster.tensorflow_memory import LiveBytes
 from lablib.cluster.tensorflow_peak import peak_bytes
 from lablib.cluster.tensorflow_placement import nbytes_of
 from lablib.cluster.tensorflow_seconds import CpuSeconds, ElapsedSeconds, in_messages_s, shared
-from lablib.errors import LabError
 from lablib.record.recorder import Recorder, is_learners, learners_line
 
 # The function: the name the learner knows.
@@ -111,8 +111,9 @@ def join(
         recorder.spent, recorder.memory = CountedCosts().take, LiveBytes()
     else:
         recorder.spent = _in_seconds = CpuSeconds() if threads == 1 else ElapsedSeconds()
-    if modelled:
-        _refuse_what_cannot_be_modelled()
+    if modelled and ranks > 1:
+        for module, names, what in _NOT_MODELLED:
+            forbid(module, names, what)
 
 
 def serve() -> None:
@@ -283,26 +284,6 @@ def _tell_phases(tape):
     tape.__enter__, tape.__exit__, tape.gradient = begins, ends, goes_back
 
 
-def _refuse_what_cannot_be_modelled():
-    """What passes by, or computes elsewhere, has no program: say so before it starts."""
-    if _ranks == 1:
-        return
-    for module, names, what in _NOT_MODELLED:
-        for name in names:
-            setattr(module, name, _refusal(name, what))
-
-
-def _refusal(name, what):
-    def refuse(*_, **__):
-        raise LabError(
-            f"{name} cannot be used on modelled hardware.",
-            saw=what,
-            do="leave hardware away: the run is then measured on this computer",
-        )
-
-    return refuse
-
-
 def _everyone():
     """The only group that the strategies of TensorFlow use."""
     return tuple(range(_ranks))
@@ -359,9 +340,11 @@ def _watched(run_graph):
 def _nothing_spent():
     """Writing down is no part of the program."""
     spent, _recorder.spent = _recorder.spent, lambda: ((), 0.0)
-    yield
-    _recorder.spent = spent
-    spent()
+    try:
+        yield
+    finally:
+        _recorder.spent = spent
+        spent()
 
 
 _open_arguments: dict[bytes, list[int]] = {}

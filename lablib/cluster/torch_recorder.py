@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed import rpc
 from torch.nn.modules import module as nn_module
 
+from lablib.cluster.refusals import forbid
 from lablib.cluster.relay_link import Link
 from lablib.cluster.torch_costs import CountedCosts
 from lablib.cluster.torch_futures import follow, see_waits
@@ -84,7 +85,7 @@ def join(
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
     recorder.spent = CpuSeconds()
     if counts:
-        rpc.init_rpc = _refuse_rpc
+        forbid(rpc, ["init_rpc"], "remote calls pass by the process group: nobody counts them")
         costs = CountedCosts()
         costs.__enter__()  # for as long as the rank lives
         recorder.spent, recorder.memory = costs.take, costs.memory
@@ -241,14 +242,6 @@ def _recorded_too(make):
         return make(size, rank, members, backend, *args, **options)
 
     return call
-
-
-def _refuse_rpc(*_, **__):
-    raise LabError(
-        "init_rpc cannot be used on modelled hardware.",
-        saw="remote calls pass by the process group: nobody counts what they send",
-        do="leave hardware away: the run is then measured on this computer",
-    )
 
 
 def _relayed(options):
