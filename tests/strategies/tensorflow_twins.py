@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lablib.strategies import Job
+
 
 def data_parallel(me, job, *, average=None, share=None, start_seed=None):
     """Data parallelism by hand, as `collectives_by_hand`, but for what is given.
@@ -97,6 +99,30 @@ def all_for_rank_0(job, step, me):
 
 def leaves_the_work_to_rank_0(me, job):
     return data_parallel(me, job, average=only_of_rank_0, share=all_for_rank_0)
+
+
+class OnAllTheData(Job):
+    def shard_at(self, step, me):
+        return whole_batch(self, step, me)
+
+
+class OnRank0(Job):
+    def shard_at(self, step, me):
+        return all_for_rank_0(self, step, me)
+
+
+def mirrored_on_all_the_data(me, job):
+    return _mirrored(me, OnAllTheData(**vars(job)))
+
+
+def mirrored_on_rank_0(me, job):
+    return _mirrored(me, OnRank0(**vars(job)))
+
+
+def _mirrored(me, job):
+    from lablib.strategies.tensorflow import multi_worker_mirrored
+
+    return multi_worker_mirrored.train(me, job)["losses"]
 
 
 def starts_with_its_own_weights(me, job):

@@ -10,6 +10,7 @@ import tensorflow_twins as twins
 
 import lablib as lab
 from lablib import strategies
+from lablib.record import metrics
 
 TASK, STEPS, MACHINE = "digits-mlp", 3, "dgx-a100"
 SIZE = lab.tasks.get(TASK).weight_bytes
@@ -143,6 +144,19 @@ def test_nor_does_rank_0_that_works_alone_whatever_the_others_send():
     assert expected("collectives_by_hand", 2).complaints(run) == []
     assert apart(run.values[0], trained("single", 1).history.loss) < TOGETHER
     assert not shares_the_work(run)
+
+
+@pytest.mark.parametrize("twin", [twins.mirrored_on_all_the_data, twins.mirrored_on_rank_0])
+def test_nor_do_mirrored_workers_that_take_other_shards(twin):
+    run = run_twin(twin, 2)
+    assert expected("multi_worker_mirrored", 2).messages == metrics.step_messages(run.trace)
+    assert not shares_the_work(run)
+
+
+def test_packs_of_another_size_are_seen():
+    run = trained("multi_worker_mirrored", 2, MACHINE)
+    complaints = expected("multi_worker_mirrored", 2, packing_mb=0.05).complaints(run)
+    assert any(complaint.startswith("all_reduce") for complaint in complaints)
 
 
 def staleness(run):
