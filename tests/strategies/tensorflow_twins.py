@@ -112,17 +112,18 @@ class OnRank0(Job):
 
 
 def mirrored_on_all_the_data(me, job):
-    return _mirrored(me, OnAllTheData(**vars(job)))
+    return _mirrored(me, job, OnAllTheData)
 
 
 def mirrored_on_rank_0(me, job):
-    return _mirrored(me, OnRank0(**vars(job)))
+    return _mirrored(me, job, OnRank0)
 
 
-def _mirrored(me, job):
+def _mirrored(me, job, kind):
     from lablib.strategies.tensorflow import multi_worker_mirrored
 
-    return multi_worker_mirrored.train(me, job)["losses"]
+    options = multi_worker_mirrored.STRATEGY.chosen({})
+    return multi_worker_mirrored.train(me, kind(**vars(job) | {"options": options}))["losses"]
 
 
 def starts_with_its_own_weights(me, job):
