@@ -3,27 +3,13 @@ is held against TensorFlow's own allocator, which rounds up."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-SCRIPT = Path(__file__).with_name("held_in_tensorflow.py")
-ROOT = SCRIPT.parents[2]
+from alone import printed_by
 
 
 @pytest.fixture(scope="module")
 def found():
-    settings = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
-        env=os.environ | settings, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return printed_by("held_in_tensorflow.py")
 
 
 @pytest.mark.parametrize("how", ["graph", "eager"])
