@@ -26,7 +26,6 @@ VIEWS = set(
 )
 _GIVEN = ("Placeholder", "Const")
 
-
 _known_peaks: dict[tuple, int] = {}
 
 

@@ -318,16 +318,15 @@ def _watched(run_graph):
         if tensorflow_placement.runs_elsewhere(_home, _rank_of_task):
             return run_graph(self, *args)  # another task's work, which this one only sends there
         _recorder.computed()
-        with _nothing_spent():
-            program, held_bytes = _work_out(self, args)
-            if _recorder.memory:
-                _recorder.memory.calls(self, args, held_bytes)
+        if _recorder.memory:
+            with _nothing_spent():
+                _recorder.memory.calls(self, args, _work_out(self, args)[1])
         start_s = _recorder.clock()
         answer = run_graph(self, *args)
         call = start_s, _recorder.clock()
         _, seconds = _recorder.spent()
         with _nothing_spent():
-            _write_down(program, seconds, call)
+            _write_down(_work_out(self, args)[0], seconds, call)
             if len(_rank_of_task) > 1:
                 for nbytes, source, target, line in _crossings(self):
                     _recorder.derived("send", nbytes, (source, target), line)
