@@ -31,28 +31,21 @@ def saved_bytes(task: Task, samples: int) -> int:
         return sum(storage.nbytes() for storage in kept.values())
 
 
-def saved_bytes_in_graph(task: Task, samples: int) -> int:
+def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) -> int:
     """Bytes of what is there, and still needed, when a traced backward pass over so many samples
     begins; weights not counted.
 
     Nothing is computed. A graph runs what it can: so this includes factors of the gradients that
     need no gradient themselves, which autograd would compute later.
+
+    blocks   a stage of the model; None: all of it
     """
     import tensorflow as tf
 
     from lablib.cluster.tensorflow_graph import causes_first
     from lablib.cluster.tensorflow_peak import memory_of
 
-    model = task.tensorflow_model()
-
-    @tf.function
-    def backward(x, y, upstream):
-        with tf.GradientTape() as tape:
-            loss = task.tensorflow_loss(model(x), y)
-        return tape.gradient(loss, model.trainable_variables, upstream)
-
-    batch = (tf.TensorSpec(array.shape, array.dtype) for array in task.batch_at(0, samples))
-    graph = backward.get_concrete_function(*batch, tf.TensorSpec((), tf.float32)).graph
+    graph = _backward_graph(task, samples, blocks)
     after, kept = {graph.inputs[2].op}, {}
     for op in causes_first([gradient.op for gradient in graph.outputs]):
         if after.isdisjoint(tensor.op for tensor in op.inputs):
@@ -62,3 +55,26 @@ def saved_bytes_in_graph(task: Task, samples: int) -> int:
             if memory.op not in after and memory.dtype != tf.resource:
                 kept[memory.ref()] = memory.shape.num_elements() * memory.dtype.size
     return sum(kept.values())
+
+
+def _backward_graph(task, samples, blocks):
+    """Of a function of samples, labels and the gradient of what comes out."""
+    import tensorflow as tf
+
+    x, y = (tf.TensorSpec(array.shape, array.dtype) for array in task.batch_at(0, samples))
+    model, output, has_loss = task.tensorflow_model(blocks=blocks), tf.TensorSpec(()), True
+    sources = list(model.trainable_variables)
+    if blocks and blocks[0] > 0:
+        x = tf.TensorSpec((samples, *task.chain[blocks[0]].shape_in))
+    if blocks and blocks[-1] + 1 < len(task.chain):
+        output, has_loss = tf.TensorSpec((samples, *task.chain[blocks[-1]].shape_out)), False
+
+    @tf.function
+    def backward(x, y, upstream):
+        with tf.GradientTape() as tape:
+            result = model(x)
+            if has_loss:
+                result = task.tensorflow_loss(result, y)
+        return tape.gradient(result, sources, upstream)
+
+    return backward.get_concrete_function(x, y, output).graph

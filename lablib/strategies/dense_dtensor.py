@@ -7,13 +7,16 @@ computes and where parts must meet. Nobody writes a collective.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
+from lablib.strategies import column_row
 from lablib.strategies.strategy import Job
 from lablib.tasks import Task
 
 ONLY_MEASURED = "DTensor sends its messages past everything that could be recorded"
 _PACK_BYTES = 4 * 1024  # seen with TensorFlow 2.21
+_OF_A_GELU = 4  # that its gradient finds: its input, half of that, the error function, its output
 
 
 def why_not(task: Task) -> str:
@@ -30,6 +33,17 @@ def pack_bytes(nbytes: int) -> int:
     8192
     """
     return -(-nbytes // _PACK_BYTES) * _PACK_BYTES
+
+
+def kept_bytes(task: Task, samples: int, sharing: int = 1) -> int:
+    """What a rank keeps of a forward pass for the backward pass: the samples and of every GELU.
+
+    sharing   how many ranks share a layer that is cut by columns
+    """
+    columns = {pair.first for pair in column_row.pairs(task)}
+    *hidden, _ = enumerate(task.chain)
+    widths = [prod(block.shape_out) // (sharing if n in columns else 1) for n, block in hidden]
+    return 4 * samples * (prod(task.chain[0].shape_in) + _OF_A_GELU * sum(widths))
 
 
 def connected_mesh(me, axes: Mapping[str, int]):
@@ -51,16 +65,19 @@ def connected_mesh(me, axes: Mapping[str, int]):
 
 
 def placed(array, mesh, cut: Mapping[int, str]):
-    """A DTensor of an array that every rank has.
+    """A DTensor of an array that every rank has: each gives its part, and keeps no more of it.
 
     cut    axis of the array -> axis of the mesh along which its parts lie
     """
+    import numpy as np
     import tensorflow as tf
     from tensorflow.experimental import dtensor
 
     layout = dtensor.Layout([cut.get(n, dtensor.UNSHARDED) for n in range(array.ndim)], mesh)
-    whole = dtensor.copy_to_mesh(tf.constant(array), dtensor.Layout.replicated(mesh, array.ndim))
-    return dtensor.relayout(whole, layout)
+    (place,) = mesh.local_device_locations()
+    for axis, name in cut.items():
+        array = np.split(array, mesh.dim_size(name), axis)[place[name]]
+    return dtensor.pack([tf.constant(array)], layout)
 
 
 def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_along, gather=False):

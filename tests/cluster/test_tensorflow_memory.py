@@ -9,7 +9,7 @@ from alone import printed_by
 
 @pytest.fixture(scope="module")
 def found():
-    return printed_by("held_in_tensorflow.py")
+    return printed_by("cluster/held_in_tensorflow.py")
 
 
 @pytest.mark.parametrize("how", ["graph", "eager"])

@@ -5,8 +5,12 @@ into micro-batches lets stages work at the same time."""
 import math
 from itertools import chain
 
+from lablib.strategies import activations
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+
+# Blocks of which a backward pass makes no more on its way than it finds; attention does.
+_CLOSED_FORM = ("dense", "logits", "conv", "conv_pool")
 
 STRATEGY = Strategy(
     name="device_split",
@@ -105,6 +109,28 @@ def placed(job, devices):
 
 def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
     """What rank 0 sends, whose program it is: activations to the next stage, labels to the last."""
-    _, y = task.batch_at(0, batch)
-    activations = 4 * batch * math.prod(task.chain[task.cut(ranks)[1][0]].shape_in)
-    return Expected({"send": (2 * micro_batches, activations + y.nbytes)})
+    (_, y), (first, *_) = task.batch_at(0, batch), task.cut(ranks)
+    sent = {"send": (2 * micro_batches, batch * _handed_on_bytes(task, first) + y.nbytes)}
+    if any(getattr(block, "kind", "") not in _CLOSED_FORM for block in task.chain):
+        return Expected(sent)
+    stages = (_held_bytes(task, blocks, batch, micro_batches) for blocks in task.cut(ranks))
+    return Expected(sent, max(stages))
+
+
+def _held_bytes(task, blocks, batch, micro_batches):
+    """Of a stage: when all micro-batches have gone forward; or when the gradients of the last one
+    come, those of the others being there. Besides its weights, their momentum and, computed early,
+    that times its factor."""
+    sizes = [task.chain[number].weight_bytes for number in blocks]
+    piece = batch // micro_batches
+    kept = piece * _handed_on_bytes(task, blocks)
+    kept += activations.saved_bytes_in_graph(task, piece, blocks)
+    forward = 3 * sum(sizes) + micro_batches * kept
+    backward = (2 + micro_batches) * sum(sizes) + max(kept, max(sizes))
+    return max(forward, backward)
+
+
+def _handed_on_bytes(task, blocks):
+    """Of one sample, what a stage gives to the next."""
+    last = blocks[-1]
+    return 4 * math.prod(task.chain[last].shape_out) if last + 1 < len(task.chain) else 0

@@ -37,10 +37,13 @@ def train(me, job: Job) -> dict:
 
 def expected(task, ranks: int, batch: int) -> Expected:
     """Activations along the rows; along the columns the gradients in one pack, and the loss."""
-    rows = ranks // MODEL
+    rows, weight_bytes = ranks // MODEL, column_row.weight_bytes(task, MODEL)
+    pack_bytes = dense_dtensor.pack_bytes(weight_bytes)
     calls, nbytes = column_row.all_reduces(task, MODEL, batch // rows)
-    calls, nbytes = rows * calls, rows * nbytes
-    if rows > 1:
-        gradients_bytes = dense_dtensor.pack_bytes(column_row.weight_bytes(task, MODEL))
-        calls, nbytes = calls + 2 * ranks, nbytes + ranks * (gradients_bytes + 4)
-    return Expected({"all_reduce": (calls, nbytes)})
+    sums = rows * calls + 2 * ranks, rows * nbytes + ranks * (pack_bytes + 4)
+    # Its weights, their momentum and, computed early, that times its factor: see `single`. The
+    # pack is filled from zeros, which TensorFlow keeps for good. As gradients come, what they were
+    # computed from goes.
+    kept_bytes = dense_dtensor.kept_bytes(task, batch // rows, MODEL)
+    held_bytes = 3 * weight_bytes + 2 * pack_bytes + max(kept_bytes, weight_bytes)
+    return Expected({"all_reduce": sums}, held_bytes)

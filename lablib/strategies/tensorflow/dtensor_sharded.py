@@ -1,6 +1,9 @@
 """Sharded weights with DTensor: every rank keeps a part of each weight and of its momentum, and
 works on its shard of the batch. A step asks for each weight whole (TensorFlow gathers the parts)
-and gets its gradient in parts (TensorFlow sums and scatters). Nobody writes a collective."""
+and gets its gradient in parts (TensorFlow sums and scatters). Nobody writes a collective.
+
+On CPUs, with TensorFlow 2.21, gathering is done by sums of arrays that are zero but for one part:
+that takes more memory than a few ranks save. See `expected`."""
 
 from lablib.strategies import dense_dtensor
 from lablib.strategies.expected import Expected
@@ -37,8 +40,18 @@ def expected(task, ranks: int, batch: int) -> Expected:
     those of the biases in one pack; the loss. Both gathering and scattering are made of sums."""
     arrays, cut = task.weights(), _cuts(task, ranks)
     kernels = [array.nbytes for array in arrays.values() if array.ndim > 1]
-    gathered = sum(arrays[name].nbytes for name in cut if cut[name])
-    biases = task.weight_bytes - sum(kernels)
-    nbytes = dense_dtensor.pack_bytes(gathered) + sum(kernels) + dense_dtensor.pack_bytes(biases)
-    sums = {"all_reduce": (ranks * (3 + len(kernels)), ranks * (nbytes + 4))}
-    return Expected(sums if ranks > 1 else {})
+    gathered = [arrays[name] for name in cut if cut[name]]
+    gathered_bytes = sum(array.nbytes for array in gathered)
+    pack_bytes = dense_dtensor.pack_bytes(gathered_bytes)
+    biases_bytes = dense_dtensor.pack_bytes(task.weight_bytes - sum(kernels))
+    sent_bytes = pack_bytes + sum(kernels) + biases_bytes + 4
+    sums = {"all_reduce": (ranks * (3 + len(kernels)), ranks * sent_bytes)}
+    # Its part of the weights, their momentum and, computed early, that times its factor.
+    held_bytes = 3 * (task.weight_bytes - gathered_bytes + gathered_bytes // ranks)
+    held_bytes += dense_dtensor.kept_bytes(task, batch // ranks)
+    if ranks == 1:
+        return Expected({}, held_bytes)
+    # A part is written into zeros of the whole array's shape, these into zeros of the pack's: all
+    # weights twice. TensorFlow keeps the zeros for good, one array of each shape.
+    zeros_bytes = pack_bytes + sum({array.shape: array.nbytes for array in gathered}.values())
+    return Expected(sums, held_bytes + zeros_bytes + gathered_bytes + pack_bytes)

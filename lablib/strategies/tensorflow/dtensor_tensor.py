@@ -35,4 +35,7 @@ def cuts(task):
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    return Expected({"all_reduce": column_row.all_reduces(task, ranks, batch)})
+    sums = {"all_reduce": column_row.all_reduces(task, ranks, batch)}
+    # Its weights, their momentum and, computed early, that times its factor: see `single`.
+    held_bytes = 3 * column_row.weight_bytes(task, ranks)
+    return Expected(sums, held_bytes + dense_dtensor.kept_bytes(task, batch, ranks))

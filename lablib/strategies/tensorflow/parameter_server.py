@@ -5,6 +5,7 @@ work. A worker's gradients may miss updates that others made since it read: its 
 A custom loop, because `Model.fit` does not support this strategy with Keras 3 (seen with TensorFlow
 2.21)."""
 
+from lablib.strategies import activations
 from lablib.strategies.strategy import Job, Strategy
 
 
@@ -102,3 +103,25 @@ def sent_bytes(task, ranks: int, synchronous: bool = False) -> int:
     workers = ranks - 2
     copies = 3 * workers + 1 if synchronous else 2 * workers
     return copies * task.weight_bytes
+
+
+def held_bytes(
+    task, ranks: int, batch: int, synchronous: bool = False
+) -> dict[str, tuple[float, float]]:
+    """The most that the fullest rank of each role holds in a step lies between these two.
+
+    The server has weights and momentum; an update computes the momentum times its factor early,
+    for all weights, and takes the gradients as they come: one after the other where it keeps up,
+    all of them where they come faster. That is left to the network, so there is no one number.
+    """
+    workers, weights = ranks - 2, task.weight_bytes
+    largest = max(array.nbytes for array in task.weights().values())
+    computes = weights + max(largest, activations.saved_bytes_in_graph(task, batch // workers))
+    adds_up = (workers + 1) * weights if synchronous and workers > 1 else 0
+    fetched = workers * weights if synchronous else 0
+    at_once = 1 if synchronous else workers
+    return {
+        "chief": (fetched, max(fetched, largest)),  # that it sends, when the variables begin
+        "worker": (max(computes, adds_up),) * 2,
+        "ps": (3 * weights + largest, (2 + 2 * at_once) * weights),
+    }

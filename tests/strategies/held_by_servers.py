@@ -1,0 +1,105 @@
+"""The most bytes that ranks which serve have asked TensorFlow's allocator for, as JSON: by case, of
+each rank. Nobody counts the tensors of a server, and the function of a step does not run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import allocations
+
+import lablib as lab
+from lablib import strategies
+
+STEPS = 4
+
+
+def all_on_the_first_device():
+    from lablib.strategies.tensorflow import device_split
+
+    placed = device_split.placed
+    device_split.placed = lambda job, devices: placed(job, devices[:1] * len(devices))
+
+
+def never_pushes():
+    import keras
+
+    keras.optimizers.SGD.apply_gradients = lambda *_, **__: None
+
+
+def nothing():
+    """No twin."""
+
+
+# A task, ranks, options, and what a broken twin of the strategy does first.
+RUNS = {
+    "device_split": [
+        ("wide-mlp", 2, {}),
+        ("wide-mlp", 4, {"micro_batches": 4}),
+        ("digits-mlp", 4, {}),
+        ("digits-mlp", 2, {"micro_batches": 4}),
+        ("digits-cnn", 2, {}),
+        ("wide-mlp", 2, {}, all_on_the_first_device),
+    ],
+    "parameter_server": [
+        ("wide-mlp", 4, {"synchronous": True}),
+        ("wide-mlp", 3, {}),
+        ("digits-mlp", 4, {}),
+        ("wide-mlp", 3, {}, never_pushes),
+    ],
+}
+
+
+def key(task, ranks, options, twin=nothing):
+    return f"{task}, {ranks} ranks, {options}, {twin.__name__}"
+
+
+def most_bytes(me, job, name, twin):
+    """Of this rank, whatever it does."""
+    log, over = (Path(tempfile.gettempdir()) / f"{what}-{me.rank}" for what in ("log", "over"))
+    os.mkfifo(over)
+    twin()
+    with allocations.logged(log):
+        part_of(me, job, name)
+        if me.rank == 0:
+            for rank in range(1, me.ranks):
+                over.with_name(f"over-{rank}").write_text("")
+        else:
+            over.read_text()  # returns when rank 0 has written
+    (most,) = allocations.most_bytes(log)
+    return most
+
+
+def part_of(me, job, name):
+    """What this rank does in that strategy; servers as the kit starts them, but by a function."""
+    import tensorflow as tf
+
+    module = strategies.get(name, "tensorflow")
+    if module.STRATEGY.roles:
+        seats = [role for role, n in module.STRATEGY.roles(me.ranks).items() for _ in range(n)]
+        hosts = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
+        cluster = {role: [h for h, its in zip(hosts, seats) if its == role] for role in seats}
+        task = {"type": seats[me.rank], "index": seats[: me.rank].count(seats[me.rank])}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+        if me.rank:
+            me.server = tf.distribute.Server(
+                cluster, job_name=task["type"], task_index=task["index"]
+            )
+            return
+    module.train(me, job)
+
+
+def by_rank(name, task, ranks, options, twin=nothing):
+    task, described = lab.tasks.get(task), strategies.get(name, "tensorflow").STRATEGY
+    job = strategies.Job(task, STEPS, task.batch, options=described.chosen(options))
+    cluster = lab.Cluster(ranks, framework="tensorflow", threads=1, timeout_s=100)
+    return cluster.run(partial(most_bytes, job=job, name=name, twin=twin)).values
+
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    print(json.dumps({key(*run): by_rank(name, *run) for run in RUNS[name]}))
