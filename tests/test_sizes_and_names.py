@@ -20,10 +20,12 @@ HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy
 # Loaded by a rank, inside a function, when the framework is there already: their classes derive
 # from the framework's own.
 ON_RANKS_ONLY = {
-    f"torch_{part}" for part in ("costs", "futures", "memory", "recorder", "relay")
-} | {
-    f"tensorflow_{part}"
-    for part in ("costs", "graph", "memory", "peak", "placement", "recorder", "seconds")
+    f"{framework}_{part}"
+    for framework, parts in {
+        "torch": "costs futures memory recorder relay",
+        "tensorflow": "costs graph memory peak placement recorder seconds threads",
+    }.items()
+    for part in parts.split()
 }
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 # One computer's folders: what a user gets must run on every other.

@@ -28,7 +28,7 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import atomic_function
 from tensorflow.python.ops import collective_ops, while_v2
 
-from lablib.cluster import tensorflow_graph, tensorflow_placement
+from lablib.cluster import tensorflow_graph, tensorflow_placement, tensorflow_threads
 from lablib.cluster.refusals import forbid
 from lablib.cluster.tensorflow_costs import CountedCosts
 from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
@@ -99,8 +99,7 @@ def join(
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    tensorflow_threads.limit(threads)
     for function, name in _COLLECTIVES.items():
         setattr(collective_ops, function, _recorded(getattr(collective_ops, function), name))
     while_v2._build_while_op = _reported(while_v2._build_while_op)

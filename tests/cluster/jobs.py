@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def total(me):
@@ -291,6 +292,16 @@ def sums_by_a_raw_operation(me):
     keys = dict(group_size=me.ranks, group_key=7, instance_key=5, ordering_token=[])
     ways = dict(merge_op="Add", final_op="Id")
     return float(tf.raw_ops.CollectiveReduceV2(input=tf.ones(1), **keys, **ways)[0])
+
+
+def threads_of_a_server(me):
+    """That compute, by its settings; and that start operations, by what the system says of them."""
+    import tensorflow as tf
+
+    server = tf.distribute.Server.create_local_server()
+    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    pools = server.server_def.default_session_config
+    return pools.intra_op_parallelism_threads, names.count("tf_Compute\n")
 
 
 def computes_elsewhere(me):

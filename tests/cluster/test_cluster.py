@@ -50,6 +50,12 @@ def test_every_pool_of_a_rank_has_its_share_of_threads(framework):
     assert run.values == [{1}, {1}]
 
 
+@pytest.mark.parametrize("threads, start_operations", [(1, 2), (3, 3)])
+def test_a_server_in_a_rank_has_no_more_threads_than_its_rank(threads, start_operations):
+    cluster = lab.Cluster(1, framework="tensorflow", threads=threads)
+    assert cluster.run(jobs.threads_of_a_server).values == [(threads, start_operations)]
+
+
 def test_the_share_of_threads_can_be_chosen():
     assert 2 in lab.Cluster(1, threads=2).run(jobs.threads).values[0]
 

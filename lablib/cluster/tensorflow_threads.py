@@ -1,0 +1,37 @@
+"""How many threads a TensorFlow rank computes with, its servers included."""
+
+from __future__ import annotations
+
+import functools
+
+import tensorflow as tf
+
+# One thread to start operations with would wait for itself where servers call one another.
+_LEAST_TO_START = 2
+
+
+def limit(threads: int) -> None:
+    """So many threads for every pool, of this process and of each `tf.distribute.Server` in it."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    # A server has pools of its own, and asks `tf.config` for nothing.
+    pools = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=max(threads, _LEAST_TO_START),
+    )
+    begin = tf.distribute.Server.__init__
+
+    @functools.wraps(begin)
+    def limited(
+        server,
+        server_or_cluster_def,
+        job_name=None,
+        task_index=None,
+        protocol=None,
+        config=None,
+        start=True,
+    ):
+        asked = server_or_cluster_def, job_name, task_index, protocol
+        begin(server, *asked, config or pools, start)
+
+    tf.distribute.Server.__init__ = limited
