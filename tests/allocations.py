@@ -2,6 +2,9 @@
 
 Only one of its allocators keeps a log, and which is taken is chosen when TensorFlow is loaded: so
 what is watched runs in a process that was started with the `SETTINGS`.
+
+Not in it: memory of NumPy's, which `tf.constant` shares where it is aligned by chance. So a figure
+may lack some arrays in one run, and not in the next.
 """
 
 from __future__ import annotations

@@ -58,23 +58,20 @@ def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) 
 
 
 def _backward_graph(task, samples, blocks):
-    """Of a function of samples, labels and the gradient of what comes out."""
+    """Of a function of what comes in, labels, and the gradient of what goes out."""
     import tensorflow as tf
 
     x, y = (tf.TensorSpec(array.shape, array.dtype) for array in task.batch_at(0, samples))
-    model, output, has_loss = task.tensorflow_model(blocks=blocks), tf.TensorSpec(()), True
-    sources = list(model.trainable_variables)
     if blocks and blocks[0] > 0:
         x = tf.TensorSpec((samples, *task.chain[blocks[0]].shape_in))
-    if blocks and blocks[-1] + 1 < len(task.chain):
-        output, has_loss = tf.TensorSpec((samples, *task.chain[blocks[-1]].shape_out)), False
+    ends = not blocks or blocks[-1] + 1 == len(task.chain)
+    upstream = tf.TensorSpec(() if ends else (samples, *task.chain[blocks[-1]].shape_out))
+    model = task.tensorflow_model(blocks=blocks)
 
     @tf.function
     def backward(x, y, upstream):
         with tf.GradientTape() as tape:
-            result = model(x)
-            if has_loss:
-                result = task.tensorflow_loss(result, y)
-        return tape.gradient(result, sources, upstream)
+            out = task.tensorflow_loss(model(x), y) if ends else model(x)
+        return tape.gradient(out, model.trainable_variables, upstream)
 
-    return backward.get_concrete_function(x, y, output).graph
+    return backward.get_concrete_function(x, y, upstream).graph

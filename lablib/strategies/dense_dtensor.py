@@ -16,7 +16,7 @@ from lablib.tasks import Task
 
 ONLY_MEASURED = "DTensor sends its messages past everything that could be recorded"
 _PACK_BYTES = 4 * 1024  # seen with TensorFlow 2.21
-_OF_A_GELU = 4  # that its gradient finds: its input, half of that, the error function, its output
+_OF_A_GELU = 4  # arrays that its gradient needs: input, half of it, error function, output
 
 
 def why_not(task: Task) -> str:
@@ -36,7 +36,7 @@ def pack_bytes(nbytes: int) -> int:
 
 
 def kept_bytes(task: Task, samples: int, sharing: int = 1) -> int:
-    """What a rank keeps of a forward pass for the backward pass: the samples and of every GELU.
+    """Bytes that a rank keeps from forward to backward pass: the samples, and of each GELU.
 
     sharing   how many ranks share a layer that is cut by columns
     """
@@ -65,7 +65,7 @@ def connected_mesh(me, axes: Mapping[str, int]):
 
 
 def placed(array, mesh, cut: Mapping[int, str]):
-    """A DTensor of an array that every rank has: each gives its part, and keeps no more of it.
+    """A DTensor of an array that every rank has: each packs its part of it.
 
     cut    axis of the array -> axis of the mesh along which its parts lie
     """
@@ -97,6 +97,8 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
 
     weights = variables(initial)
     momenta = variables({name: np.zeros_like(array) for name, array in initial.items()})
+    names = [*initial]
+    del initial  # the parts are enough
 
     @tf.function
     def train_step(x, y):
@@ -119,7 +121,7 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
             loss = train_step(x, y).numpy()
         losses.append(float(loss))
     me.log(held_bytes=sum(dtensor.unpack(w.read_value())[0].numpy().nbytes for w in weights))
-    arrays = {name: _whole(weight, mesh).numpy() for name, weight in zip(initial, weights)}
+    arrays = {name: _whole(weight, mesh).numpy() for name, weight in zip(names, weights)}
     return {"losses": losses, "weights": arrays if me.rank == 0 else {}}
 
 

@@ -1,5 +1,5 @@
-"""Training steps of DTensor on a task, as JSON: by case the losses, the messages of a step, and the
-most bytes that the fullest rank has asked TensorFlow's allocator for.
+"""Training steps of a strategy of DTensor on a task, as JSON: by case the losses, the messages of a
+step, and the most bytes that the fullest rank has asked TensorFlow's allocator for.
 
 Its messages pass the recorder by, but the functions into which it turns a step, collectives
 included, can be read from TensorFlow while the step is new.
@@ -88,14 +88,11 @@ RUNS = {
 }
 
 
-def nothing():
-    """No twin."""
-
-
-def of_step(me, job, name, change=nothing):
+def of_step(me, job, name, twin=None):
     """Train: the losses; name -> (calls, payload bytes) of a step; the most bytes that were in use
     before the first step and in the last one."""
-    change()
+    if twin:
+        twin()
     step, seen, log = me.step, [], Path(tempfile.gettempdir()) / f"allocations-{me.rank}"
 
     @contextmanager
@@ -134,10 +131,10 @@ def _messages(nodes):
     return total
 
 
-def of_all_ranks(task, name, ranks, change=nothing):
+def of_all_ranks(task, name, ranks, twin=None):
     """The losses of rank 0; the messages of all ranks together; the most bytes of the fullest."""
     task = lab.tasks.get(task)
-    step = partial(of_step, job=strategies.Job(task, STEPS, task.batch), name=name, change=change)
+    step = partial(of_step, job=strategies.Job(task, STEPS, task.batch), name=name, twin=twin)
     values = lab.Cluster(ranks, framework="tensorflow", threads=1, timeout_s=100).run(step).values
     calls, nbytes = Counter(), Counter()
     for value in values:
@@ -154,10 +151,11 @@ def of_all_ranks(task, name, ranks, change=nothing):
     }
 
 
-def key(name, ranks, change=nothing):
-    return f"{name}, {ranks} ranks, {change.__name__}"
+def key(name, ranks, twin=None):
+    return f"{name}, {ranks} ranks" + (f", {twin.__name__}" if twin else "")
 
 
 if __name__ == "__main__":
-    task = sys.argv[1]
-    print(json.dumps({key(*run): of_all_ranks(task, *run) for run in RUNS[task]}))
+    task, name = sys.argv[1:]
+    runs = [run for run in RUNS[task] if run[0] == name]
+    print(json.dumps({key(*run): of_all_ranks(task, *run) for run in runs}))

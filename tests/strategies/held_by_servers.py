@@ -18,24 +18,20 @@ from lablib import strategies
 STEPS = 4
 
 
-def all_on_the_first_device():
+def all_weights_on_the_first_device():
     from lablib.strategies.tensorflow import device_split
 
     placed = device_split.placed
     device_split.placed = lambda job, devices: placed(job, devices[:1] * len(devices))
 
 
-def never_pushes():
+def drops_its_gradients():
     import keras
 
     keras.optimizers.SGD.apply_gradients = lambda *_, **__: None
 
 
-def nothing():
-    """No twin."""
-
-
-# A task, ranks, options, and what a broken twin of the strategy does first.
+# A task, ranks, options; of a broken twin also what it does to lablib or Keras first.
 RUNS = {
     "device_split": [
         ("wide-mlp", 2, {}),
@@ -43,26 +39,29 @@ RUNS = {
         ("digits-mlp", 4, {}),
         ("digits-mlp", 2, {"micro_batches": 4}),
         ("digits-cnn", 2, {}),
-        ("wide-mlp", 2, {}, all_on_the_first_device),
     ],
     "parameter_server": [
         ("wide-mlp", 4, {"synchronous": True}),
         ("wide-mlp", 3, {}),
         ("digits-mlp", 4, {}),
-        ("wide-mlp", 3, {}, never_pushes),
     ],
+}
+TWINS = {
+    "device_split": ("wide-mlp", 2, {}, all_weights_on_the_first_device),
+    "parameter_server": ("wide-mlp", 3, {}, drops_its_gradients),
 }
 
 
-def key(task, ranks, options, twin=nothing):
-    return f"{task}, {ranks} ranks, {options}, {twin.__name__}"
+def key(task, ranks, options, twin=None):
+    return f"{task}, {ranks} ranks, {options}" + (f", {twin.__name__}" if twin else "")
 
 
 def most_bytes(me, job, name, twin):
     """Of this rank, whatever it does."""
     log, over = (Path(tempfile.gettempdir()) / f"{what}-{me.rank}" for what in ("log", "over"))
     os.mkfifo(over)
-    twin()
+    if twin:
+        twin()
     with allocations.logged(log):
         part_of(me, job, name)
         if me.rank == 0:
@@ -93,7 +92,7 @@ def part_of(me, job, name):
     module.train(me, job)
 
 
-def by_rank(name, task, ranks, options, twin=nothing):
+def by_rank(name, task, ranks, options, twin=None):
     task, described = lab.tasks.get(task), strategies.get(name, "tensorflow").STRATEGY
     job = strategies.Job(task, STEPS, task.batch, options=described.chosen(options))
     cluster = lab.Cluster(ranks, framework="tensorflow", threads=1, timeout_s=100)
@@ -102,4 +101,4 @@ def by_rank(name, task, ranks, options, twin=nothing):
 
 if __name__ == "__main__":
     name = sys.argv[1]
-    print(json.dumps({key(*run): by_rank(name, *run) for run in RUNS[name]}))
+    print(json.dumps({key(*run): by_rank(name, *run) for run in [*RUNS[name], TWINS[name]]}))

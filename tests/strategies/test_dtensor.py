@@ -56,12 +56,12 @@ def test_a_rank_holds_its_part_of_the_weights(name, ranks):
 
 
 @cache
-def steps(task):
-    return printed_by("strategies/dtensor_twins.py", task, settings=SETTINGS)
+def steps(task, name):
+    return printed_by("strategies/dtensor_twins.py", task, name, settings=SETTINGS)
 
 
-def step_of(*run, task="digits-mlp"):
-    return steps(task)[twins.key(*run)]
+def step_of(name, *run, task="digits-mlp"):
+    return steps(task, name)[twins.key(name, *run)]
 
 
 def expected(name, ranks, task="digits-mlp"):
@@ -73,8 +73,8 @@ def messages(*run, task="digits-mlp"):
     return {name: tuple(sent) for name, sent in step_of(*run, task=task)["messages"].items()}
 
 
-def held_too_much_or_too_little(name, ranks, *change, task="digits-mlp"):
-    held_bytes = step_of(name, ranks, *change, task=task)["most_bytes"]["last_step"]
+def memory_complaints(name, ranks, *twin, task="digits-mlp"):
+    held_bytes = step_of(name, ranks, *twin, task=task)["most_bytes"]["last_step"]
     return expected(name, ranks, task).memory_complaints(held_bytes)
 
 
@@ -84,8 +84,7 @@ def test_a_step_sends_what_its_closed_form_says(name, ranks, task):
     assert messages(name, ranks, task=task) == expected(name, ranks, task).messages
 
 
-# Not where four ranks shard `digits-mlp`: small as it is, the pack of gathered weights has gone
-# before the activations come, and the fullest rank holds some 14 % less.
+# Not where four ranks shard `digits-mlp`, see `expected` there.
 HELD = [("digits-mlp", "dtensor_sharded", 1), ("digits-mlp", "dtensor_sharded", 2)]
 HELD += [("digits-mlp", *case) for case in CASES if case[0] != "dtensor_sharded"]
 HELD += [("wide-mlp", *case) for case in CASES]
@@ -93,44 +92,49 @@ HELD += [("wide-mlp", *case) for case in CASES]
 
 @pytest.mark.parametrize("task, name, ranks", HELD)
 def test_the_fullest_rank_holds_what_the_closed_form_says(task, name, ranks):
-    assert held_too_much_or_too_little(name, ranks, task=task) == []
+    assert memory_complaints(name, ranks, task=task) == []
+
+
+def placed_over_its_parts(name, ranks, *twin):
+    """The most bytes before the first step, over those of a rank's weights and momenta."""
+    parts = 2 if name == "dtensor_data_model" else ranks
+    begins = step_of(name, ranks, *twin, task="wide-mlp")["most_bytes"]["begins"]
+    return begins * parts / (2 * lab.tasks.get("wide-mlp").weight_bytes)
 
 
 @pytest.mark.parametrize("name, ranks", CASES)
-def test_no_rank_ever_holds_what_is_cut_whole(name, ranks):
-    arrays = lab.tasks.get("wide-mlp").weights().values()
-    parts = 2 if name == "dtensor_data_model" else ranks
-    weights_and_momenta = 2.05 * sum(array.nbytes for array in arrays) / parts
-    begins = step_of(name, ranks, task="wide-mlp")["most_bytes"]["begins"]
-    assert begins < weights_and_momenta + max(array.nbytes for array in arrays)
+def test_placing_the_weights_takes_no_more_than_a_ranks_parts(name, ranks):
+    assert 0.5 < placed_over_its_parts(name, ranks) < 1.1
 
 
 def test_that_claim_can_fail_where_nothing_is_cut():
-    arrays = lab.tasks.get("wide-mlp").weights().values()
-    whole = step_of("dtensor_sharded", 2, twins.nothing_is_cut, task="wide-mlp")
-    assert whole["most_bytes"]["begins"] > 1.5 * sum(array.nbytes for array in arrays)
+    assert placed_over_its_parts("dtensor_sharded", 2, twins.nothing_is_cut) > 1.1
 
 
 @pytest.mark.parametrize(
-    "task, twin",
+    "task, run",
     [
         ("wide-mlp", ("dtensor_sharded", 2, twins.nothing_is_cut)),
         ("digits-mlp", ("dtensor_sharded", 2, twins.everybody_sees_the_whole_batch)),
         ("digits-mlp", ("dtensor_tensor", 2, twins.nothing_is_cut)),
         ("digits-mlp", ("dtensor_tensor", 2, twins.rows_without_columns)),
         ("digits-mlp", ("dtensor_data_model", 4, twins.nothing_is_cut)),
+        # Data x model on the whole batch keeps twice what it saves in packs: its messages tell.
     ],
+    ids=lambda of: of if isinstance(of, str) else twins.key(*of),
 )
-def test_a_twin_that_holds_more_is_seen(task, twin):
-    assert held_too_much_or_too_little(*twin, task=task)
+def test_a_twin_that_holds_more_is_seen(task, run):
+    assert memory_complaints(*run, task=task)
 
 
 @pytest.mark.parametrize(
-    "twin", [twin for twin in twins.TWINS if twin[2] is not twins.a_loss_summed_over_the_ranks]
+    "run",
+    [run for run in twins.TWINS if run[2] is not twins.a_loss_summed_over_the_ranks],
+    ids=lambda run: twins.key(*run),
 )
-def test_that_closed_form_of_messages_can_be_missed(twin):
-    name, ranks, _ = twin
-    assert messages(*twin) != expected(name, ranks).messages
+def test_that_closed_form_of_messages_can_be_missed(run):
+    name, ranks, _ = run
+    assert messages(*run) != expected(name, ranks).messages
 
 
 @pytest.mark.parametrize("name", ["dtensor_sharded", "dtensor_tensor"])

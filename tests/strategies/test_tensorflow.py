@@ -208,8 +208,8 @@ def test_that_bound_can_be_broken_by_a_chief_that_never_waits():
 def test_a_split_model_sends_every_micro_batch_by_itself(ranks, micro_batches):
     run = trained("device_split", ranks, micro_batches=micro_batches)
     for claimed in (1, 4):
-        sent = expected("device_split", ranks, micro_batches=claimed).messages
-        assert (sent == metrics.step_messages(run.trace)) == (claimed == micro_batches)
+        complaints = expected("device_split", ranks, micro_batches=claimed).complaints(run)
+        assert (complaints == []) == (claimed == micro_batches)
     assert apart(run.history.loss, trained("single", 1).history.loss) < TOGETHER
 
 
@@ -247,54 +247,54 @@ def held_by_servers(name):
 
 
 def stages_complaints(task, ranks, options, *twin, claimed=None):
-    """Of the memory of a split model, with another number of micro-batches if one is claimed."""
+    """Of the memory of a split model, held against the closed form of the options claimed."""
     held_bytes = held_by_servers("device_split")[servers.key(task, ranks, options, *twin)]
-    claim = options if claimed is None else {"micro_batches": claimed}
-    return expected("device_split", ranks, task, **claim).memory_complaints(max(held_bytes))
+    form = expected("device_split", ranks, task, **(claimed or options))
+    return form.memory_complaints(max(held_bytes))
 
 
-@pytest.mark.parametrize(
-    "run", servers.RUNS["device_split"][:-1], ids=lambda run: servers.key(*run)
-)
+@pytest.mark.parametrize("run", servers.RUNS["device_split"], ids=lambda run: servers.key(*run))
 def test_the_fullest_stage_holds_what_the_closed_form_says(run):
     assert stages_complaints(*run) == []
 
 
-def test_a_model_that_is_not_split_is_seen():
-    assert stages_complaints(*servers.RUNS["device_split"][-1])
+def test_weights_that_all_lie_on_one_rank_are_seen():
+    assert stages_complaints(*servers.TWINS["device_split"])
 
 
-def test_micro_batches_that_wait_for_one_another_are_seen():
+def test_the_closed_form_of_other_micro_batches_is_missed():
     run = ("wide-mlp", 4, {"micro_batches": 4})
-    assert stages_complaints(*run) == []
-    assert stages_complaints(*run, claimed=1)
+    assert stages_complaints(*run, claimed={"micro_batches": 1})
 
 
-def beyond(task, ranks, options, *twin):
-    """Roles whose fullest rank holds less or more than the closed form says."""
-    run, module = lab.tasks.get(task), strategies.get("parameter_server", "tensorflow")
+def beyond(task, ranks, options, *twin, claimed=None):
+    """Roles whose fullest rank holds less or more than the closed form of the options claimed."""
     found = held_by_servers("parameter_server")[servers.key(task, ranks, options, *twin)]
+    task, module = lab.tasks.get(task), strategies.get("parameter_server", "tensorflow")
+    bounds = module.held_bytes(task, ranks, task.batch, **(options if claimed is None else claimed))
     roles = [role for role, n in module.STRATEGY.roles(ranks).items() for _ in range(n)]
-    bounds = module.held_bytes(run, ranks, run.batch, options.get("synchronous", False))
     held_bytes = {
         role: max(held for held, its in zip(found, roles) if its == role) for role in bounds
     }
-    return [
+    return {
         role
         for role, (least, most) in bounds.items()
         if not (1 - WITHIN) * least <= held_bytes[role] <= (1 + WITHIN) * most
-    ]
+    }
 
 
-@pytest.mark.parametrize(
-    "run", servers.RUNS["parameter_server"][:-1], ids=lambda run: servers.key(*run)
-)
+@pytest.mark.parametrize("run", servers.RUNS["parameter_server"], ids=lambda run: servers.key(*run))
 def test_chief_workers_and_server_hold_what_the_closed_form_says(run):
-    assert beyond(*run) == []
+    assert beyond(*run) == set()
 
 
 def test_a_server_without_gradients_holds_less():
-    assert "ps" in beyond(*servers.RUNS["parameter_server"][-1])
+    assert "ps" in beyond(*servers.TWINS["parameter_server"])
+
+
+def test_the_closed_form_of_workers_that_do_not_wait_is_missed_by_those_that_do():
+    run = ("wide-mlp", 4, {"synchronous": True})
+    assert beyond(*run, claimed={}) == {"chief", "worker"}
 
 
 def test_the_weights_live_on_the_parameter_server_alone():

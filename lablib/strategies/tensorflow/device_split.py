@@ -9,7 +9,7 @@ from lablib.strategies import activations
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
-# Blocks of which a backward pass makes no more on its way than it finds; attention does.
+# Kinds of blocks whose backward pass never holds more than when it begins; attention's does.
 _CLOSED_FORM = ("dense", "logits", "conv", "conv_pool")
 
 STRATEGY = Strategy(
@@ -108,7 +108,8 @@ def placed(job, devices):
 
 
 def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
-    """What rank 0 sends, whose program it is: activations to the next stage, labels to the last."""
+    """What rank 0 sends, whose program it is: activations to the next stage, labels to the last.
+    And what the fullest stage holds; None where of some block there is no closed form."""
     (_, y), (first, *_) = task.batch_at(0, batch), task.cut(ranks)
     sent = {"send": (2 * micro_batches, batch * _handed_on_bytes(task, first) + y.nbytes)}
     if any(getattr(block, "kind", "") not in _CLOSED_FORM for block in task.chain):
@@ -118,9 +119,9 @@ def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
 
 
 def _held_bytes(task, blocks, batch, micro_batches):
-    """Of a stage: when all micro-batches have gone forward; or when the gradients of the last one
-    come, those of the others being there. Besides its weights, their momentum and, computed early,
-    that times its factor."""
+    """Bytes of a stage at its fullest: when all micro-batches have gone forward, or when the
+    gradients of the last one come while those of the others wait. Weights, momentum and momentum
+    times its factor are there all along (see `single`)."""
     sizes = [task.chain[number].weight_bytes for number in blocks]
     piece = batch // micro_batches
     kept = piece * _handed_on_bytes(task, blocks)

@@ -3,7 +3,7 @@ works on its shard of the batch. A step asks for each weight whole (TensorFlow g
 and gets its gradient in parts (TensorFlow sums and scatters). Nobody writes a collective.
 
 On CPUs, with TensorFlow 2.21, gathering is done by sums of arrays that are zero but for one part:
-that takes more memory than a few ranks save. See `expected`."""
+that takes more memory than cutting the weights saves, on any number of ranks. See `expected`."""
 
 from lablib.strategies import dense_dtensor
 from lablib.strategies.expected import Expected
@@ -37,7 +37,11 @@ def _cuts(task, ranks):
 
 def expected(task, ranks: int, batch: int) -> Expected:
     """All weights that are cut, gathered in one pack; the gradients of the kernels one by one,
-    those of the biases in one pack; the loss. Both gathering and scattering are made of sums."""
+    those of the biases in one pack; the loss. Both gathering and scattering are made of sums.
+
+    Memory is up to 14 % less on 4 ranks of `digits-mlp`: there the gathered weights go before the
+    activations come.
+    """
     arrays, cut = task.weights(), _cuts(task, ranks)
     kernels = [array.nbytes for array in arrays.values() if array.ndim > 1]
     gathered = [arrays[name] for name in cut if cut[name]]

@@ -108,7 +108,7 @@ def sent_bytes(task, ranks: int, synchronous: bool = False) -> int:
 def held_bytes(
     task, ranks: int, batch: int, synchronous: bool = False
 ) -> dict[str, tuple[float, float]]:
-    """The most that the fullest rank of each role holds in a step lies between these two.
+    """By role, (least, most): what its fullest rank holds at its fullest lies between the two.
 
     The server has weights and momentum; an update computes the momentum times its factor early,
     for all weights, and takes the gradients as they come: one after the other where it keeps up,
@@ -116,12 +116,16 @@ def held_bytes(
     """
     workers, weights = ranks - 2, task.weight_bytes
     largest = max(array.nbytes for array in task.weights().values())
-    computes = weights + max(largest, activations.saved_bytes_in_graph(task, batch // workers))
+    saved_bytes = activations.saved_bytes_in_graph(task, batch // workers)
     adds_up = (workers + 1) * weights if synchronous and workers > 1 else 0
     fetched = workers * weights if synchronous else 0
     at_once = 1 if synchronous else workers
     return {
-        "chief": (fetched, max(fetched, largest)),  # that it sends, when the variables begin
-        "worker": (max(computes, adds_up),) * 2,
+        # Gradients of the workers, or one array when the variables are first set.
+        "chief": (fetched, max(fetched, largest)),
+        "worker": (
+            max(weights + max(largest, saved_bytes), adds_up),
+            max(weights + largest + saved_bytes, adds_up),
+        ),
         "ps": (3 * weights + largest, (2 + 2 * at_once) * weights),
     }
