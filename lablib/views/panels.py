@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 
+_COLUMNS = 3  # of a legend
+_ON_PAPER = {"facecolor": palette.PAPER, "edgecolor": "none", "pad": 1.5}
+
+
 def comparison(
     table: pandas.DataFrame, losses: Mapping[str, Sequence[float]] | None = None
 ) -> Picture:
-    """Four panels of one row a run: speed-up, loss, time split, memory.
+    """Four panels: speed-up, loss, and with one row a run time split and memory. Speed-up is curves
+    over the number of ranks, or rows like the others where no strategy has several numbers.
 
     table    columns strategy, framework, ranks, clock, speedup, comm_share (0 to 1),
              peak_bytes_per_rank, final_loss; and where they are known comm_counted (what
@@ -37,21 +42,28 @@ def comparison(
     rows = table.to_dict("records")
     clocks = sorted({row["clock"] for row in rows})
     title = f"Strategies compared ({_clocks(clocks)})"
-    heights = [3.4 + 0.2 * math.ceil(len(_lines(rows)) / 3), 1.5 + 0.27 * max(len(rows), 3)]
+    curves = any(len(members) > 1 for members in _lines(rows).values())
+    columns = 2 if curves else 3
+    lines = math.ceil(len(_lines(rows)) / _COLUMNS) if curves else 0
+    heights = [3.4 + 0.2 * lines, 1.5 + 0.27 * max(len(rows), 3)]
     with drawing():
-        picture = blank(9, sum(heights))
+        picture = blank(4.5 * columns - (not curves), sum(heights))
         # Apart, so that the long names below do not push the upper panels to the right.
         upper, lower = picture.subfigures(2, 1, height_ratios=heights)
-        speedup, loss = upper.subplots(1, 2)
-        time, memory = lower.subplots(1, 2)
+        *speedup, loss = upper.subplots(1, 1 + curves, squeeze=False)[0]
+        *speedup_rows, time, memory = lower.subplots(1, columns)
         upper.suptitle(title, x=0.01, ha="left", weight="bold")
-        _legend(upper, _draw_speedup(speedup, rows))
+        for axes in speedup:
+            _legend(upper, _draw_speedup(axes, rows))
+        for axes in speedup_rows:
+            _draw_speedup_rows(axes, rows)
         if losses:
             draw_losses(loss, losses)
         else:
             _draw_final_losses(loss, rows)
-        _legend(lower, _draw_time(time, rows, clocks))
+        _legend(lower, _draw_time(time, rows))
         _draw_memory(memory, rows)
+        _in_rows([*speedup_rows, time, memory], [_name(row, len(clocks) > 1) for row in rows])
     picture.alt = _alt(title, rows)
     return picture
 
@@ -104,6 +116,37 @@ def _draw_speedup(axes: Axes, rows):
     return handles
 
 
+def _draw_speedup_rows(axes: Axes, rows):
+    most = max((row["speedup"] for row in rows if row["speedup"] > 0), default=1)
+    for place, row in enumerate(rows):
+        if math.isnan(row["speedup"]):
+            _not_recorded(axes, place)
+            continue
+        bar(axes, row["clock"], place, 0, row["speedup"], palette.framework(row["framework"]))
+        place_of_words = row["speedup"] + 0.03 * most, place
+        axes.text(*place_of_words, f"{row['speedup']:.3g}", size=9, va="center", bbox=_ON_PAPER)
+    axes.axvline(1, linestyle=":", color=palette.IDEAL.color)
+    axes.set_xlim(0, 1.25 * max(most, 1))
+    ranks = max(row["ranks"] for row in rows)
+    axes.set(title="Speed-up", xlabel=f"times one process; ideal is {ranks}")
+
+
+def _in_rows(all_axes, names):
+    """Panels beside one another with the same rows, named at the left."""
+    for number, axes in enumerate(all_axes):
+        axes.set_yticks(range(len(names)), [] if number else names)
+        axes.set_ylim(max(len(names), 3) - 0.5, -0.6)
+        axes.tick_params(axis="y", length=0)
+
+
+def _not_recorded(axes, place):
+    place, apart = (0, place), (4, 0)
+    axes.annotate(
+        "not recorded", place, apart, textcoords="offset points",
+        size=9, va="center", color=palette.FAINT,
+    )  # fmt: skip
+
+
 def _draw_final_losses(axes: Axes, rows):
     markers = _markers(rows)
     for row in rows:
@@ -122,12 +165,12 @@ def _draw_final_losses(axes: Axes, rows):
     axes.grid()
 
 
-def _draw_time(axes: Axes, rows, clocks):
+def _draw_time(axes: Axes, rows):
     handles = {}
     for place, row in enumerate(rows):
         share, counted = row["comm_share"], row.get("comm_counted", "")
         if math.isnan(share):
-            axes.text(1, place, "not recorded", size=9, va="center", color=palette.FAINT)
+            _not_recorded(axes, place)
             continue
         ink, words = _communication(counted)
         parts = ((0, 1 - share, palette.COMPUTE, "compute"), (1 - share, share, ink, words))
@@ -136,11 +179,7 @@ def _draw_time(axes: Axes, rows, clocks):
             handles.setdefault(label, drawn)
         sign = "≤ " if counted == "messages" else ""
         axes.text(102, place, f"{sign}{share:.0%}", size=9, va="center", clip_on=False)
-    several = len(clocks) > 1
-    axes.set_yticks(range(len(rows)), [_name(row, several) for row in rows])
-    axes.set_ylim(max(len(rows), 3) - 0.5, -0.6)
     axes.set_xlim(0, 100.5)
-    axes.tick_params(axis="y", length=0)
     axes.set(title="Where a step's time went", xlabel="% of a step (at the right: communication)")
     return handles
 
@@ -162,7 +201,7 @@ def _draw_memory(axes: Axes, rows):
     for place, row in enumerate(rows):
         size = row["peak_bytes_per_rank"]
         if math.isnan(size):
-            axes.text(1, place, "not recorded", size=9, va="center", color=palette.FAINT)
+            _not_recorded(axes, place)
             continue
         ink = palette.framework(row["framework"])
         bar(axes, "measured", place, 0, 100 * size / scale, ink)
@@ -174,14 +213,11 @@ def _draw_memory(axes: Axes, rows):
             size=9,
             va="center",
             ha="right" if inside else "left",
-            bbox={"facecolor": palette.PAPER, "edgecolor": "none", "pad": 1.5},
+            bbox=_ON_PAPER,
         )
-    axes.set_yticks(range(len(rows)), [])
-    axes.set_ylim(max(len(rows), 3) - 0.5, -0.6)
     axes.set_xlim(0, 100.5)
     ticks = [0, _round(scale) / 2, _round(scale)]
     axes.set_xticks([100 * tick / scale for tick in ticks], ["0", *map(show_bytes, ticks[1:])])
-    axes.tick_params(axis="y", length=0)
     axes.set(title="Peak memory of a rank", xlabel="largest of the ranks")
 
 
@@ -217,7 +253,7 @@ def _legend(half, handles):
     from lablib.views.picture import plain
 
     names = [plain(name) for name in handles]
-    half.legend(handles.values(), names, loc="outside lower center", ncols=3)
+    half.legend(handles.values(), names, loc="outside lower center", ncols=_COLUMNS)
 
 
 def _alt(title, rows):

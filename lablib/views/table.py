@@ -42,14 +42,16 @@ def markdown(table: pandas.DataFrame) -> str:
 
 
 def page(table: pandas.DataFrame) -> str:
-    """The table for a page; everything in it is escaped."""
+    """The table for a page, what is the same in every row above it; everything is escaped."""
+    caption, table = _apart(table)
 
     def cells(tag, values):
         return "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values)
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in _rows(table))
     head = cells("th", table.columns)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    caption = f"<p>{escape(caption)}</p>" if caption else ""
+    return f"{caption}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def text(table: pandas.DataFrame) -> str:
@@ -58,18 +60,22 @@ def text(table: pandas.DataFrame) -> str:
 
     table   a DataFrame, one row a run
     """
-    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
-    caption = ", ".join(f"{name}: {cell(name, table[name].iloc[0])}" for name in constant)
+    caption, table = _apart(table)
     shown = dict(zip(table.columns, zip(*_rows(table), strict=True), strict=True))
-    columns = {
-        name: _column(table[name], shown[name]) for name in table.columns if name not in constant
-    }
+    columns = {name: _column(table[name], shown[name]) for name in table.columns}
     for name in _SPARE:
         if _wide(columns.values(), 1):
             columns.pop(name, None)
     gap = " " if _wide(columns.values(), 2) else "  "
     rows = [gap.join(cells).rstrip() for cells in zip(*columns.values(), strict=True)]
     return "\n".join(filter(None, [caption, *rows]))
+
+
+def _apart(table):
+    """What is the same in every row, in words; and the table without it."""
+    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
+    caption = ", ".join(f"{name}: {cell(name, table[name].iloc[0])}" for name in constant)
+    return caption, table.drop(columns=constant)
 
 
 def _wide(columns, gap):

@@ -17,6 +17,7 @@ import pytest
 from drawings import (
     DEMO,
     MIXED,
+    ON_FOUR,
     TABLES,
     data_parallel,
     illegible,
@@ -382,10 +383,21 @@ def test_both_clocks_are_named_where_both_occur():
 
 
 def test_modelled_lines_are_dashed():
-    table = pandas.DataFrame([row("ddp", "torch", 2, 1, 0.1, clock="modelled")])
-    dashed = plots.comparison(table).subfigs[0].axes[0].lines[0]
+    table = [row("ddp", "torch", ranks, ranks, 0.1, clock="modelled") for ranks in (2, 4)]
+    dashed = plots.comparison(pandas.DataFrame(table)).subfigs[0].axes[0].lines[0]
     solid = plots.comparison(pandas.DataFrame(DEMO)).subfigs[0].axes[0].lines[0]
     assert (dashed.get_linestyle(), solid.get_linestyle()) == ("--", "-")
+
+
+def test_where_each_has_one_number_of_ranks_speed_ups_are_rows_and_not_points_on_points():
+    picture = plots.comparison(pandas.DataFrame(ON_FOUR))
+    (loss,), (speedup, *_) = (half.axes for half in picture.subfigs)
+    assert loss.get_title() == "Final loss"
+    assert speedup.get_xlabel() == "times one process; ideal is 4"
+    assert [bar.get_width() for bar in speedup.patches] == [1.0, 1.47, 1.47, 0.766]
+    assert [text.get_text() for text in speedup.texts] == [
+        *("1", "1.47", "1.47", "0.766", "not recorded"),
+    ]
 
 
 def test_unknown_numbers_are_said_to_be_unknown():
