@@ -151,7 +151,7 @@ a { color: #0b5394; }
 .wide img { display: block; width: 100%; min-width: 42rem; max-width: 60rem; height: auto;
   background: #fff; border-radius: 6px; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid #bbb; text-align: left;
+th, td { padding: .35rem .4rem; border-bottom: 1px solid #bbb; text-align: left;
   white-space: nowrap; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1rem; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }

@@ -73,7 +73,9 @@ def text(table: pandas.DataFrame) -> str:
 
 def _apart(table):
     """What is the same in every row, in words; and the table without it."""
-    constant = [name for name in table.columns if len(table) > 1 and table[name].nunique() == 1]
+    constant = [
+        name for name in table.columns if len(table) > 1 and table[name].nunique(dropna=False) == 1
+    ]
     caption = ", ".join(f"{name}: {cell(name, table[name].iloc[0])}" for name in constant)
     return caption, table.drop(columns=constant)
 

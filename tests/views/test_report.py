@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import re
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from drawings import DEMO, data_parallel, row
 
 from lablib.errors import LabError
 from lablib.record.trace import Trace
-from lablib.views import plots, report
+from lablib.views import plots, report, table
 
 HOSTILE = "<script>alert('|')</script>"
 
@@ -77,6 +78,14 @@ def test_the_markdown_is_one_table_of_equal_columns(folder):
     lines = (folder / "table.md").read_text().splitlines()
     assert len(lines) == len(DEMO) + 2
     assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize("show", [table.text, table.page])
+def test_what_is_the_same_in_every_row_is_said_once_and_what_is_unknown_in_some_is_not(show):
+    rows = pandas.DataFrame({"ranks": [1, 4], "clock": ["measured"] * 2, "bubble": [0, math.nan]})
+    shown = show(rows)
+    assert "clock: measured" in shown and shown.count("measured") == 1
+    assert "bubble: " not in shown and "0%" in shown and "–" in shown
 
 
 def test_people_read_a_bound_as_a_bound(folder):
