@@ -97,6 +97,7 @@ def test_a_moved_slider_draws_anew(jupyter):
         "([node, before]) => node.innerHTML !== before", arg=[figure.element_handle(), before]
     )
     lab.keep_screenshot("slider")
+    assert figure.inner_html() != before
 
 
 def test_a_stopped_kernel_leaves_no_process(jupyter):

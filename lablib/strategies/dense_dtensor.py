@@ -81,7 +81,8 @@ def placed(array, mesh, cut: Mapping[int, str]):
 
 
 def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_along, gather=False):
-    """Train with weights and momenta that lie on the mesh as `cuts` says, by canonical name.
+    """Train with weights and momenta that lie on the mesh as `cuts` says, by canonical name and in
+    the model's order.
 
     samples_along   axis of the mesh over which a batch is divided; None: every rank has all of it
     gather          ask for each weight whole before it is used
@@ -93,11 +94,10 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
     task, initial = job.task, job.task.weights(job.seed)
 
     def variables(arrays):
-        return [dtensor.DVariable(placed(arrays[name], mesh, cuts[name])) for name in arrays]
+        return [dtensor.DVariable(placed(arrays[name], mesh, cut)) for name, cut in cuts.items()]
 
     weights = variables(initial)
     momenta = variables({name: np.zeros_like(array) for name, array in initial.items()})
-    names = [*initial]
     del initial  # the parts are enough
 
     @tf.function
@@ -121,7 +121,7 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
             loss = train_step(x, y).numpy()
         losses.append(float(loss))
     me.log(held_bytes=sum(dtensor.unpack(w.read_value())[0].numpy().nbytes for w in weights))
-    arrays = {name: _whole(weight, mesh).numpy() for name, weight in zip(names, weights)}
+    arrays = {name: _whole(weight, mesh).numpy() for name, weight in zip(cuts, weights)}
     return {"losses": losses, "weights": arrays if me.rank == 0 else {}}
 
 

@@ -61,7 +61,7 @@ def interleaved(rank: int, ranks: int, turns: int, pieces: int) -> list[tuple[st
 
 def messages(task: Task, stages: int, batch: int, pieces: int) -> dict[str, tuple[int, int]]:
     """Of one step: every micro-batch crosses every cut forward, and its gradient comes back."""
-    crossed_bytes = sum(_input_bytes(task, stage[0]) for stage in task.cut(stages)[1:])
+    crossed_bytes = sum(input_bytes(task, stage[0]) for stage in task.cut(stages)[1:])
     calls = 2 * (stages - 1) * pieces
     return {"send": (calls, 2 * crossed_bytes * batch), "recv": (calls, 0)}
 
@@ -90,9 +90,9 @@ class _Held:
 
     def __init__(self, task, blocks, piece, buffers):
         held = [task.chain[number] for number in blocks]
-        received = piece * _input_bytes(task, blocks[0]) if blocks[0] else 0
+        received = piece * input_bytes(task, blocks[0]) if blocks[0] else 0
         follows = blocks[-1] + 1 < task.blocks
-        gradient = piece * _input_bytes(task, blocks[-1] + 1) if follows else 0
+        gradient = piece * input_bytes(task, blocks[-1] + 1) if follows else 0
         widths = [_KEPT[block.kind] * prod(block.shape_out) for block in held]
         self.weights = sum(block.weight_bytes for block in held)
         self.always = 2 * self.weights + buffers * (received + gradient)  # and the momentum
@@ -120,7 +120,7 @@ def _fullest(stages, passes):
     return max(most, now)
 
 
-def _input_bytes(task: Task, block: int) -> int:
+def input_bytes(task: Task, block: int) -> int:
     """Of one sample that the block takes in."""
     into = task.chain[block]
     return prod(into.shape_in) * np.dtype(into.dtype_in).itemsize

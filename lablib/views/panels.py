@@ -42,28 +42,30 @@ def comparison(
     rows = table.to_dict("records")
     clocks = sorted({row["clock"] for row in rows})
     title = f"Strategies compared ({_clocks(clocks)})"
-    curves = any(len(members) > 1 for members in _lines(rows).values())
-    columns = 2 if curves else 3
-    lines = math.ceil(len(_lines(rows)) / _COLUMNS) if curves else 0
-    heights = [3.4 + 0.2 * lines, 1.5 + 0.27 * max(len(rows), 3)]
+    lines = _lines(rows)
+    curves = any(len(members) > 1 for members in lines.values())
+    legend = 0.2 * math.ceil(len(lines) / _COLUMNS) if curves else 0
+    heights = [3.4 + legend, 1.5 + 0.27 * max(len(rows), 3)]
     with drawing():
-        picture = blank(4.5 * columns - (not curves), sum(heights))
+        picture = blank(9 if curves else 12.5, sum(heights))
         # Apart, so that the long names below do not push the upper panels to the right.
         upper, lower = picture.subfigures(2, 1, height_ratios=heights)
-        *speedup, loss = upper.subplots(1, 1 + curves, squeeze=False)[0]
-        *speedup_rows, time, memory = lower.subplots(1, columns)
         upper.suptitle(title, x=0.01, ha="left", weight="bold")
-        for axes in speedup:
-            _legend(upper, _draw_speedup(axes, rows))
-        for axes in speedup_rows:
-            _draw_speedup_rows(axes, rows)
+        if curves:
+            speedup, loss = upper.subplots(1, 2)
+            in_rows = time, memory = lower.subplots(1, 2)
+            _legend(upper, _draw_speedup(speedup, rows))
+        else:
+            loss = upper.subplots()
+            in_rows = speedup, time, memory = lower.subplots(1, 3)
+            _draw_speedup_rows(speedup, rows)
         if losses:
             draw_losses(loss, losses)
         else:
             _draw_final_losses(loss, rows)
         _legend(lower, _draw_time(time, rows))
         _draw_memory(memory, rows)
-        _in_rows([*speedup_rows, time, memory], [_name(row, len(clocks) > 1) for row in rows])
+        _in_rows(in_rows, [_name(row, len(clocks) > 1) for row in rows])
     picture.alt = _alt(title, rows)
     return picture
 
@@ -140,9 +142,9 @@ def _in_rows(all_axes, names):
 
 
 def _not_recorded(axes, place):
-    place, apart = (0, place), (4, 0)
+    edge, apart = (0, place), (4, 0)
     axes.annotate(
-        "not recorded", place, apart, textcoords="offset points",
+        "not recorded", edge, apart, textcoords="offset points",
         size=9, va="center", color=palette.FAINT,
     )  # fmt: skip
 

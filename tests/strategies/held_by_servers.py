@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 
 import allocations
+from tensorflow_twins import drops_its_gradients
 
 import lablib as lab
 from lablib import strategies
+from lablib.cluster.spec import Spec
 
 STEPS = 4
 
@@ -23,12 +25,6 @@ def all_weights_on_the_first_device():
 
     placed = device_split.placed
     device_split.placed = lambda job, devices: placed(job, devices[:1] * len(devices))
-
-
-def drops_its_gradients():
-    import keras
-
-    keras.optimizers.SGD.apply_gradients = lambda *_, **__: None
 
 
 # A task, ranks, options; of a broken twin also what it does to lablib or Keras first.
@@ -79,17 +75,22 @@ def part_of(me, job, name):
 
     module = strategies.get(name, "tensorflow")
     if module.STRATEGY.roles:
-        seats = [role for role, n in module.STRATEGY.roles(me.ranks).items() for _ in range(n)]
+        spec = in_roles(module, me.ranks)
         hosts = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
-        cluster = {role: [h for h, its in zip(hosts, seats) if its == role] for role in seats}
-        task = {"type": seats[me.rank], "index": seats[: me.rank].count(seats[me.rank])}
-        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+        ports = [int(host.rpartition(":")[2]) for host in hosts]
+        os.environ |= spec.environment(spec.seats[me.rank], ports)
         if me.rank:
+            config = json.loads(os.environ["TF_CONFIG"])
+            task = config["task"]
             me.server = tf.distribute.Server(
-                cluster, job_name=task["type"], task_index=task["index"]
+                config["cluster"], job_name=task["type"], task_index=task["index"]
             )
             return
     module.train(me, job)
+
+
+def in_roles(module, ranks):
+    return Spec.of(roles=module.STRATEGY.roles(ranks), framework="tensorflow")
 
 
 def by_rank(name, task, ranks, options, twin=None):

@@ -272,7 +272,7 @@ def beyond(task, ranks, options, *twin, claimed=None, attempt=0):
     found = held_by_servers("parameter_server", attempt)[servers.key(task, ranks, options, *twin)]
     task, module = lab.tasks.get(task), strategies.get("parameter_server", "tensorflow")
     bounds = module.held_bytes(task, ranks, task.batch, **(options if claimed is None else claimed))
-    roles = [role for role, n in module.STRATEGY.roles(ranks).items() for _ in range(n)]
+    roles = [seat.role for seat in servers.in_roles(module, ranks).seats]
     held_bytes = {
         role: max(held for held, its in zip(found, roles) if its == role) for role in bounds
     }

@@ -2,11 +2,11 @@
 model on a task of the cluster, and TensorFlow sends what crosses from one to another. A batch cut
 into micro-batches lets stages work at the same time."""
 
-import math
 from itertools import chain
 
 from lablib.strategies import activations
 from lablib.strategies.expected import Expected
+from lablib.strategies.stages import input_bytes
 from lablib.strategies.strategy import Job, Strategy
 
 # Kinds of blocks whose backward pass never holds more than when it begins; attention's does.
@@ -110,11 +110,11 @@ def placed(job, devices):
 def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
     """What rank 0 sends, whose program it is: activations to the next stage, labels to the last.
     And what the fullest stage holds; None where of some block there is no closed form."""
-    (_, y), (first, *_) = task.batch_at(0, batch), task.cut(ranks)
-    sent = {"send": (2 * micro_batches, batch * _handed_on_bytes(task, first) + y.nbytes)}
+    (_, y), cut = task.batch_at(0, batch), task.cut(ranks)
+    sent = {"send": (2 * micro_batches, batch * input_bytes(task, cut[1][0]) + y.nbytes)}
     if any(getattr(block, "kind", "") not in _CLOSED_FORM for block in task.chain):
         return Expected(sent)
-    stages = (_held_bytes(task, blocks, batch, micro_batches) for blocks in task.cut(ranks))
+    stages = (_held_bytes(task, blocks, batch, micro_batches) for blocks in cut)
     return Expected(sent, max(stages))
 
 
@@ -123,15 +123,9 @@ def _held_bytes(task, blocks, batch, micro_batches):
     gradients of the last one come while those of the others wait. Weights, momentum and momentum
     times its factor are there all along (see `single`)."""
     sizes = [task.chain[number].weight_bytes for number in blocks]
-    piece = batch // micro_batches
-    kept = piece * _handed_on_bytes(task, blocks)
-    kept += activations.saved_bytes_in_graph(task, piece, blocks)
+    piece, following = batch // micro_batches, blocks[-1] + 1
+    kept = activations.saved_bytes_in_graph(task, piece, blocks)
+    kept += piece * input_bytes(task, following) if following < task.blocks else 0
     forward = 3 * sum(sizes) + micro_batches * kept
     backward = (2 + micro_batches) * sum(sizes) + max(kept, max(sizes))
     return max(forward, backward)
-
-
-def _handed_on_bytes(task, blocks):
-    """Of one sample, what a stage gives to the next."""
-    last = blocks[-1]
-    return 4 * math.prod(task.chain[last].shape_out) if last + 1 < len(task.chain) else 0
