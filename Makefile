@@ -1,13 +1,15 @@
 # Every target first makes the environment it needs (.venv/); the second time that costs nothing.
 #
 #   make PYTHON=/path/to/python3.12 ...   the Python to make .venv/ with
+#   make TORCH=cuda ...                   the build of torch; without it, the CPU build unless there is an NVIDIA GPU
 #   make PIP_EXTRA="..." ...              more options for pip, used when .venv/ is made
 #   make test ARGS="-k cluster"           options for the command that the target runs
 
 PYTHON ?=
 PIP_EXTRA ?=
+TORCH ?=
 ARGS ?=
-export PYTHON PIP_EXTRA
+export PYTHON PIP_EXTRA TORCH
 
 .DEFAULT_GOAL := help
 .PHONY: help lab demo test bench site constraints clean environment
@@ -31,11 +33,14 @@ DEMO = single,ddp,pipeline_split,multi_worker_mirrored,device_split
 demo: environment
 	@.venv/bin/python -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
 
+# Ranks mostly wait, so two tests at a time take little more than half the time.
+IN_PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
+
 test: environment
 	@.venv/bin/python setup_env.py test-packages
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 site: environment
 	@.venv/bin/python -m lablib site $(ARGS)

@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 # Measured on Linux with torch for the CPU: 4.1 GB in .venv/, 0.9 GB of downloads beside it until
@@ -27,11 +28,12 @@ ROOT = os.path.dirname(os.path.abspath(__file__))
 NEEDED_BYTES = 5 * 10**9
 FREE_SPACE = (
     "free some space: the environment needs about 5 GB "
-    "(12 GB with torch for CUDA; README.md says how to take the one for the CPU)"
+    "(12 GB with torch for CUDA; make TORCH=cpu takes the smaller build)"
 )
-# soupsieve 3 and later need Python 3.11.5; Debian 12 has 3.11.2. The recorder stands between torch
-# and its process group: a newer torch is taken by hand, when the tests have passed with it.
-HELD_BACK = ["soupsieve<3", "torch<2.14"]
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+PROBE_WITHIN_S = 3
+# soupsieve 3 and later need Python 3.11.5; Debian 12 has 3.11.2.
+HELD_BACK = ["soupsieve<3"]
 # Pinned by torch itself, and absent on machines without CUDA.
 ONLY_WITH_CUDA = re.compile(r"(nvidia|cuda)[-_]|triton$")
 # What stands in pip's log -> what is wrong, what to do. The first that is found is told.
@@ -260,7 +262,7 @@ def make_venv():
 
 
 def install(versions):
-    extra = shlex.split(os.environ.get("PIP_EXTRA", ""))
+    extra = torch_index() + shlex.split(os.environ.get("PIP_EXTRA", ""))
     downloads, log = path(".venv", "downloads"), path(".venv", "setup.log")
     os.makedirs(downloads, exist_ok=True)
     with contextlib.suppress(OSError):
@@ -269,12 +271,45 @@ def install(versions):
     environment = dict(os.environ, TMPDIR=downloads, PIP_USER="0")
     command = [venv_python(), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--log", log] + versions + ["-e", ".[dev]"] + extra
-    print("Installing the packages: some minutes, 1 GB to download; with torch for CUDA, as PyPI")
-    print("has it for Linux, 4 GB (README.md says how to take the one for the CPU)", flush=True)
+    print("Installing the packages. This takes some minutes; the download is about 1 GB,")
+    print("or about 4 GB if it includes torch for CUDA.", flush=True)
     status = subprocess.call(command, cwd=ROOT, env=environment)
     shutil.rmtree(downloads, ignore_errors=True)
     if status:
         raise explain_pip(log, status)
+
+
+def torch_index():
+    """Return pip's options for the build of torch: on Linux, PyPI has only the one for CUDA.
+
+    TORCH=cpu or TORCH=cuda in the environment decides; otherwise a computer without an NVIDIA GPU
+    gets the CPU build, if the index of CPU builds can be reached.
+    """
+    wanted = os.environ.get("TORCH", "")
+    if wanted not in ("", "cpu", "cuda"):
+        raise SetupError(
+            "There is no such build of torch.",
+            saw="TORCH=%s" % wanted,
+            do="write TORCH=cpu or TORCH=cuda, or leave it out",
+        )
+    if not sys.platform.startswith("linux") or wanted == "cuda":
+        return []
+    if not wanted and (has_nvidia_gpu() or not can_be_reached(CPU_BUILDS + "/torch/")):
+        return []
+    print("Taking the CPU build of torch (make TORCH=cuda takes the other one).", flush=True)
+    return ["--extra-index-url", CPU_BUILDS]
+
+
+def has_nvidia_gpu():
+    return bool(shutil.which("nvidia-smi")) or os.path.exists("/proc/driver/nvidia/version")
+
+
+def can_be_reached(url):
+    try:
+        urllib.request.urlopen(url, timeout=PROBE_WITHIN_S).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def explain_pip(log, status):

@@ -15,8 +15,8 @@ import pytest
 from lablib import machine
 
 with contextlib.suppress(ImportError):
-    # Doctests bring both frameworks into this process; a rank imports one. Loaded after TensorFlow,
-    # the triton that comes with torch for CUDA ends it with a segmentation fault.
+    # Some tests bring both frameworks into this process; a rank imports one. Loaded after
+    # TensorFlow, the triton that comes with torch for CUDA ends it with a segmentation fault.
     import triton  # noqa: F401
 
 NAME = "LABLIB_TEST_SESSION"
@@ -32,6 +32,26 @@ def pytest_configure(config):
         # Every process that a test starts inherits this name, whoever its parent becomes. A
         # session inside a session has a longer one, so that it answers for its own only.
         os.environ[NAME] = f"{os.environ.get(NAME, '')}/{uuid.uuid4()}"
+
+
+# The files that take longest, longest first: the workers of pytest-xdist begin with them, so that
+# none is left alone with a long one at the end.
+LONGEST = """
+    test_notebooks test_browser test_hostile test_dtensor test_restart test_whole_labs
+    test_tensorflow test_exercises test_modelled test_comparison test_tensorflow_memory
+""".split()
+
+
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file together: they share its fixtures. Notebooks share nothing."""
+    for item in items:
+        alone = getattr(item, "originalname", "") == "test_a_notebook_runs_whole"
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
+    items.sort(key=_place)
+
+
+def _place(item):
+    return LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
 
 
 def pytest_runtest_setup(item):

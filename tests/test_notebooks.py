@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -67,31 +66,10 @@ def lived(path, folder):
     return done.returncode, done.stdout + done.stderr, [json.loads(line) for line in lines]
 
 
-@pytest.fixture(scope="module")
-def judged(request, tmp_path_factory):
-    """path -> what is wrong with the notebook. Two are tried at a time, because one often waits.
-
-    A worker of pytest-xdist tries none before it is asked: its siblings may be.
-    """
-    is_worker = hasattr(request.config, "workerinput")
-    asked = [] if is_worker else [
-        item.callspec.params["path"] for item in request.session.items
-        if getattr(item, "originalname", "") == "test_a_notebook_runs_whole"
-    ]  # fmt: skip
-    pool = ThreadPoolExecutor(2)
-
-    def judge(path):
-        return pool.submit(complaints, path, tmp_path_factory.mktemp("notebook"))
-
-    ahead = {path: judge(path) for path in asked}
-    yield lambda path: (ahead.get(path) or judge(path)).result()
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_notebook_runs_whole(path, judged):
-    assert judged(path) == []
+def test_a_notebook_runs_whole(path, tmp_path):
+    assert complaints(path, tmp_path) == []
 
 
 def test_there_is_a_lab_for_every_solution():

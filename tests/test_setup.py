@@ -67,7 +67,12 @@ def test_environment_yml_has_no_list_of_its_own():
 
 def test_doctor_can_read_every_bound():
     for text in PROJECT["dependencies"]:
-        assert re.fullmatch(r"[a-z-]+>=[0-9.]+", text), text
+        assert re.fullmatch(r"[a-z-]+>=[0-9.]+,<[0-9.]+", text), text
+
+
+def test_every_package_has_an_upper_bound():
+    for requirement in DEPENDENCIES + DEV:
+        assert {one.operator for one in requirement.specifier} == {">=", "<"}, requirement
 
 
 def imported_by_lablib():
@@ -324,6 +329,40 @@ def test_what_pip_met_is_told_in_plain_words(tree, tmp_path, logged, wrong):
     (tmp_path / "setup.log").write_text(f"2026-11-22T10:00:00,000 {logged}\n")
     error = str(tree.setup.explain_pip(str(tmp_path / "setup.log"), 1))
     assert error.startswith(wrong) and len(error.splitlines()) == 3
+
+
+CPU = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+
+
+@pytest.mark.parametrize(
+    "wanted, gpu, reached, options",
+    [
+        ("", False, True, CPU),
+        ("", False, False, []),  # no network to that index: the ordinary one
+        ("", True, True, []),
+        ("cpu", True, False, CPU),
+        ("cuda", False, True, []),
+    ],
+)
+def test_a_computer_without_a_gpu_gets_the_cpu_build(
+    tree, monkeypatch, wanted, gpu, reached, options
+):
+    monkeypatch.setenv("TORCH", wanted)
+    monkeypatch.setattr(tree.setup.sys, "platform", "linux")
+    monkeypatch.setattr(tree.setup, "has_nvidia_gpu", lambda: gpu)
+    monkeypatch.setattr(tree.setup, "can_be_reached", lambda url: reached)
+    assert tree.setup.torch_index() == options
+
+
+def test_an_unknown_build_of_torch_is_refused(tree, monkeypatch):
+    monkeypatch.setenv("TORCH", "gpu")
+    with pytest.raises(tree.setup.SetupError, match="TORCH=gpu"):
+        tree.setup.torch_index()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/", "nonsense"])
+def test_an_index_that_cannot_be_reached_is_no_error(tree, url):
+    assert not tree.setup.can_be_reached(url)
 
 
 def test_old_pythons_can_read_the_script():
