@@ -1,6 +1,8 @@
 """Ways to train in parallel, one a file: each has a `STRATEGY` that describes it and a `train`.
 
-A file is found by being there: `torch/` and `tensorflow/` hold one for each way.
+A file is found by being there: `torch/` and `tensorflow/` hold one for each way. By-hand versions
+of what an exercise asks for are in solutions/strategies. Learners do not receive that folder; where
+it exists, it is a part of this package.
 """
 
 from __future__ import annotations
@@ -9,16 +11,17 @@ import difflib
 import importlib
 import pkgutil
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 
 from lablib.errors import LabError
+from lablib.machine import ROOT
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import FAMILIES, Job, Strategy
 
 __all__ = ["FAMILIES", "Expected", "Job", "Strategy", "get", "names"]
 
 _FRAMEWORKS = ("torch", "tensorflow")
+__path__.append(str(ROOT / "solutions/strategies"))
 
 
 def names(framework: str | None = None) -> list[str]:
@@ -59,9 +62,9 @@ def get(name: str, framework: str | None = None) -> ModuleType:
 @cache
 def _modules():
     """(name, framework) -> module. None of them imports its framework before it trains."""
-    here = Path(__file__).parent
+    packages = {of: importlib.import_module(f"{__name__}.{of}") for of in _FRAMEWORKS}
     return {
-        (found.name, framework): importlib.import_module(f"{__name__}.{framework}.{found.name}")
-        for framework in _FRAMEWORKS
-        for found in pkgutil.iter_modules([str(here / framework)])
+        (found.name, of): importlib.import_module(f"{package.__name__}.{found.name}")
+        for of, package in packages.items()
+        for found in pkgutil.iter_modules(package.__path__)
     }

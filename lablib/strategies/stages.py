@@ -24,23 +24,15 @@ def why_not(task: Task, ranks: int, batch: int, micro_batches: int) -> str:
     return ""
 
 
-def gpipe(stage: int, pieces: int) -> list[tuple[str, int]]:
-    """The passes of a stage under GPipe.
+def passes(stage: int, pieces: int, ahead: int) -> list[tuple[str, int]]:
+    """List the passes of a stage: first `ahead` forward passes, then forward and backward in turn.
 
-    >>> "".join(kind for kind, _ in gpipe(0, pieces=4))
+    pieces    micro-batches; where `ahead` is as large, all forward passes come first, as in GPipe
+
+    >>> "".join(kind for kind, _ in passes(0, pieces=4, ahead=4))
     'FFFFBBBB'
     """
-    return [(kind, stage) for kind in "F" * pieces + "B" * pieces]
-
-
-def one_f_one_b(stage: int, stages: int, pieces: int) -> list[tuple[str, int]]:
-    """The passes of a stage under 1F1B: as many forward as stages follow, then one of each.
-
-    >>> "".join(kind for kind, _ in one_f_one_b(0, stages=2, pieces=4))
-    'FFBFBFBB'
-    """
-    ahead = min(stages - 1 - stage, pieces)
-    return [(kind, stage) for kind in "F" * ahead + "FB" * (pieces - ahead) + "B" * ahead]
+    return _in_turn([("F", stage)] * pieces, [("B", stage)] * pieces, ahead)
 
 
 def interleaved(rank: int, ranks: int, turns: int, pieces: int) -> list[tuple[str, int]]:
@@ -54,9 +46,13 @@ def interleaved(rank: int, ranks: int, turns: int, pieces: int) -> list[tuple[st
     order = [number // a_round % turns for number in range(turns * pieces)]
     forward = [("F", turn * ranks + rank) for turn in order]
     backward = [("B", (turns - 1 - turn) * ranks + rank) for turn in order]
-    ahead = min((turns - 1) * a_round + 2 * (ranks - 1 - rank), len(order))
-    pairs = zip(forward[ahead:], backward, strict=False)
-    return [*forward[:ahead], *chain.from_iterable(pairs), *backward[len(order) - ahead :]]
+    return _in_turn(forward, backward, (turns - 1) * a_round + 2 * (ranks - 1 - rank))
+
+
+def _in_turn(forward, backward, ahead):
+    late = forward[ahead:]
+    pairs = zip(late, backward, strict=False)
+    return [*forward[:ahead], *chain.from_iterable(pairs), *backward[len(late) :]]
 
 
 def messages(task: Task, stages: int, batch: int, pieces: int) -> dict[str, tuple[int, int]]:

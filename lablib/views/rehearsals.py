@@ -24,7 +24,7 @@ _LATENCIES_S = (1e-6, 5e-6, 10e-6, 50e-6, 100e-6, 500e-6, 1e-3, 10e-3, 50e-3)
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 _BUCKET_BYTES = tuple(megabytes * 1e6 for megabytes in (25, 50, 100, 200, 400))
 _MOST_DRAWN = 3  # equal ranks: more rows would tell nothing
-_ORDERS = {"GPipe": stages.gpipe, "1F1B": stages.one_f_one_b}
+_ORDERS = ("GPipe", "1F1B")
 
 
 def what_if(run: Run) -> Controls:
@@ -139,9 +139,8 @@ _PIECES = (1, 2, 4, 8, 16)
 
 
 def _order(name, rank, count, micro_batches):
-    if name == "GPipe":
-        return stages.gpipe(rank, micro_batches)
-    return stages.one_f_one_b(rank, count, micro_batches)
+    ahead = micro_batches if name == "GPipe" else count - 1 - rank
+    return stages.passes(rank, micro_batches, ahead)
 
 
 def _bandwidth(start):

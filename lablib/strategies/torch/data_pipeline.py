@@ -81,7 +81,7 @@ def expected(task, ranks, batch, micro_batches=4, pipelines=2) -> Expected:
     length, shard = ranks // pipelines, batch // pipelines
     along = stages.messages(task, length, shard, micro_batches)
     messages = {name: (pipelines * n, pipelines * size) for name, (n, size) in along.items()}
-    order = [stages.gpipe(stage, micro_batches) for stage in range(length)]
+    order = [stages.passes(stage, micro_batches, ahead=micro_batches) for stage in range(length)]
     piece, cut = shard // micro_batches, task.cut(length)
     held_bytes = stages.live_bytes(task, cut, order, piece, buffers=micro_batches)
     if held_bytes is not None:

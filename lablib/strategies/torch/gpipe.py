@@ -48,7 +48,7 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch, micro_batches=4) -> Expected:
-    order = [stages.gpipe(rank, micro_batches) for rank in range(ranks)]
+    order = [stages.passes(rank, micro_batches, ahead=micro_batches) for rank in range(ranks)]
     piece = batch // micro_batches
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),

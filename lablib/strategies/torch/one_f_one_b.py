@@ -56,7 +56,7 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch, micro_batches=4) -> Expected:
-    order = [stages.one_f_one_b(rank, ranks, micro_batches) for rank in range(ranks)]
+    order = [stages.passes(rank, micro_batches, ahead=ranks - 1 - rank) for rank in range(ranks)]
     piece = batch // micro_batches
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),

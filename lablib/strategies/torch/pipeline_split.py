@@ -51,7 +51,7 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch) -> Expected:
-    order = [stages.gpipe(rank, pieces=1) for rank in range(ranks)]
+    order = [stages.passes(rank, pieces=1, ahead=1) for rank in range(ranks)]
     return Expected(
         stages.messages(task, ranks, batch, pieces=1),
         stages.live_bytes(task, task.cut(ranks), order, batch),

@@ -1,5 +1,6 @@
-"""GPipe with plain isend and recv: all micro-batches go forward, then all of them backward. A stage
-works on one while its neighbours work on others, and keeps all of them until the turn."""
+"""1F1B with plain isend and recv: as soon as a micro-batch can go backward, it does, and makes
+room for the next one. The bubble is GPipe's; no stage keeps more micro-batches than there are
+stages."""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
@@ -7,12 +8,12 @@ from lablib.strategies.hand_stage import HandStage
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
-    name="gpipe_by_hand",
+    name="one_f_one_b_by_hand",
     framework="torch",
     family="pipeline",
-    about="Every rank holds one stage of the model; micro-batches are sent forward by isend, then "
-    "their gradients back.",
-    read="Huang et al. 2019, GPipe, https://arxiv.org/abs/1811.06965",
+    about="Every rank holds one stage of the model; activations go forward by isend, gradients "
+    "back, one of each in turn.",
+    read="Narayanan et al. 2019, PipeDream, https://doi.org/10.1145/3341301.3359646",
     splits="blocks",
     least_ranks=2,
     fits=stages.why_not,
@@ -24,7 +25,7 @@ def train(me, job: Job) -> dict:
     import torch
 
     stage = HandStage(me, job)
-    passes = stages.gpipe(me.rank, stage.pieces)
+    passes = stages.passes(me.rank, stage.pieces, ahead=me.ranks - 1 - me.rank)
     losses = []
     for step in range(job.steps):
         x, y = map(torch.from_numpy, job.batch_at(step))
@@ -35,7 +36,7 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch, micro_batches=4) -> Expected:
-    order = [stages.gpipe(rank, micro_batches) for rank in range(ranks)]
+    order = [stages.passes(rank, micro_batches, ahead=ranks - 1 - rank) for rank in range(ranks)]
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),
         stages.live_bytes(task, task.cut(ranks), order, batch // micro_batches),
