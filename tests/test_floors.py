@@ -39,7 +39,7 @@ INSIDE = {
     "grading": """
         page notebook_file python_cells answers similarity reading on_rank places hidden_cases
         graded kept_results grading_worker workers naming submissions overrides lateness gradebook
-        feedback class_report grading handing_in authoring package
+        feedback class_report grading handing_in authoring leaks package
     """.split(),
 }
 

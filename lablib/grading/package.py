@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.grading import leaks
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
 from lablib.teach import release
@@ -29,16 +30,21 @@ _ALWAYS = (2020, 1, 1, 0, 0, 0)
 def package(out: Path, root: Path = ROOT) -> list[str]:
     """Write the zip; the names of the files in it.
 
-    Raises LabError when labs/ is stale or tells a solution: then nothing is written.
+    Raises LabError when labs/ is stale, or when a file holds an answer: then nothing is written.
     """
+    handed_out = list(files(root))
     found = release.complaints(root)
     if found:
         raise LabError("labs/ is not fit to be handed out.", saw="\n".join(found[:5]),
                        do="python -m lablib release, then look at what it says")  # fmt: skip
+    answers = leaks.leaks(root, handed_out)
+    if answers:
+        raise LabError("The package would give learners answers.", saw="\n".join(answers[:5]),
+                       do="move what answers an exercise to solutions/strategies")  # fmt: skip
     written = io.BytesIO()
     names = []
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in files(root):
+        for path in handed_out:
             name = f"{_TOP}/{path.relative_to(root).as_posix()}"
             entry = zipfile.ZipInfo(name, _ALWAYS)
             entry.compress_type = zipfile.ZIP_DEFLATED

@@ -17,7 +17,7 @@ from itertools import combinations
 
 _GRAM = 5
 _MOST_PRINTS = 2000
-_LEAST_PRINTS = 12  # a shorter answer is alike by chance
+LEAST_PRINTS = 12  # a shorter answer is alike by chance
 _ALIKE = 0.8
 _SHARED_BY = 1 / 3  # of all answers: then nobody has it from a neighbour
 _TOO_FEW_TO_TELL = 6
@@ -40,7 +40,8 @@ def fingerprints(source: str) -> list[int]:
     True
     """
     try:
-        tokens = list(_tokens(ast.parse(source)))
+        program = ast.parse(source)
+        tokens = list(_tokens(program, _own_attributes(program)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     grams = (tuple(tokens[at : at + _GRAM]) for at in range(len(tokens) - _GRAM + 1))
@@ -70,15 +71,29 @@ def pairs(answers: Mapping[str, Mapping[str, list[int]]], files: Mapping[str, st
     return sorted(found, key=lambda p: (not p.same_file, -len(p.exercises), -p.shared, p.ids))
 
 
-def _tokens(node) -> Iterator[str]:
+def _own_attributes(program):
+    """Names that the program's own classes give to attributes and methods: free, as variables'."""
+    own = set()
+    for kind in ast.walk(program):
+        if isinstance(kind, ast.ClassDef):
+            methods = [part for part in kind.body if isinstance(part, ast.FunctionDef)]
+            own |= {method.name for method in methods}
+            objects = {part.args.args[0].arg for part in methods if part.args.args}
+            own |= {node.attr for node in ast.walk(kind) if isinstance(node, ast.Attribute)
+                    and isinstance(node.ctx, ast.Store)
+                    and getattr(node.value, "id", "") in objects}  # fmt: skip
+    return own
+
+
+def _tokens(node, own) -> Iterator[str]:
     yield type(node).__name__
-    if isinstance(node, ast.Attribute):
+    if isinstance(node, ast.Attribute) and node.attr not in own:
         yield node.attr
     elif isinstance(node, ast.Constant):
         yield type(node.value).__name__
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.expr_context):
-            yield from _tokens(child)
+            yield from _tokens(child, own)
 
 
 def _by_exercise(answers):
@@ -101,4 +116,4 @@ def _without_shared(by_submission):
 
 def _share(one, other):
     least = min(len(one), len(other))
-    return len(one & other) / max(len(one | other), 1) if least >= _LEAST_PRINTS else 0.0
+    return len(one & other) / max(len(one | other), 1) if least >= LEAST_PRINTS else 0.0

@@ -214,6 +214,18 @@ def test_a_package_has_no_solution_and_is_the_same_every_time(kit, tmp_path):
             assert course.CANARY not in text and SOLUTION not in text and HIDDEN not in text
 
 
+def test_a_package_with_an_answer_is_refused_and_not_written(kit, tmp_path):
+    by_hand = (ROOT / "solutions/strategies/torch/ddp_by_hand.py").read_text()
+    (kit / "solutions/strategies").mkdir()
+    (kit / "solutions/strategies/by_hand.py").write_text(by_hand.replace('"3.2"', '"9.1"'))
+    assert package.package(tmp_path / "one.zip", kit)
+    (kit / "lablib/mine.py").write_text(by_hand.replace("bucket", "parcel"))
+    with pytest.raises(LabError, match="give learners answers") as raised:
+        package.package(tmp_path / "two.zip", kit)
+    assert "lablib/mine.py answers exercise 3.5, 9.1: 100%" in raised.value.saw
+    assert not (tmp_path / "two.zip").exists()
+
+
 @pytest.mark.timeout(300)
 def test_the_kits_own_package_works_for_a_learner(tmp_path):
     names = package.package(tmp_path / "class.zip", ROOT)
@@ -223,7 +235,8 @@ def test_the_kits_own_package_works_for_a_learner(tmp_path):
         archive.extractall(tmp_path)
     first = every()[0]
     code = (f"import lablib as lab; lab.check({first.number!r}); "
-            "import lablib; print(lablib.__file__)")  # fmt: skip
+            "import lablib; print(lablib.__file__); "
+            "from lablib import strategies; print(strategies.names())")  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path / "lab", capture_output=True, text=True,
         env={"PYTHONPATH": str(tmp_path / "lab"), "PATH": "", "LABLIB_HOME": str(tmp_path / "h")},
@@ -231,6 +244,7 @@ def test_the_kits_own_package_works_for_a_learner(tmp_path):
     )  # fmt: skip
     assert "not attempted yet" in done.stdout, done.stderr
     assert str(tmp_path / "lab" / "lablib") in done.stdout
+    assert "'gpipe'" in done.stdout and "'gpipe_by_hand'" not in done.stdout
 
 
 # --- a new exercise

@@ -8,6 +8,7 @@ from lablib.strategies import activations
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
+EXERCISES = ("3.4",)
 STRATEGY = Strategy(
     name="collectives_by_hand",
     framework="tensorflow",

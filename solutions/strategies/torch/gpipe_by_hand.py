@@ -6,6 +6,7 @@ from lablib.strategies.expected import Expected
 from lablib.strategies.hand_stage import HandStage
 from lablib.strategies.strategy import Job, Strategy
 
+EXERCISES = ("4.3",)
 STRATEGY = Strategy(
     name="gpipe_by_hand",
     framework="torch",

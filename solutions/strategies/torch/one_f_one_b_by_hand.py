@@ -7,6 +7,7 @@ from lablib.strategies.expected import Expected
 from lablib.strategies.hand_stage import HandStage
 from lablib.strategies.strategy import Job, Strategy
 
+EXERCISES = ("4.4",)
 STRATEGY = Strategy(
     name="one_f_one_b_by_hand",
     framework="torch",

@@ -8,6 +8,7 @@ from lablib.strategies import column_row
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
+EXERCISES = ("4.5",)
 STRATEGY = Strategy(
     name="tensor_parallel_by_hand",
     framework="torch",
