@@ -38,8 +38,9 @@ INSIDE = {
     """.split(),
     "grading": """
         page notebook_file python_cells answers similarity reading on_rank places hidden_cases
-        graded kept_results grading_worker workers naming submissions overrides lateness gradebook
-        feedback class_report grading handing_in authoring leaks package
+        graded kept_results grading_worker workers naming submissions spreadsheet
+        overrides lateness gradebook feedback class_report grading
+        handing_in authoring leaks package
     """.split(),
 }
 

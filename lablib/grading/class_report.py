@@ -15,8 +15,17 @@ _BINS = 10
 _MOST_ROWS = 40
 
 
-def report(rows: Sequence[Row], lab: str, titles: Mapping[str, str], pairs: Sequence[Pair]) -> str:
-    """The page for the class."""
+def report(
+    rows: Sequence[Row],
+    lab: str,
+    titles: Mapping[str, str],
+    pairs: Sequence[Pair],
+    left_out: Sequence[str] = (),
+) -> str:
+    """The page for the class.
+
+    left_out   names of what was taken for no submission
+    """
     parts = [
         *_warning(rows),
         *_distribution(rows),
@@ -25,6 +34,7 @@ def report(rows: Sequence[Row], lab: str, titles: Mapping[str, str], pairs: Sequ
         *_pairs(pairs),
         *_on_trust(rows),
         *_needs_an_eye(rows),
+        *_left_out(left_out),
     ]
     return page.page(f"Lab {lab}: the class", "\n".join(parts))
 
@@ -146,3 +156,10 @@ def _needs_an_eye(rows):
     if lines:
         yield "<h2>To look at</h2>"
         yield page.table(["", "", "why"], lines)
+
+
+def _left_out(names):
+    if names:
+        shown = ", ".join(page.text(name) for name in names[:_MOST_ROWS])
+        more = f" and {len(names) - _MOST_ROWS} more" if len(names) > _MOST_ROWS else ""
+        yield f"<h2>Left out</h2><p>These are not submissions: {shown}{more}.</p>"

@@ -11,9 +11,6 @@ bytes.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +18,10 @@ from functools import cached_property
 from lablib.grading.graded import Graded
 from lablib.grading.lateness import Lateness
 from lablib.grading.overrides import Override
+from lablib.grading.spreadsheet import csv_text
 from lablib.grading.submissions import Submission
 
 GRADED, NOT_GRADED = "graded", "not graded"
-# Wide characters count as their plain ones in some countries, where a semicolon may part cells.
-_FORMULA = re.compile(r"(^|;)(?=[ '\"]*[=+\-@|%＝＋－＠])")
 _LONGEST_CELL = 1000
 
 
@@ -139,22 +135,12 @@ def for_nbgrader(rows: Sequence[Row], title: str) -> str:
     return _csv(head, lines)
 
 
-def neutral(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula.
-
-    >>> neutral("=cmd|' /C calc'!A0"), neutral("jane"), neutral("a;=1")
-    ("'=cmd|' /C calc'!A0", 'jane', "a;'=1")
-    """
-    text = "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_CELL]
-    return _FORMULA.sub(r"\1'", text)
-
-
 def _csv(head, lines):
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([neutral(str(cell)) for cell in line] for line in lines)
-    return out.getvalue()
+    return csv_text(head, ([_on_one_line(str(cell)) for cell in line] for line in lines))
+
+
+def _on_one_line(text):
+    return "".join(c if c.isprintable() else " " for c in text)[:_LONGEST_CELL]
 
 
 def _total(row):

@@ -289,7 +289,9 @@ class _Grading:
         for path in (out / "feedback").iterdir():
             if path.name not in names.values():
                 path.unlink()  # of a submission that is there no more
-        write_whole(out / "report.html", class_report.report(rows, self.asked.lab, titles, pairs))
+        left_out = submissions.left_out(self.asked.folder)
+        report = class_report.report(rows, self.asked.lab, titles, pairs, left_out)
+        write_whole(out / "report.html", report)
         write_whole(out / "exercises.csv", gradebook.by_exercise(rows, self.numbers))
         write_whole(out / "grades_canvas.csv", gradebook.for_canvas(rows, title))
         write_whole(out / "grades_nbgrader.csv", gradebook.for_nbgrader(rows, title))

@@ -17,6 +17,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from lablib.errors import LabError, is_whole
+from lablib.grading.naming import composed
 from lablib.grading.overrides import loaded_yaml
 from lablib.grading.submissions import Submission
 
@@ -63,11 +64,11 @@ def read(path: Path, ids: Iterable[str]) -> Policy:
     unknown = sorted(map(str, set(entries) - _KEYS))
     if unknown or "due" not in entries:
         raise _wrong(path, f"unknown: {', '.join(unknown)}" if unknown else "due is missing")
-    times = entries.get("handed_in") or {}
-    strangers = sorted(map(str, set(map(str, times)) - set(ids)))
+    times = {composed(str(key)): when for key, when in (entries.get("handed_in") or {}).items()}
+    strangers = sorted(set(times) - set(ids))
     if strangers:
         raise _wrong(path, f"handed_in: no submission is of {', '.join(strangers)}")
-    known = {str(key): _time(path, when) for key, when in times.items()}
+    known = {identity: _time(path, when) for identity, when in times.items()}
     numbers = {
         k: entries[k] for k in ("grace_minutes", "lost_per_day", "most_lost") if k in entries
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,15 @@ _PLATFORMS = {
     "Blackboard": r".+?_(?P<id>[^_]+)(?P<mark>_attempt_)(?P<when>\d{4}(-\d\d){5})"
     r"(_(?P<rest>.+)|\.\w+)",
 }
+# Letters of other alphabets that look like Latin ones.
+_LOOK_LATIN = str.maketrans(
+    "аеіјорсухѕһԁӏԛԝАВЕЅІЈКМНОРСТХУοναιΑΒΕΖΗΙΚΜΝΟΡΤΥΧ",
+    "aeijopcyxshdlqwABESIJKMHOPCTXYovaiABEZHIKMNOPTYX",
+)
+_BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters that show nothing
+_WITHOUT_WIDTH = re.compile("[\u034f\u17b4\u17b5\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+# os.path.splitext finds none in "..ipynb".
+_SUFFIX = re.compile(r"\.(ipynb|zip|pdf|py)$", re.IGNORECASE)
 _AGAIN = re.compile(r"[-( ](\d+)\)?$")  # -2 (Canvas), (2) (browsers)
 
 
@@ -41,8 +51,7 @@ class Named:
 
 def named(name: str) -> Named:
     """What this name tells."""
-    stem, suffix = os.path.splitext(name)
-    rest = stem if suffix.lower() in (".ipynb", ".zip", ".pdf", ".py") else name
+    rest = _SUFFIX.sub("", name)
     found = [(match.start("mark"), platform, match) for platform, pattern in _PLATFORMS.items()
              if (match := re.fullmatch(pattern, name, re.ASCII))]  # fmt: skip
     if not found:
@@ -66,11 +75,11 @@ def _time(text):
 
 
 def ids(learners: Mapping[tuple[str, str], Named]) -> dict[tuple[str, str], str]:
-    """An id for each learner. Names that look alike are told apart, for each has a row."""
-    times, given = Counter(one.id for one in learners.values()), {}
+    """An id for each learner. Where two names look alike, each gets a mark that differs."""
+    times, given = Counter(look(one.id) for one in learners.values()), {}
     for who, one in sorted(learners.items()):
         mark = one.user or hashlib.sha256(os.fsencode(who[1])).hexdigest()[:8]
-        identity = one.id if times[one.id] == 1 else f"{one.id} {mark}"
+        identity = one.id if times[look(one.id)] == 1 else f"{one.id} {mark}"
         while identity in given.values():
             identity += "+"
         given[who] = identity
@@ -87,6 +96,22 @@ def attempt(title: str) -> tuple[str, int]:
     return (title[: match.start()], int(match[1][:9])) if match else (title, 0)
 
 
+def look(text: str) -> str:
+    """Equal for texts that readers cannot tell apart; not meant to be read.
+
+    >>> look("Jos\\u00e9") == look("Jose\\u0301"), look("jane.") == look("jane")
+    (True, True)
+    """
+    shown = _WITHOUT_WIDTH.sub("", unicodedata.normalize("NFKC", text)).translate(_LOOK_LATIN)
+    shown = _BLANK.sub(" ", shown)
+    return " ".join(shown.split()).rstrip(" .")
+
+
+def composed(text: str) -> str:
+    """The text in normal form C, in which ids are written; people may type another one."""
+    return unicodedata.normalize("NFC", text)
+
+
 def printable(name: str) -> str:
     """A file's name as text that can be written anywhere, on one line.
 
@@ -94,4 +119,5 @@ def printable(name: str) -> str:
     ('a b', '\\\\xff')
     """
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "_"
+    text = "".join(c if c.isprintable() else " " for c in composed(text))
+    return " ".join(text.split()) or "_"

@@ -98,8 +98,7 @@ def _notebook(parsed):
         raise Unreadable("JSON, but not a notebook")
     entries = parsed.get("cells")
     if entries is None and isinstance(parsed.get("worksheets"), list):
-        sheets = [sheet for sheet in parsed["worksheets"] if isinstance(sheet, dict)]
-        entries = [cell for sheet in sheets for cell in sheet.get("cells") or ()]
+        entries = _in_worksheets(parsed["worksheets"])
     if not isinstance(entries, list):
         raise Unreadable("JSON, but not a notebook: it has no cells")
     version = parsed.get("nbformat", 4)
@@ -112,6 +111,15 @@ def _notebook(parsed):
         raise Unreadable(f"it has more than {MOST_CODE_CHARACTERS:,} characters of code")
     metadata = parsed.get("metadata")
     return Notebook(cells, metadata if isinstance(metadata, dict) else {})
+
+
+def _in_worksheets(worksheets):
+    """The cells of format 3. A malformed worksheet costs no other one its cells."""
+    found = [sheet["cells"] for sheet in worksheets
+             if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list)]  # fmt: skip
+    if worksheets and not found:
+        raise Unreadable("a notebook of format 3, but its worksheet has no list of cells")
+    return [cell for cells in found for cell in cells]
 
 
 def _cell(number, entry):

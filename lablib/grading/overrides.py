@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.grading.naming import composed
+from lablib.grading.spreadsheet import csv_text, plain
 
 _COLUMNS = ["id", "exercise", "points", "comment"]
 
@@ -36,6 +38,7 @@ def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Overr
     """What the file says. Raises LabError for ids, exercises or points that cannot be."""
     found = []
     for row in rows(path):
+        row["id"] = composed(row["id"])
         found.append(_override(path, row, set(ids), set(exercises)))
     return found
 
@@ -43,26 +46,23 @@ def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Overr
 def rows(path: Path) -> list[dict[str, str]]:
     """The file's rows as text, by column."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # a comment's line ends stay as they are
     except (OSError, UnicodeDecodeError) as error:
         raise _wrong(path, str(error)) from None
     if path.suffix.lower() in (".yaml", ".yml"):
         return list(_yaml_rows(path, text))
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     if not {"id", "points"} <= set(reader.fieldnames or ()):
         raise _wrong(path, f"its columns are {reader.fieldnames}")
-    return [{key: (row.get(key) or "").strip() for key in _COLUMNS} for row in reader]
+    return [{key: plain((row.get(key) or "").strip()) for key in _COLUMNS} for row in reader]
 
 
 def text_of(overrides: Iterable[Override]) -> str:
-    """The CSV that says the same."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    for one in overrides:
-        points = "" if one.points is None else f"{one.points:g}"
-        writer.writerow([one.id, one.exercise, points, one.comment])
-    return out.getvalue()
+    """The CSV that says the same, and that a spreadsheet may open: see `spreadsheet`."""
+    return csv_text(_COLUMNS, (
+        [one.id, one.exercise, "" if one.points is None else one.points, one.comment]
+        for one in overrides
+    ))  # fmt: skip
 
 
 def loaded_yaml(path: Path, text: str) -> dict:
@@ -84,10 +84,10 @@ def _yaml_rows(path, text):
             raise _wrong(path, f"{identity}: {entries!r}")
         for key, entry in entries.items():
             if key == "comment":
-                yield dict(id=str(identity), exercise="", points="", comment=str(entry))
+                yield dict(id=str(identity), exercise="", points="", comment=str(entry).strip())
                 continue
             entry = entry if isinstance(entry, dict) else {"points": entry}
-            points, comment = (str(entry.get(part, "")) for part in ("points", "comment"))
+            points, comment = (str(entry.get(part, "")).strip() for part in ("points", "comment"))
             yield dict(id=str(identity), exercise=str(key), points=points, comment=comment)
 
 

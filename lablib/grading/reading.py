@@ -23,6 +23,7 @@ from lablib.teach.exercise import Exercise
 _SECONDS = 60
 _PROCESSOR_S = 15
 _MEMORY_BYTES = 2**30
+_TOO_MUCH = 3
 _QUIZ = re.compile(r"\d{1,2}\.[a-z]")
 
 
@@ -59,7 +60,7 @@ def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = Non
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Reading(f"it could not be read within {_SECONDS} s")
-    if done.returncode != 0:
+    if done.returncode != 0:  # _TOO_MUCH, or the system has ended it at a limit
         return Reading("it could not be read: too large or too deep")
     found = json.loads(done.stdout)
     answers = {number: [Answer.of(plain) for plain in several]
@@ -77,7 +78,13 @@ def _main():
     resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     head, _, data = sys.stdin.buffer.read().partition(b"\n")
-    json.dump(_found(json.loads(head), data), sys.stdout)
+    try:
+        found = _found(json.loads(head), data)
+    except (MemoryError, RecursionError):
+        raise SystemExit(_TOO_MUCH) from None
+    except Exception as error:  # no reader foresees all that a file can hold
+        found = {"problem": f"it could not be read: {type(error).__name__}", "answers": {}}
+    json.dump(found, sys.stdout)
 
 
 def _found(wanted, data):

@@ -69,7 +69,7 @@ def find(folder: Path, lab: str) -> list[Submission]:
         ) from None
     learners: dict[tuple[str, str], list[tuple[naming.Named, Submission]]] = {}
     for entry in entries:
-        if not _is_aside(entry):
+        if not _is_left_out(entry):
             named = naming.named(entry.name)
             found = _entry(entry, folder, named, lab)
             learners.setdefault(named.who, []).append((named, found))
@@ -89,16 +89,31 @@ def read(folder: Path, submission: Submission) -> bytes:
         return file.read(MOST_BYTES + 1)
 
 
-def _is_aside(entry):
-    hidden = entry.name.startswith((".", "~$")) or entry.name in _NOT_SUBMISSIONS
-    beside = entry.name.lower().startswith("readme") or entry.name.lower().endswith(_ASIDE)
-    return hidden or (beside and entry.is_file(follow_symlinks=False))
+def left_out(folder: Path) -> list[str]:
+    """The names of the entries that are taken for no submissions, such as a list of the class."""
+    names = [entry.name for entry in os.scandir(folder) if _is_left_out(entry)]
+    return sorted(map(naming.printable, names))
+
+
+def _is_left_out(entry):
+    if _is_junk(entry.name):
+        return True
+    name = entry.name.lower()
+    beside = name.startswith("readme") and not name.endswith(".ipynb") or name.endswith(_ASIDE)
+    return beside and entry.is_file(follow_symlinks=False)
+
+
+def _is_junk(name):
+    """What systems and editors leave in folders. A learner may begin a notebook's name with a dot;
+    "._" begins what macOS keeps beside a file."""
+    hidden = name.startswith((".", "~$")) and not name.lower().endswith(".ipynb")
+    return hidden or name.startswith("._") or name in _NOT_SUBMISSIONS
 
 
 def _renamed(found, identity):
     if found.id == identity:
         return found
-    note = f"another submission bears the name {found.id}, too"
+    note = f"another submission has the name {found.id}, too, or one that looks like it"
     return replace(found, id=identity, notes=(*found.notes, note))
 
 
@@ -166,7 +181,7 @@ def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
     """Files in a folder; links are not followed, hidden folders not entered."""
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     for entry in entries[:_MOST_FILES]:
-        if entry.name.startswith(".") or entry.name in _NOT_SUBMISSIONS:
+        if _is_junk(entry.name):
             continue
         if not entry.is_dir(follow_symlinks=False):
             yield entry

@@ -236,6 +236,8 @@ UNREADABLE = {
     b"[1, 2]": "JSON, but not a notebook",
     b'{"a": 1}': "JSON, but not a notebook: it has no cells",
     b'{"cells": [], "nbformat": 5}': "a notebook of format 5; 2, 3 and 4 can be read",
+    b'{"worksheets": [{"cells": 5}]}': "a notebook of format 3, but its worksheet has no list of "
+    "cells",
     b'{"cells": "\xff"}': "not utf-8 text: byte 11",
     b"[" * 100_000: "JSON of unreasonable depth",
     b" " * (notebook_file.MOST_BYTES + 1): "larger than 20 MB",
@@ -250,3 +252,40 @@ def test_what_is_no_notebook_says_why(data):
     with pytest.raises(notebook_file.Unreadable) as caught:
         notebook_file.read(data)
     assert str(caught.value) == UNREADABLE[data]
+
+
+WRONG = [None, True, 7, -0.5, "text", [], [[]], {}, {"cells": None}, {"a": [None]}]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=json.dumps)
+@pytest.mark.parametrize("place", [
+    "cells", "worksheets", "worksheet", "cells of a worksheet", "cell", "source", "input",
+    "cell_type", "id", "cell's metadata", "metadata",
+])  # fmt: skip
+def test_what_is_malformed_is_no_cell_or_says_that_it_is_no_notebook(place, wrong):
+    cell = {"cell_type": "code", "source": ANSWER, "metadata": {}}
+    shape = {
+        "cells": notebook() | {"cells": wrong},
+        "worksheets": {"worksheets": wrong},
+        "worksheet": {"worksheets": [wrong]},
+        "cells of a worksheet": {"worksheets": [{"cells": wrong}]},
+        "cell": notebook(wrong),
+        "source": notebook(cell | {"source": wrong}),
+        "input": notebook({"cell_type": "code", "input": wrong}),
+        "cell_type": notebook(cell | {"cell_type": wrong}),
+        "id": notebook(cell | {"id": wrong}),
+        "cell's metadata": notebook(cell | {"metadata": wrong}),
+        "metadata": notebook(cell) | {"metadata": wrong},
+    }[place]
+    try:
+        read = notebook_file.read(json.dumps(shape).encode())
+    except notebook_file.Unreadable as reason:
+        assert "large" not in str(reason) and "deep" not in str(reason)
+    else:
+        assert all(isinstance(one.source, str) for one in read.cells)
+
+
+def test_a_malformed_worksheet_costs_no_other_one_its_cells():
+    sheets = [{"cells": 5}, None, *OLD["worksheets"]]
+    read = notebook_file.read(json.dumps(OLD | {"worksheets": sheets}).encode())
+    assert [one.source for one in read.cells] == [ANSWER]

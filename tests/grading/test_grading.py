@@ -135,6 +135,12 @@ def test_the_report_shows_the_class(base):
         assert words in report
 
 
+def test_the_report_names_what_was_taken_for_no_submission():
+    text = class_report.report([], "09", {}, [], ["<class>.csv"])
+    assert "These are not submissions: &lt;class&gt;.csv." in text
+    assert "not submissions" not in class_report.report([], "09", {}, [])
+
+
 def test_other_programs_can_read_the_grades(base):
     canvas = table(base / "out", "grades_canvas.csv")
     assert canvas[0]["Student"] == "Points Possible" and canvas[0]["Lab 09"] == "6"

@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from lablib.errors import LabError
-from lablib.grading import submissions
+from lablib.grading import naming, submissions
 from lablib.grading.submissions import HANDED_IN, MISSING, REFUSED, UNREADABLE
 
 NAMES = {
@@ -26,6 +26,11 @@ NAMES = {
     "a\"quote's.ipynb": ("a\"quote's", "", False),
     "two\nlines.ipynb": ("two lines", "", False),
     os.fsdecode(b"latin-\xe9.ipynb"): ("latin-\\xe9", "", False),
+    "..ipynb": (".", "", False),
+    ".ipynb": ("_", "", False),
+    ".hidden.ipynb": (".hidden", "", False),
+    "Readmelissa.ipynb": ("Readmelissa", "", False),
+    "Jose\u0301.ipynb": ("Jos\u00e9", "", False),
     "UPPER.IPYNB": ("UPPER", "", False),
     "\u202egnp.ipynb": ("gnp", "", False),
     # Behind the platform's own words a learner may write another platform's.
@@ -74,6 +79,7 @@ FOLDERS = {
     "not another lab's": (["04_x.ipynb", "lab3.ipynb", "13.ipynb"], "lab3.ipynb", "3 notebooks"),
     "the last attempt": (["lab03.ipynb", "lab03-10.ipynb", "lab03-9.ipynb"], "lab03-10.ipynb",
                          "3 notebooks"),
+    "a name of dots": (["..ipynb"], "..ipynb", ""),
     "what is hidden apart": ([".ipynb_checkpoints/03.ipynb", "x.ipynb"], "x.ipynb", ""),
 }  # fmt: skip
 
@@ -99,6 +105,13 @@ ALIKE = {
     "two learners of one name": ["doe_1_5_x.ipynb", "doe_2_6_x.ipynb"],
     "a space more": ["jane.ipynb", "jane .ipynb"],
     "what nobody sees": ["jane.ipynb", "jane\u200b.ipynb"],
+    "two normal forms": ["Jos\u00e9.ipynb", "Jose\u0301.ipynb"],
+    "a blank letter": ["jane.ipynb", "jane\u3164.ipynb"],
+    "a selector of variants": ["jane.ipynb", "ja\ufe0fne.ipynb"],
+    "a wide space": ["jane doe.ipynb", "jane\u3000doe.ipynb"],
+    "a dot more": ["jane.ipynb", "jane..ipynb"],
+    "wide letters": ["jane.ipynb", "\uff4aane.ipynb"],
+    "letters of another alphabet": ["jane.ipynb", "j\u0430ne.ipynb"],
     "longer than an id": ["x" * 90 + "1.ipynb", "x" * 90 + "2.ipynb"],
     "one user's name within another's": ["Lab_j_doe_attempt_2026-03-01-12-30-00_x.ipynb",
                                          "Lab_k_doe_attempt_2026-03-01-12-30-00_x.ipynb"],
@@ -111,8 +124,20 @@ def test_learners_whose_names_look_alike_have_a_row_each(kind, tmp_path):
         write(tmp_path / name)
     found_here = submissions.find(tmp_path, "03")
     assert {one.file for one in found_here} == set(ALIKE[kind])
-    assert len({one.id for one in found_here}) == len(found_here)
+    assert len({naming.look(one.id) for one in found_here}) == len(found_here)
     assert all("another submission" in one.notes[0] for one in found_here)
+
+
+def test_every_entry_has_a_row_or_is_named_as_left_out(tmp_path):
+    names = ["..ipynb", ".ipynb", "._jane.ipynb", ".DS_Store", "jane.ipynb", "jane.pdf",
+             "readme.md", "readme.ipynb", "class.csv", "~$x.docx", "a.csv.ipynb"]  # fmt: skip
+    for name in names:
+        write(tmp_path / name)
+    rows = submissions.find(tmp_path, "03")
+    left_out = submissions.left_out(tmp_path)
+    assert left_out == [".DS_Store", "._jane.ipynb", "class.csv", "readme.md", "~$x.docx"]
+    assert len(rows) + len(left_out) == len(names) - 1  # jane's two are one row, which says so
+    assert ["2 submissions" in note for one in rows for note in one.notes] == [True]
 
 
 def test_a_time_that_no_calendar_has_costs_nobody_a_row(tmp_path, monkeypatch):

@@ -80,6 +80,7 @@ FILES = {
     "no notebook": (lambda path: path.mkdir(), "missing", 0, 0),
     "nested": (_nested, GRADED, 4, 2),
     "format 3": (_OLD, GRADED, 4, 2),
+    "a worksheet without cells": (b'{"worksheets": [{"cells": 5}]}', "unreadable", 0, 0),
     "UTF-16": (_PLAIN.encode("utf-16"), GRADED, 4, 2),
     "reversed": (_REVERSED, GRADED, 4, 2),
     "stripped": (_STRIPPED, GRADED, 4, 2),
