@@ -19,7 +19,7 @@ import pytest
 from lablib import cli
 from lablib.cluster import wire
 from lablib.errors import LabError
-from lablib.grading import feedback, grading, workers
+from lablib.grading import class_report, feedback, grading, workers
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.lateness import Lateness
 from lablib.grading.similarity import Pair, fingerprints, pairs
