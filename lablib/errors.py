@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import numbers
 
+# An exercise as learners get it raises NotImplementedError with this text.
+NOT_ATTEMPTED = "not attempted yet"
+
 
 class LabError(Exception):
     """What is wrong, what we saw, what to do.
+
+    about   the names that lead to the wrong value, such as ("nodes",) or ("slow", "9"); () if it
+            has no name
 
     >>> print(LabError("There is no rank 4.", saw="4 ranks", do="choose 0 to 3"))
     There is no rank 4.
@@ -14,9 +20,9 @@ class LabError(Exception):
       do:  choose 0 to 3
     """
 
-    def __init__(self, wrong: str, *, saw: str = "", do: str = ""):
+    def __init__(self, wrong: str, *, saw: str = "", do: str = "", about: tuple[str, ...] = ()):
         super().__init__(wrong)
-        self.wrong, self.saw, self.do = wrong, saw, do
+        self.wrong, self.saw, self.do, self.about = wrong, saw, do, about
 
     def __str__(self) -> str:
         lines = [self.wrong]
@@ -27,7 +33,7 @@ class LabError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self):
-        return _rebuild, (type(self), self.wrong, self.saw, self.do)
+        return _rebuild, (type(self), self.wrong, self.saw, self.do, self.about)
 
     def _render_traceback_(self) -> list[str]:
         """IPython shows these lines instead of a traceback through the kit's own code."""
@@ -50,6 +56,7 @@ def check_whole(least: int, **given: object) -> None:
                 f"{name} must be a whole number of at least {least}.",
                 saw=f"{name}={number!r}",
                 do=f"write for example {name}={max(least, 4)}",
+                about=(name,),
             )
 
 
@@ -57,5 +64,5 @@ def _indent(text: str) -> str:
     return text.replace("\n", "\n       ")
 
 
-def _rebuild(cls, wrong, saw, do):
-    return cls(wrong, saw=saw, do=do)
+def _rebuild(cls, wrong, saw, do, about):
+    return cls(wrong, saw=saw, do=do, about=about)

@@ -27,12 +27,11 @@ def is_plain(board: object) -> bool:
     """Whether it has the form of a board."""
     if not isinstance(board, dict) or board.get("state") not in _STATES:
         return False
-    issued, line = board.get("issued", {}), board.get("line", "")
-    told = isinstance(issued, dict) and all(type(count) is int for count in issued.values())
+    line = board.get("line", "")
     # What it waited for last stays there, and is compared with what others wait for.
     kinds = ("name", str), ("channel", str), ("order", int)
-    told = told and all(type(board.get(key, kind())) is kind for key, kind in kinds)
-    return told and _is_place(line) and (board["state"] != "waiting" or _waits_for(board))
+    plain = all(type(board.get(key, kind())) is kind for key, kind in kinds)
+    return plain and _is_place(line) and (board["state"] != "waiting" or _waits_for(board))
 
 
 def _waits_for(board):

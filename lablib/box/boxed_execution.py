@@ -15,13 +15,13 @@ from lablib.box.namespaces import TEMPORARY
 from lablib.box.outcome import Ended
 from lablib.box.printed import Printed
 from lablib.box.relay import Relay
-from lablib.cluster import wire
+from lablib.cluster import hang_advice, wire
 from lablib.cluster.execution import Execution
 from lablib.cluster.spec import Spec
+from lablib.record.board import Board
 
 _MOST_ELEMENTS = 4_000_000
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-_BOARD_BYTES = 4096
 _KEPT_STACK_BYTES = 1 << 14
 
 
@@ -37,7 +37,7 @@ class BoxedExecution(Execution):
         self.bounds = wire.Bounds(limits.answer_bytes, _MOST_ELEMENTS, plain_keys=True)
         self.printed = Printed(range(spec.ranks), limits.kept_bytes)
         self.stacks = Printed(range(spec.ranks), _KEPT_STACK_BYTES)
-        self.boards = [_file_in_memory(bytes(_BOARD_BYTES)) for _ in range(spec.ranks)]
+        self.boards = [_file_in_memory(Board.SIZE) for _ in range(spec.ranks)]
         self.relay = Relay(spec.ranks) if limits.apart else None
         self.functions = _opened_apart(self.payload, spec.ranks)
 
@@ -85,7 +85,10 @@ class BoxedExecution(Execution):
         return own | {"files": {}}
 
     def _boards(self):
-        return [boards.read(f"/proc/self/fd/{descriptor}") for descriptor in self.boards]
+        return [boards.read(path) for path in self._board_paths()]
+
+    def _board_paths(self):
+        return [f"/proc/self/fd/{descriptor}" for descriptor in self.boards]
 
     def _stacks(self):
         return [self.stacks.text(rank) for rank in range(self.spec.ranks)]
@@ -108,10 +111,11 @@ class BoxedExecution(Execution):
         self._check_relay()
         raise outcome.failed(self.fates, shown, self.seen, self.limits.cpu_s)
 
-    def _hang(self, shown, why):
+    def _hang(self, shown, timed_out):
         self._ask_for_stacks()
+        why, _ = hang_advice.explain(shown, self._issued, timed_out and self.timeout_s)
         self._close()
-        raise outcome.hangs(shown, self._stacks(), why, self.seen)
+        raise outcome.hangs(shown, self._stacks(), why, timed_out, self.seen)
 
     def _zygote_died(self):
         self._close()
@@ -141,17 +145,18 @@ class _Unseen:
 def _opened_apart(content, times):
     """Descriptors of one file that nobody can change. Where one of them stands in it, no other
     tells."""
-    whole = _file_in_memory(content, fcntl.F_SEAL_WRITE)
+    whole = _file_in_memory(len(content), content, fcntl.F_SEAL_WRITE)
     try:
         return [os.open(f"/proc/self/fd/{whole}", os.O_RDONLY) for _ in range(times)]
     finally:
         os.close(whole)
 
 
-def _file_in_memory(content, seals=0):
-    """The descriptor of a file that keeps its size, in no folder."""
+def _file_in_memory(size, content=b"", seals=0):
+    """The descriptor of a file that keeps its size, in no folder. Zeros cost no memory."""
     descriptor = os.memfd_create("box", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
+        file.truncate(size)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS | seals)
     return descriptor

@@ -6,13 +6,17 @@ An exception's text may carry the inputs of a hidden case, so it is kept apart, 
 from __future__ import annotations
 
 import builtins
-import errno
 import signal
 
-from lablib.cluster import failures
+from lablib.cluster import failures, said
+from lablib.errors import NOT_ATTEMPTED
 
-_NO_MEMORY = ("MemoryError", "ResourceExhaustedError", "can't allocate memory", "bad_alloc")
-_NO_SPACE = tuple(f"[Errno {number}]" for number in (errno.EFBIG, errno.ENOSPC))
+_OF_CAUSE = {
+    failures.FORGED: ("forged", "sent what no rank sends"),
+    said.MEMORY: ("oom", "asked for more memory than it may have"),
+    said.DISK: ("disk", "filled the space for files"),
+    said.UNWRITTEN: (NOT_ATTEMPTED, "left the exercise as it came"),
+}
 _TOGETHER = {
     "oom": "together the processes used more memory than they may have",
     "processes": "it started more processes and threads than there may be",
@@ -22,8 +26,8 @@ _TOGETHER = {
 class Ended(Exception):
     """The run ended without its values.
 
-    status   "error", "crash", "timeout", "hang", "cpu", "oom", "processes", "disk", "output" or
-             "forged"
+    status   "error", "crash", "timeout", "hang", "cpu", "oom", "processes", "disk", "output",
+             "forged", or NOT_ATTEMPTED
     detail   in the learner's words: what an exception said, who waits for whom
     """
 
@@ -55,7 +59,7 @@ def all_at_once(seen) -> Ended:
     return Ended("crash", "the processes ended all at once")
 
 
-def hangs(boards, stacks, why, seen) -> Ended:
+def hangs(boards, stacks, why, timed_out, seen) -> Ended:
     """For ranks that do not go on, or not in time."""
     if seen.get("why"):
         return all_at_once(seen)
@@ -63,28 +67,26 @@ def hangs(boards, stacks, why, seen) -> Ended:
         failures.waiting_line(rank, board, stack)[:300]
         for rank, (board, stack) in enumerate(zip(boards, stacks))
     ]
-    return Ended("timeout" if "within" in why else "hang", why, "\n".join(waits))
+    return Ended("timeout" if timed_out else "hang", why, "\n".join(waits))
 
 
 def _status(fate, seen, cpu_s):
-    if fate.error == "NotARanksMessage":
-        return "forged", "sent what no rank sends"
-    if any(word in f"{fate.error} {fate.text}" for word in _NO_MEMORY):
-        return "oom", "asked for more memory than it may have"
+    if fate.cause in _OF_CAUSE:
+        return _OF_CAUSE[fate.cause]
     if fate.code == -signal.SIGXCPU:
         return "cpu", f"used more than its {cpu_s} s of processor time"
-    if not fate.error:
+    if not fate.cause:
         return "crash", fate.what
-    if fate.error == "OSError" and (seen.get("disk_full") or fate.text.startswith(_NO_SPACE)):
-        return "disk", "filled the space for files"
+    if fate.error == "OSError" and seen.get("disk_full"):
+        return _OF_CAUSE[said.DISK]
     return "error", _left_or_raised(fate)
 
 
 def _left_or_raised(fate):
     line = f", line {fate.frames[-1][1]}" if fate.frames else ""
-    if fate.error == "SystemExit":
+    if fate.cause == said.LEFT:
         return f"left with sys.exit{line}"
-    if fate.error == "ResultCannotTravel":
+    if fate.cause == said.UNSENDABLE:
         return "returned what is not plain data"
     kind = getattr(builtins, fate.error, None)
     known = isinstance(kind, type) and issubclass(kind, BaseException)

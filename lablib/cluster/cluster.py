@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 
-from lablib.cluster import launch
+from lablib.cluster import launch, said
 from lablib.cluster.execution import Execution
 from lablib.cluster.failures import RankFailed
 from lablib.cluster.run import Run
@@ -18,7 +18,6 @@ from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import Waiting
 
 _SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": []}
-_PORT_TAKEN = ("Could not start gRPC server", "Address already in use")
 _TRIES = 3
 
 
@@ -115,7 +114,8 @@ class Cluster:
             except KeyboardInterrupt:
                 raise Interrupted("the ranks were ended; the cluster can run again") from None
             except RankFailed as error:
-                if not tries_left or not any(text in str(error) for text in _PORT_TAKEN):
+                # Another program may have taken the port of a server; the next try has new ports.
+                if not tries_left or execution.begun or error.cause != said.SERVER:
                     raise
             finally:
                 execution.forget()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lablib.cluster import failures, launch, said, wire
+from lablib.cluster import deadlock, failures, hang_advice, launch, said, wire
 from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
@@ -79,7 +79,7 @@ class Execution:
         self.asked: set[int] = set()  # for their records
         self.echo = Echo(self._files("log")) if echo else None
         self.called = [seat.rank for seat in spec.seats if not spec.serves(seat)]
-        self.suspicion = failures.Suspicion()
+        self.suspicion = deadlock.Suspicion()
 
     def run(self) -> None:
         """Run to the end. Raises RankFailed, ClusterHangs, KeyboardInterrupt; leaves no process."""
@@ -88,14 +88,18 @@ class Execution:
             self._start_ranks()
             if hasattr(self.watch, "begins"):
                 self.watch.begins(self._watched())
+            self._let_begin()
             self._until(lambda: len(self.values) == len(self.called))
-            for rank in self.called:
-                self.asked.add(rank)
-                with _unless_it_died():
-                    self.readers[rank].sock.send(b"!")
+            self.asked.update(self.called)
+            self._send_byte()
             self._until(lambda: len(self.records) == len(self.called))
         finally:
             self._close()
+
+    @property
+    def begun(self) -> bool:
+        """True if the function has begun on any rank."""
+        return any(self.fates[rank].begun for rank in self.called)
 
     def logs(self) -> list[str]:
         """What each rank printed; of a long log the last 1 MB."""
@@ -131,6 +135,18 @@ class Execution:
             with _unless_it_died():
                 wire.send(self.readers[rank].sock, {"own": self.own[rank]})
 
+    def _let_begin(self):
+        """Where there are servers, nobody's function begins before all of them have started."""
+        serving = [fate for fate in self.fates if fate.rank not in self.called]
+        if serving:
+            self._until(lambda: all(fate.begun for fate in serving))
+            self._send_byte()
+
+    def _send_byte(self):
+        for rank in self.called:
+            with _unless_it_died():
+                self.readers[rank].sock.send(b"!")
+
     def _handed_to(self, seat):
         """Descriptors of open files that go to this rank."""
         return ()
@@ -140,6 +156,7 @@ class Execution:
         return {
             "payload": str(self._left_function()),
             "has_own": self.own is not None,
+            "has_servers": len(self.called) < self.spec.ranks,
             "cwd": os.getcwd(),
             "path": sys.path,
             "sources": _cells(),
@@ -223,29 +240,37 @@ class Execution:
             for message in self.readers[rank].messages():
                 self._understand(rank, message)
         except ValueError as error:
-            fate.error, fate.text = "NotARanksMessage", str(error)
+            fate.cause, fate.error, fate.text = failures.FORGED, "NotARanksMessage", str(error)
 
     def _understand(self, rank, message):
-        """Take a message in its turn: a value, when asked a record; or an error, the last word."""
+        """Take a message in its turn: the beginning, a value, when asked a record; or an error,
+        which is the last word."""
         fate = self.fates[rank]
         kind = said.kind_of(message)
-        turn = {"value": not fate.returned, "record": rank in self.asked, "error": True}[kind]
-        if fate.error or rank in self.records or not turn:
+        turn = {
+            "begun": not (fate.begun or fate.returned),
+            "value": not fate.returned,
+            "record": rank in self.asked,
+            "error": True,
+        }[kind]
+        if fate.cause or rank in self.records or not turn:
             raise ValueError(f"a rank sent a {kind} out of turn")
-        if kind == "value":
+        if kind == "begun":
+            fate.begun = True
+        elif kind == "value":
             self.values[rank], fate.returned = message["value"], True
         elif kind == "record":
             self.records[rank] = message
         else:
-            fate.error, fate.text = message["type"], message["text"]
-            fate.frames, fate.echo = message["frames"], message["echo"]
+            fate.cause, fate.error = message["cause"], message["type"]
+            fate.text, fate.frames, fate.echo = message["text"], message["frames"], message["echo"]
             fate.at_s = message["at_s"]
 
     def _death(self, message):
         rank = message["rank"]
         self._listen(rank)  # its last words come before its death
         fate = self.fates[rank]
-        if not fate.error and rank not in self.records:
+        if not fate.cause and rank not in self.records:
             fate.code, fate.at_s, fate.returned = message["exit"], message["at_s"], False
 
     def _hear_the_others(self, selector):
@@ -269,15 +294,23 @@ class Execution:
         self.watch(boards)
         now_s = time.monotonic()
         if now_s > give_up_s:
-            self._hang(boards, f"The ranks did not finish within {self.timeout_s:g} s.")
-        if self.suspicion.holds(boards, now_s):
-            self._hang(boards, "The ranks wait for one another: none can ever go on.")
+            self._hang(boards, timed_out=True)
+        if self.suspicion.holds(boards, self._issued, now_s):
+            self._hang(boards, timed_out=False)
 
-    def _hang(self, boards, why):
+    def _hang(self, boards, timed_out):
         self._ask_for_stacks()
         stacks = self._stacks()
+        why, advice = hang_advice.explain(boards, self._issued, timed_out and self.timeout_s)
         self._close()
-        raise failures.cluster_hangs(boards, stacks, why, keep_logs(self.folder, self.spec.ranks))
+        kept = keep_logs(self.folder, self.spec.ranks)
+        raise failures.cluster_hangs(boards, stacks, why, advice, kept, timed_out)
+
+    def _issued(self, rank, channel):
+        return Board.issued(self._board_paths()[rank], channel)
+
+    def _board_paths(self):
+        return self._files("board")
 
     def _ask_for_stacks(self):
         """Where the ranks are, by their own fault handlers: also of a rank deep in C++."""
@@ -293,7 +326,7 @@ class Execution:
         return [path.read_text() if _written(path) else "" for path in self._files("stack")]
 
     def _boards(self):
-        return [Board.read(path) for path in self._files("board")]
+        return [Board.read(path) for path in self._board_paths()]
 
     def _close(self):
         """End every process of the run. Twice is harmless."""

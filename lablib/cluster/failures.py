@@ -1,7 +1,6 @@
 """Who failed, where and why; who waits for whom. Facts from the ranks in, one small lesson out.
 
-A board is what `record/recorder.py` shows of a rank: its state, what it waits for, and how many
-messages it has issued on each channel.
+A board is what `record/recorder.py` shows of a rank: its state and what it waits for.
 """
 
 from __future__ import annotations
@@ -12,64 +11,84 @@ import signal
 import sys
 from dataclasses import dataclass, field
 
+from lablib.cluster import said
 from lablib.errors import LabError
 
+DIED = "died"  # by a signal, or with an exit status
+FORGED = "forged"  # it sent what no rank sends
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
-_SUSPECT_S = 0.5
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
 
 
 class RankFailed(LabError):
-    """A rank raised, died or returned what cannot travel. `rank` is the first one that did."""
+    """A rank raised an exception, died or returned something that cannot be sent.
+
+    rank    the first rank that failed
+    cause   why: one of `said.CAUSES`, DIED or FORGED
+    """
 
     rank: int = -1
+    cause: str = ""
 
 
 class ClusterHangs(LabError):
-    """The ranks wait for one another, or ran out of time. `waits` has a line for each rank."""
+    """The ranks wait for one another, or ran out of time.
+
+    waits       a line for each rank: what it is doing
+    advice      what the learner can do; `do` has it, too, with the place of the logs
+    timed_out   True if the time was up; False if no rank could ever have gone on
+    """
 
     waits: list[str]
+    advice: str = ""
+    timed_out: bool = False
 
 
 @dataclass
 class Fate:
     """How one rank ended, as far as the kernel knows.
 
+    cause  why it failed: one of `said.CAUSES`, or FORGED; "" when it has not, or has died
     echo   the error looks like what a rank sees when another one has died
+    begun  the learner's function has begun on it, or its server has started
     code   exit status; -9 for signal 9; None while it lives
     """
 
     rank: int
+    cause: str = ""
     error: str = ""
     text: str = ""
     frames: list = field(default_factory=list)
     echo: bool = False
     code: int | None = None
     at_s: float = 0.0
+    begun: bool = False
     returned: bool = False
 
     @property
     def failed(self) -> bool:
-        return bool(self.error) or (self.code is not None and not self.returned)
+        return bool(self.cause) or (self.code is not None and not self.returned)
 
     @property
     def cure(self) -> str:
         """What to do about it."""
-        if self.error == "ResultCannotTravel":
+        if self.cause == said.UNSENDABLE:
             return "return numbers, text, lists, dicts, arrays or tensors"
-        if self.error or self.code != -signal.SIGKILL:
+        if self.cause or self.code != -signal.SIGKILL:
             return "mend that line and run the cell again"
         return "find out who ended it: you, a job limit, or the system when memory was used up"
 
     @property
     def what(self) -> str:
         """What happened, in words: the exception, the signal or the exit status."""
-        if self.error == "SystemExit":
+        if self.cause == said.LEFT:
             return f"left with sys.exit({self.text or 0})"
-        if self.error == "ResultCannotTravel":
-            return f"returned what cannot travel to the notebook: {self.text}"
-        if self.error:
+        if self.cause == said.UNSENDABLE:
+            return f"returned a value that cannot be sent to the notebook: {self.text}"
+        if self.cause == said.SERVER:
+            return f"could not start its TensorFlow server: {self.text}"
+        if self.cause:
             first, *rest = self.text.strip().splitlines() or [""]
             more = "" if not rest else "\n" + "\n".join(rest[:8])
             return f"raised {self.error}: {first}{more}"
@@ -92,7 +111,7 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
         saw="\n".join(filter(None, saw)) or "it printed nothing and left no traceback",
         do=f"{first.cure}; the whole log: {log_folder}",
     )
-    error.rank = first.rank
+    error.rank, error.cause = first.rank, first.cause or DIED
     return error
 
 
@@ -101,16 +120,12 @@ def in_order(fates: list[Fate]) -> list[Fate]:
     return sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
 
 
-def cluster_hangs(boards, stacks, why, log_folder) -> ClusterHangs:
+def cluster_hangs(boards, stacks, why, advice, log_folder, timed_out) -> ClusterHangs:
     """The error for ranks that do not go on: one line each, who waits for whom."""
     waits = [waiting_line(n, board, stack) for n, (board, stack) in enumerate(zip(boards, stacks))]
-    error = ClusterHangs(
-        why,
-        saw="\n".join(waits),
-        do="let every rank of a group make the same calls in the same order, and pair each send "
-        f"with one recv; logs: {log_folder}",
-    )
-    error.waits = waits
+    more = "; if the ranks only need more time, give a larger timeout_s" if timed_out else ""
+    error = ClusterHangs(why, saw="\n".join(waits), do=f"{advice}{more}; logs: {log_folder}")
+    error.waits, error.advice, error.timed_out = waits, advice, timed_out
     return error
 
 
@@ -128,39 +143,6 @@ def waiting_line(rank: int, board: dict, stack: str = "") -> str:
         return f"rank {rank} waits in {_call(board)}{line}"
     line = stack_line(stack)
     return f"rank {rank} is busy" + (f" at {place(line)}" if line else ", it is not known where")
-
-
-def deadlock(boards: list[dict]) -> bool:
-    """Whether no rank can ever go on: each waits for a message that nobody is going to issue.
-
-    >>> a = {"state": "waiting", "name": "recv", "group": [1, 0], "channel": "1>0", "order": 1}
-    >>> b = {"state": "waiting", "name": "recv", "group": [0, 1], "channel": "0>1", "order": 1}
-    >>> deadlock([a | {"issued": {"1>0": 1}}, b | {"issued": {"0>1": 1}}])
-    True
-    """
-    states = [board.get("state") for board in boards]
-    if "waiting" not in states or set(states) - {"waiting", "returned"}:
-        return False
-    return all(_unmatched(b, boards) for b in boards if b["state"] == "waiting")
-
-
-class Suspicion:
-    """Holds when the same boards have shown a deadlock all the time for `_SUSPECT_S`.
-
-    Boards are read one after the other: a rank may have gone on between two of them, so that what
-    they show together never was. Boards that are the same at a later look all stood so at once.
-    """
-
-    def __init__(self):
-        self._boards: list[dict] | None = None
-        self._since_s = 0.0
-
-    def holds(self, boards: list[dict], now_s: float) -> bool:
-        """What to think of the boards read now; to be asked at every look."""
-        shown = boards if deadlock(boards) else None
-        if shown is None or shown != self._boards:
-            self._boards, self._since_s = shown, now_s
-        return shown is not None and now_s - self._since_s > _SUSPECT_S
 
 
 def place(where: str) -> str:
@@ -238,20 +220,6 @@ def _call(board):
     if name == "recv":
         return "recv from any rank" if group[0] < 0 else f"recv from rank {group[0]}"
     return f"send to rank {group[1]}" if name == "send" else name
-
-
-def _unmatched(board, boards):
-    """Whether somebody whom this rank waits for has not issued the message, or another one."""
-    peers = [rank for rank in board["group"] if 0 <= rank < len(boards)]
-    return any(_differs(boards[rank], board) for rank in peers)
-
-
-def _differs(peer, board):
-    if peer.get("issued", {}).get(board["channel"], 0) < board["order"]:
-        return True
-    same = (peer.get("channel"), peer.get("order")) == (board["channel"], board["order"])
-    pair = {peer.get("name"), board["name"]} <= {"send", "recv"}
-    return same and not pair and peer.get("name") != board["name"]
 
 
 def _signal_name(number):

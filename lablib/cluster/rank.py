@@ -15,15 +15,12 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import wire
-from lablib.record.recorder import Recorder, is_learners
+from lablib.cluster import rank_errors, wire
+from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 0.25
 _LONGEST_TEXT = 4000
-# What a rank gets to see when another one, or the connection to it, has died.
-_ECHOES = ("UnavailableError", "AbortedError", "CancelledError", "DistNetworkError")
-_ECHO_TEXTS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 class Rank:
@@ -93,6 +90,7 @@ def live(job: dict, sock: socket.socket) -> None:
         function = _load(job["payload"])
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
         _join(job, recorder)
+        _begin(sock, job)
         value = recorder.lives(function, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
@@ -199,49 +197,45 @@ def _join(job, recorder):
         recorder, rank=seat["rank"], rank_of_task=tasks, ranks=seat["ranks"],
         threads=job["threads"], counts=job["counts"], modelled=job["modelled"],
     )  # fmt: skip
+
+
+def _begin(sock, job):
+    """Say that the rank's work begins. With servers, wait first until all of them have started:
+    a server that does not start can then be tried again, for nobody's function has begun."""
     if job["serves"]:
-        tensorflow_recorder.serve()
+        from lablib.cluster import tensorflow_recorder
+
+        server = tensorflow_recorder.server()
+        wire.send(sock, {"kind": "begun"})
+        server.join()
+    if job["has_servers"]:
+        sock.recv(1)
+    wire.send(sock, {"kind": "begun"})
 
 
 def _send_value(sock, value, function):
     try:
         wire.send(sock, {"kind": "value", "value": value})
     except wire.CannotTravel as error:
-        raise _ResultCannotTravel(error, function) from None
-
-
-class _ResultCannotTravel(Exception):
-    def __init__(self, why, function):
-        super().__init__(str(why))
-        code = getattr(function, "__code__", None)
-        self.frames = code and [[code.co_filename, code.co_firstlineno, code.co_name]]
+        raise rank_errors.ResultCannotTravel(error, function) from None
 
 
 def _send_error(sock, error, recorder):
-    name = type(error).__name__
     text = str(error).encode("utf-8", "backslashreplace").decode()  # half a pair cannot travel
-    echo = (
-        name in _ECHOES
-        or any(known in text for known in _ECHO_TEXTS)
-        or (recorder.state == "waiting" and isinstance(error, RuntimeError))
-    )
+    own = isinstance(error, rank_errors.ResultCannotTravel) and error.frames
     message = {
         "kind": "error",
-        "type": name.strip("_"),
+        "cause": rank_errors.cause_of(error),
+        "type": type(error).__name__,
         "text": text[:_LONGEST_TEXT],
-        "frames": getattr(error, "frames", None) or _learners_frames(error),
-        "echo": echo,
+        "frames": own or rank_errors.learners_frames(error),
+        "echo": rank_errors.is_echo(error, recorder.state == "waiting"),
         "at_s": time.monotonic(),
     }
     try:
         wire.send(sock, message)
     except OSError:
         pass  # the kernel is gone: there is nobody left to tell
-
-
-def _learners_frames(error):
-    frames = traceback.extract_tb(error.__traceback__)
-    return [[f.filename, f.lineno, f.name] for f in frames if is_learners(f.filename)]
 
 
 def _send_record(sock, me):

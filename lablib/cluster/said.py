@@ -1,4 +1,4 @@
-"""What a rank may say to the notebook's kernel: three kinds of message, each of one form.
+"""What a rank may say to the notebook's kernel: four kinds of message, each of one form.
 
 `live` in `cluster/rank.py` writes them; but the learner's code runs beside it and may write, too.
 """
@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import math
 
+# Why a rank failed. The rank finds this out from the exception itself, where it still has it.
+RAISED = "raised"
+LEFT = "left"  # by SystemExit
+UNSENDABLE = "unsendable"  # the function returned something that cannot be sent
+MEMORY = "memory"  # an allocation was refused
+DISK = "disk"  # a file or the disk is full
+UNWRITTEN = "unwritten"  # the exercise is still as learners get it
+SERVER = "server"  # TensorFlow's server did not start, so nothing of the learner's has run here
+CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
+
 _NUMBER = (int, float)
 _FORMS = {
+    "begun": {},
     "value": {"value": object},
-    "error": {"type": str, "text": str, "frames": list, "echo": bool, "at_s": _NUMBER},
+    "error": {
+        "cause": str, "type": str, "text": str, "frames": list, "echo": bool, "at_s": _NUMBER,
+    },
     "record": {
         "rows": list, "logged": list, "cpu_s": _NUMBER, "peak_bytes": int, "live_bytes": list,
     },
@@ -18,7 +31,7 @@ _FORMS = {
 
 
 def kind_of(message: object) -> str:
-    """ "value", "error" or "record". Raises ValueError for what has not exactly that form.
+    """ "begun", "value", "error" or "record". Raises ValueError for what has not exactly that form.
 
     >>> kind_of({"kind": "value", "value": 3})
     'value'
@@ -39,7 +52,11 @@ def kind_of(message: object) -> str:
 
 def _parts_are_plain(kind, fields):
     if kind == "error":
-        return _is_time(fields["at_s"]) and all(map(_is_frame, fields["frames"]))
+        return (
+            fields["cause"] in CAUSES
+            and _is_time(fields["at_s"])
+            and all(map(_is_frame, fields["frames"]))
+        )
     if kind == "record":
         return (
             _is_time(fields["cpu_s"])

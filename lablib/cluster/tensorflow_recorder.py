@@ -29,6 +29,7 @@ from tensorflow.python.eager.polymorphic_function import atomic_function
 from tensorflow.python.ops import collective_ops, while_v2
 
 from lablib.cluster import tensorflow_graph, tensorflow_placement, tensorflow_threads
+from lablib.cluster.rank_errors import ServerNotStarted
 from lablib.cluster.refusals import forbid
 from lablib.cluster.tensorflow_costs import CountedCosts
 from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
@@ -115,14 +116,16 @@ def join(
             forbid(module, names, what)
 
 
-def serve() -> None:
-    """Be the server that TF_CONFIG says, until the process is ended."""
+def server() -> tf.distribute.Server:
+    """Start the server that TF_CONFIG describes. Raises ServerNotStarted."""
     config = json.loads(os.environ["TF_CONFIG"])
     task = config["task"]
-    server = tf.distribute.Server(
-        config["cluster"], job_name=task["type"], task_index=task["index"], protocol="grpc"
-    )
-    server.join()
+    try:
+        return tf.distribute.Server(
+            config["cluster"], job_name=task["type"], task_index=task["index"], protocol="grpc"
+        )
+    except tf.errors.OpError as error:
+        raise ServerNotStarted(error.message) from error
 
 
 def _recorded(collective, name):

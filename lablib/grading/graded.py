@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from lablib import errors
 from lablib.box.bounded import bounded
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.hidden_cases import hidden_cases
@@ -18,7 +19,6 @@ from lablib.grading.places import SLOW, Outcome
 from lablib.teach.checks import judged
 from lablib.teach.claims import RANK, Claim, earned, share
 from lablib.teach.exercise import Case, Exercise
-from lablib.teach.release import NOT_ATTEMPTED as STARTER_SAYS
 from lablib.teach.seen import Seen
 
 RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
@@ -116,7 +116,7 @@ def _outcome(exercise, answer, case, place):
         return Outcome(Seen(problem=answer.status), answer.status, answer.reason)
     function = TextObserver(exercise.module.observe, answer.pieces, answer.name)
     outcome = place.try_case(case, function)
-    if STARTER_SAYS in outcome.detail and outcome.status == "error":
+    if outcome.status == errors.NOT_ATTEMPTED:
         return Outcome(outcome.seen, NOT_ATTEMPTED)
     return outcome
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from lablib.box.box import Box
 from lablib.box.limits import Limits
-from lablib.cluster.failures import ClusterHangs, RankFailed
-from lablib.errors import LabError
+from lablib.cluster.failures import DIED, ClusterHangs, RankFailed
+from lablib.cluster.said import UNWRITTEN
+from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.grading.on_rank import TextObserver
 from lablib.teach.checks import cluster_of
 from lablib.teach.exercise import Case
 from lablib.teach.seen import Seen
 
 UNSANDBOXED = "UNSANDBOXED"
+_STATUS_OF_CAUSE = {DIED: "crash", UNWRITTEN: NOT_ATTEMPTED}
 # After one of these, more cases would only cost as much time again.
 SLOW = ("timeout", "hang", "cpu")
 _WHICH_RANK = re.compile(r"^rank \d+ of (\d+) ")
@@ -89,12 +91,12 @@ class InTheOpen:
         try:
             run = cluster_of(case).run(function, own=case.given(), watch=_Unseen())
         except ClusterHangs as error:
-            status = "timeout" if "within" in error.wrong else "hang"
+            status = "timeout" if error.timed_out else "hang"
             return Outcome(Seen(problem=error.wrong), status, error.wrong, error.saw)
         except RankFailed as error:
-            kind = "error" if " raised " in error.wrong or " returned " in error.wrong else "crash"
+            status = _STATUS_OF_CAUSE.get(error.cause, "error")
             reason = f"a rank of {case.size} failed"
-            return Outcome(Seen(problem=reason), kind, reason, error.wrong)
+            return Outcome(Seen(problem=reason), status, reason, error.wrong)
         return Outcome(Seen(tuple(run.values), run))
 
     def close(self) -> None:

@@ -72,13 +72,8 @@ class Description:
         return LabError(wrong, saw=f"{self.file}, line {_line(self.text, path)}: {saw}", do=do)
 
     def refused(self, path: tuple[str, ...], error: LabError) -> LabError:
-        """The same error with the line of the key that it saw, or else of `path`.
-
-        It saw "nodes=0", or of a table "slow={9: 3.0}".
-        """
-        keys = re.search(r"(\w+)=(?:\{(\w+):)?", error.saw)
-        path = (*path, *filter(None, keys.groups())) if keys else path
-        return self.fails(path, error.wrong, error.saw, error.do)
+        """The same error with the line of the key that it is about, or else of `path`."""
+        return self.fails((*path, *error.about), error.wrong, error.saw, error.do)
 
 
 @cache

@@ -217,25 +217,26 @@ def _check(hardware):
         link = getattr(hardware, name)
         if not isinstance(link, Link) and (needed or link is not None):
             cure = f'give {name}=Link("10 Gbit/s", "50 us"), or the name of a link'
-            _refuse(f"Hardware needs a link {name}.", f"{why}, {name}={link!r}", cure)
+            _refuse(f"Hardware needs a link {name}.", f"{why}, {name}={link!r}", cure, name)
     _check_slow(hardware)
     if not is_amount(hardware.jitter):
         wrong = "jitter must be a number that is not negative."
-        _refuse(wrong, f"jitter={hardware.jitter!r}", "give 0.1 for a tenth")
+        _refuse(wrong, f"jitter={hardware.jitter!r}", "give 0.1 for a tenth", "jitter")
     if hardware.all_reduce not in ("auto", *two_levels.ALGORITHMS):
         choice = ", ".join(("auto", *two_levels.ALGORITHMS))
         saw = f"all_reduce={hardware.all_reduce!r}"
-        _refuse("There is no such algorithm.", saw, f"choose one of {choice}")
+        _refuse("There is no such algorithm.", saw, f"choose one of {choice}", "all_reduce")
 
 
 def _check_slow(hardware):
     cure = f"name ranks 0 to {hardware.ranks - 1}, and how many times slower: slow={{2: 3.0}}"
     if not isinstance(hardware.slow, Mapping):
-        _refuse("slow must say which rank.", f"slow={hardware.slow!r}", cure)
+        _refuse("slow must say which rank.", f"slow={hardware.slow!r}", cure, "slow")
     for rank, times in hardware.slow.items():
         known = is_whole(rank) and rank in range(hardware.ranks)
         if not known or not is_amount(times) or times == 0:
-            _refuse("This rank cannot be slow.", f"slow={{{rank!r}: {times!r}}}", cure)
+            saw = f"slow={{{rank!r}: {times!r}}}"
+            _refuse("This rank cannot be slow.", saw, cure, "slow", str(rank))
 
 
 def _cost_of(cost):
@@ -245,8 +246,8 @@ def _cost_of(cost):
     return cost
 
 
-def _refuse(wrong, saw, do):
-    raise LabError(wrong, saw=saw, do=do)
+def _refuse(wrong, saw, do, *about):
+    raise LabError(wrong, saw=saw, do=do, about=about)
 
 
 @lru_cache(maxsize=2**16)  # asked for by every operation of the step

@@ -56,6 +56,7 @@ class Link:
                 "What a link degrades to is a share of its bandwidth.",
                 saw=f"degrades_to={share!r}",
                 do="give a number above 0 and at most 1: 0.1 for a tenth",
+                about=("degrades_to",),
             )
         if (values["degrades_at_s"] < math.inf) != (share < 1):
             raise LabError(

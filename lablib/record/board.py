@@ -1,24 +1,41 @@
-"""A rank's state now, shown on a small file in memory that the notebook's kernel reads."""
+"""A rank's state now, shown on a small file in memory that the notebook's kernel reads.
+
+The file has two parts:
+
+    head    a flag, a checksum, and the state as one line of JSON, written at every wait
+    table   how many channels there are, then for each channel a hash of its name and how many
+            messages the rank has issued on it; one number is written for every message
+
+The head stays small however many channels a rank uses. The table is read only when all ranks wait.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import mmap
 import os
+import struct
 import zlib
 
 _READS = 5  # a board that is being written is whole again within microseconds
 _SUM = 9  # bytes: the flag and eight digits
+_HEAD_BYTES = 1 << 16
+_FIRST_READ_BYTES = 4096
+_ENTRY = struct.Struct("=QQ")
+_NUMBER = struct.Struct("=Q")
 
 
 class Board:
-    """A small file in memory that both the rank and the kernel map: a flag, a checksum, JSON.
+    """A file in memory that both the rank and the kernel map. Only pages that are used cost memory.
 
     Written at every wait, so it must cost microseconds; no system call is made and no lock is
     held. So a reader may see half of one state and half of the next: the checksum tells.
     """
 
-    SIZE = 4096
+    SIZE = 1 << 22
+    CHANNELS = (SIZE - _HEAD_BYTES) // _ENTRY.size - 1
 
     def __init__(self, path: str):
         # Not emptied first: in the box it is a file whose size is sealed.
@@ -27,25 +44,71 @@ class Board:
             self._map = mmap.mmap(file.fileno(), self.SIZE)
 
     def write(self, state: dict) -> None:
+        """Show this state. Raises ValueError if it takes more than 64 KB of JSON."""
         text = json.dumps(state).encode()
         line = b"+%08x%s\n" % (zlib.crc32(text), text)
-        if len(line) <= self.SIZE:
-            self._map[: len(line)] = line
+        if len(line) > _HEAD_BYTES:
+            raise ValueError(f"a board shows at most {_HEAD_BYTES} bytes, not {len(line)}")
+        self._map[: len(line)] = line
 
     def running(self) -> None:
         """The state is "running"; the rest of what was written stays."""
         self._map[:1] = b"-"
+
+    def add_channel(self, number: int, channel: str) -> None:
+        """Give channel `number`, counted from 0, its place in the table."""
+        if number < self.CHANNELS:
+            _ENTRY.pack_into(self._map, _at(number), _key(channel), 0)
+        _NUMBER.pack_into(self._map, _HEAD_BYTES, number + 1)
+
+    def count(self, number: int, issued: int) -> None:
+        """Show how many messages the rank has issued on channel `number`."""
+        if number < self.CHANNELS:
+            _NUMBER.pack_into(self._map, _at(number) + _NUMBER.size, issued)
 
     @staticmethod
     def read(path) -> dict:
         """What the board at `path` shows; {} when there is none yet or it is not whole."""
         try:
             for _ in range(_READS):
-                with open(path, "rb") as file:
-                    line = file.read().partition(b"\n")[0]
+                line = _first_line(path)
                 if line[1:_SUM] == b"%08x" % zlib.crc32(line[_SUM:]):
                     board = json.loads(line[_SUM:])
                     return board | {"state": "running"} if line.startswith(b"-") else board
         except (OSError, ValueError):
             pass
         return {}
+
+    @classmethod
+    def issued(cls, path, channel: str) -> float:
+        """How many messages the rank has issued on the channel.
+
+        Infinity if that is unknown, because the rank uses more channels than the table has places.
+        """
+        with open(path, "rb") as file:
+            file.seek(_HEAD_BYTES)
+            (channels,) = _NUMBER.unpack(file.read(_NUMBER.size) or bytes(_NUMBER.size))
+            file.seek(_at(0))
+            table = memoryview(file.read(_ENTRY.size * min(channels, cls.CHANNELS))).cast("Q")
+        try:
+            return table[2 * table[::2].tolist().index(_key(channel)) + 1]
+        except ValueError:
+            return math.inf if channels > cls.CHANNELS else 0
+
+
+def _first_line(path):
+    with open(path, "rb") as file:
+        line, end, _ = file.read(_FIRST_READ_BYTES).partition(b"\n")
+        if not end:
+            line += file.read(_HEAD_BYTES - _FIRST_READ_BYTES).partition(b"\n")[0]
+    return line
+
+
+def _at(number):
+    return _HEAD_BYTES + _ENTRY.size * (number + 1)
+
+
+def _key(channel):
+    """64 bits that are the same in every process, unlike those of `hash`."""
+    digest = hashlib.blake2b(channel.encode(errors="backslashreplace"), digest_size=_NUMBER.size)
+    return _NUMBER.unpack(digest.digest())[0]

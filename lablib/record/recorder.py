@@ -24,7 +24,8 @@ _NOT_THE_LEARNERS = (
     os.path.join(sys.base_prefix, "lib"),
     "<frozen",
 )
-_LONGEST_TOLD = 40
+_LONGEST_TOLD, _MOST_TOLD = 40, 100  # characters, values
+_LARGEST_TOLD = 2**53
 _learners: dict[str, bool] = {}
 
 
@@ -65,7 +66,7 @@ class Recorder:
         self._board = Board(board) if board else None
         self._steps = self._sent_bytes = 0
         self._told: dict = {}
-        self._issued: dict[str, int] = {}
+        self._channels: dict[str, list[int]] = {}  # its number, and how many were issued on it
         self._messages: list[tuple] = []
 
     @property
@@ -100,7 +101,7 @@ class Recorder:
         at_s     when it was issued, if that was not now
         """
         self.computed()
-        order = self._issued[channel] = self._issued.get(channel, 0) + 1
+        order = self._count(channel)
         line = learners_line() if line is None else line
         self._sent_bytes += 0 if name == "recv" else nbytes
         number = len(self._messages)
@@ -158,10 +159,11 @@ class Recorder:
 
     def tells(self, values: dict) -> None:
         """Show these values on the board: numbers, and short texts."""
-        self._told |= {
-            name: value if isinstance(value, (int, float)) else str(value)[:_LONGEST_TOLD]
-            for name, value in values.items()
-        }
+        for name, value in values.items():
+            self._told.pop(name, None)  # what is put in again is the newest
+            self._told[name[:_LONGEST_TOLD]] = _short(value)
+        for name in list(self._told)[:-_MOST_TOLD]:
+            del self._told[name]
         self._show("running")
 
     def goes_on(self) -> None:
@@ -181,6 +183,18 @@ class Recorder:
         self._show("returned")
         return value
 
+    def _count(self, channel):
+        """One more message on this channel; how many these are now."""
+        known = self._channels.get(channel)
+        if known is None:
+            known = self._channels[channel] = [len(self._channels), 0]
+            if self._board:
+                self._board.add_channel(known[0], channel)
+        known[1] += 1
+        if self._board:
+            self._board.count(*known)
+        return known[1]
+
     def _turn(self, change):
         """To another phase, if it is one."""
         before = self.phase
@@ -195,13 +209,18 @@ class Recorder:
             self._board.write(
                 {
                     "state": state,
-                    "issued": self._issued,
                     "steps": self._steps,
                     "nbytes": self._sent_bytes,
                     "told": self._told,
                 }
                 | message
             )
+
+
+def _short(value):
+    """The value as a board shows it: a number, or a short text."""
+    small = isinstance(value, int) and abs(value) < _LARGEST_TOLD
+    return value if small or isinstance(value, float) else str(value)[:_LONGEST_TOLD]
 
 
 class CpuSeconds:

@@ -64,7 +64,9 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
     try:
         path = write_whole(_path(folder, len(checkpoint.losses)), _pack(checkpoint, job))
     except LabError as error:
-        raise not_written(folder, error.saw.rpartition(": ")[2]) from error
+        raise not_written(
+            folder, getattr(error.__cause__, "strerror", None) or error.saw
+        ) from error
     # A file with a higher number was found damaged, or this run would have begun there.
     kept = [each for each in _all(folder) if each <= path][-job.options["keep"] :]
     for useless in {*_all(folder), *folder.glob(".step-*.tmp")} - {*kept}:

@@ -6,24 +6,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lablib.cluster import said
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.failures import ClusterHangs, RankFailed
-from lablib.errors import LabError
+from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.progress_bars import bar
 from lablib.teach import exercise as exercises
 from lablib.teach import standing
 from lablib.teach.claims import Claim, earned, first_failing, share
 from lablib.teach.exercise import Case, Exercise, Observer
-from lablib.teach.release import NOT_ATTEMPTED
 from lablib.teach.seen import Seen, Way
 
 _SEED = 0
 _CANNOT_JUDGE = "the answer has the form that was asked for"
 _HUNG = "It ran too long, or the ranks waited for one another."
-_HANG_HINT = (
-    "All ranks of a group make the same calls in the same order, and each send has its recv on the "
-    "other side. Write down what each rank calls, one after the other: where do they part?"
-)
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Tried:
 
     @property
     def attempted(self) -> bool:
-        return NOT_ATTEMPTED not in self.seen.problem
+        return self.seen.attempted
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,9 @@ class Result:
     def hint(self) -> str:
         """What fits the first claim that fails, or a hang; the second from the second try on."""
         for one in self.tried:
-            if one.seen.problem.startswith(_HUNG):
-                return _HANG_HINT
+            if one.seen.advice:
+                advice = one.seen.advice
+                return f"{advice[0].upper()}{advice[1:]}."
             failing = first_failing(one.claims)
             if failing and failing.hints:
                 return failing.hints[min(self.tries, len(failing.hints)) - 1]
@@ -162,14 +159,14 @@ def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
 def _way(exercise, case, answers, before) -> Way:
     """How this case is tried: what cannot be the answer is not, nor what hung before."""
     which = case.answer
-    hung = next((one.seen.problem for one in before if one.seen.problem.startswith(_HUNG)
-                 and one.case.answer == which), "")  # fmt: skip
+    hung = next((one for one in before if one.seen.advice and one.case.answer == which), None)
     if which >= len(answers):
-        problem = f"{exercise.names[which]}: {NOT_ATTEMPTED}"
-    else:
-        problem = exercise.misfit(which, answers[which]) or hung
-    if problem:
+        missing = Seen(problem=f"{exercise.names[which]}: {NOT_ATTEMPTED}", attempted=False)
+        return lambda case: missing
+    if problem := exercise.misfit(which, answers[which]):
         return lambda case: Seen(problem=problem)
+    if hung:
+        return lambda case: hung.seen
     return lambda case: on_this_computer(case, Observer(exercise.module.observe, answers[which]))
 
 
@@ -178,9 +175,10 @@ def on_this_computer(case: Case, observer: Observer) -> Seen:
     try:
         run = cluster_of(case).run(observer, own=case.given())
     except ClusterHangs as error:
-        return Seen(problem=f"{_HUNG}\n{error.saw}")
+        return Seen(problem=f"{_HUNG}\n{error.saw}", advice=error.advice)
     except RankFailed as error:
-        return Seen(problem=f"{error.wrong}\n{error.saw}")
+        attempted = error.cause != said.UNWRITTEN
+        return Seen(problem=f"{error.wrong}\n{error.saw}", attempted=attempted)
     return Seen(tuple(run.values), run)
 
 

@@ -10,13 +10,12 @@ import json
 import re
 from pathlib import Path
 
-from lablib.errors import LabError
+from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
 from lablib.teach import telling
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-NOT_ATTEMPTED = "not attempted yet"
 _NAMES = "[0-9][0-9]_*.ipynb"
 # A misspelt marker too: unseen, it would hand out the solution.
 _LIKE_A_MARKER = re.compile(r"\s*#+\s*(begin|end)[ _-]*solution", re.IGNORECASE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from lablib.teach.release import NOT_ATTEMPTED
+from lablib.errors import NOT_ATTEMPTED
 
 _RIGHT, _WRONG = ("✓", "holds"), ("✗", "does not hold")
 _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black

@@ -22,6 +22,8 @@ class Seen:
     messages   what a relay outside the ranks passed on, in its order; None without a relay
     loopback_bytes   what crossed the ranks' network, counted outside; None where nobody counted
     problem    why there are no values, in words; "" when there are
+    advice     what to do about ranks that hang, or are at work for too long; "" when they did not
+    attempted  False when the exercise is still as it came, or has no answer
     """
 
     values: tuple = ()
@@ -29,6 +31,8 @@ class Seen:
     messages: tuple[Sent, ...] | None = None
     loopback_bytes: int | None = None
     problem: str = ""
+    advice: str = ""
+    attempted: bool = True
 
     @property
     def trace(self) -> Trace:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
+from functools import partial
 
 import pytest
 
 from lablib.box import boards
-from lablib.cluster import failures, said
+from lablib.cluster import deadlock, failures, hang_advice, said
 
 ANYTHING = [None, True, -1, 10**400, 1.5, "", "x" * 70, "recv", [], [0, 1], [[9]], {}, {"c": []}]
 LIKELY = {
@@ -16,7 +18,6 @@ LIKELY = {
     "group": [[0, 1], [1, 0], [9, -5], [10**400], [0]],
     "channel": ["c", "::"],
     "order": [0, 1, -3, 10**400],
-    "issued": [{}, {"c": 1}, {"c": 10**400}],
     "line": ["", None, "a.py:9"],
 }
 
@@ -27,12 +28,18 @@ def board(rng):
             for key, likely in LIKELY.items() if rng.random() < 0.95}  # fmt: skip
 
 
+def issued(counts, rank, channel):
+    return counts[rank]
+
+
 def test_boards_of_any_kind_can_be_compared_and_told():
     rng, compared = random.Random(0), 0
     for _ in range(20_000):
         shown = [one if boards.is_plain(one) else {} for one in (board(rng), board(rng))]
         compared += all(shown)
-        failures.deadlock(shown)
+        counts = {n: rng.choice([0, 1, math.inf]) for n in range(2)}
+        deadlock.deadlock(shown, partial(issued, counts))
+        hang_advice.advice(shown, partial(issued, counts))
         for rank, one in enumerate(shown):
             assert failures.waiting_line(rank, one)
     assert compared > 1000
@@ -40,7 +47,8 @@ def test_boards_of_any_kind_can_be_compared_and_told():
 
 @pytest.mark.parametrize("seconds", [10**400, float("inf"), "1"], ids=["huge", "inf", "text"])
 def test_a_time_that_is_none_is_refused(seconds):
-    told = {"kind": "error", "type": "E", "text": "", "frames": [], "echo": False}
+    told = {"kind": "error", "cause": said.RAISED, "type": "E", "text": "", "frames": [],
+            "echo": False}  # fmt: skip
     assert said.kind_of(told | {"at_s": 1}) == "error"
     with pytest.raises(ValueError, match="another form"):
         said.kind_of(told | {"at_s": seconds})

@@ -121,6 +121,172 @@ def both_receive(me):
     dist.recv(torch.zeros(1), 1 - me.rank)
 
 
+def appends(folder, me):
+    with open(folder / f"calls{me.rank}", "a") as file:
+        file.write("called\n")
+    return me.rank
+
+
+def appends_then_raises(folder, text, me):
+    appends(folder, me)
+    print(text)
+    raise RuntimeError(text)
+
+
+def says_its_server_did_not_start(folder, me):
+    from lablib.cluster.rank_errors import ServerNotStarted
+
+    appends(folder, me)
+    raise ServerNotStarted("Could not start gRPC server")
+
+
+def asks_for_much_memory(me):
+    return bytearray(1 << 60)
+
+
+def meets_a_full_disk(me):
+    with open("/dev/full", "w") as file:
+        file.write("x")
+
+
+def is_as_it_came(me):
+    raise NotImplementedError("not attempted yet")
+
+
+def says_what_a_starter_says(me):
+    raise ValueError("not attempted yet")
+
+
+def calls_what_torch_lacks(me):
+    import torch
+
+    torch.linalg.qr(torch.eye(2).to_sparse())
+
+
+def dies_while_others_wait(me):
+    import torch
+    import torch.distributed as dist
+
+    dist.barrier()
+    if me.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.recv(torch.zeros(1), 1)
+
+
+def dies_while_others_send(me):
+    """So much is under way that the sender meets the broken connection as it sends."""
+    import torch
+    import torch.distributed as dist
+
+    dist.barrier()
+    if me.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while True:
+        dist.isend(torch.zeros(1000), 1)
+
+
+def dies_before_a_new_group(me):
+    import torch.distributed as dist
+
+    dist.barrier()
+    if me.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.new_group([0, 1])
+    dist.barrier()
+    time.sleep(100)
+
+
+def speaks_of_connections(me):
+    """Rank 0 fails first; rank 1, which fails after it, is no cause of that."""
+    if me.rank == 1:
+        time.sleep(0.2)
+        raise ValueError("too late")
+    raise ValueError("Connection reset by peer, Broken pipe, Connection closed by peer")
+
+
+def both_send_a_lot(me):
+    """Too much for what the connection holds: each send waits for its recv."""
+    import torch
+    import torch.distributed as dist
+
+    dist.send(torch.zeros(10_000_000), 1 - me.rank)
+
+
+def different_tags(me):
+    import torch
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.recv(torch.zeros(1), 1, tag=7)
+    else:
+        dist.isend(torch.zeros(1), 0, tag=8)
+        dist.recv(torch.zeros(1), 0)
+
+
+def receives_from_one_that_ended(me):
+    import torch
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.recv(torch.zeros(1), 1)
+
+
+def receives_beside_an_all_reduce(me):
+    import torch
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.recv(torch.zeros(1), 1)
+    dist.all_reduce(torch.zeros(1))
+
+
+def two_orders_of_groups(me):
+    import torch
+    import torch.distributed as dist
+
+    groups = [dist.new_group([0, 1]) for _ in range(2)]
+    for group in groups if me.rank else reversed(groups):
+        dist.all_reduce(torch.zeros(1), group=group)
+
+
+def many_tags(me, count=10_000):
+    """A message on each of `count` channels, in both directions."""
+    import torch
+    import torch.distributed as dist
+
+    x = torch.zeros(1)
+    for tag in range(count // 2):
+        if me.rank == 0:
+            dist.send(x, 1, tag=tag)
+            dist.recv(x, 1, tag=tag)
+        else:
+            dist.recv(x, 0, tag=tag)
+            dist.send(x, 0, tag=tag)
+    return True
+
+
+def hangs_after_many_tags(me):
+    import torch
+    import torch.distributed as dist
+
+    with me.step():
+        many_tags(me)
+    me.log(at=1.0)
+    dist.recv(torch.zeros(1), 1 - me.rank, tag=3)
+
+
+def hangs_after_many_groups(me):
+    import torch
+    import torch.distributed as dist
+
+    groups = [dist.new_group([0, 1]) for _ in range(200)]
+    with me.step():
+        for group in groups:
+            dist.all_reduce(torch.zeros(1), group=group)
+    me.log(at=1.0)
+    dist.recv(torch.zeros(1), 1 - me.rank, group=groups[150])
+
+
 def mismatched(me):
     import torch
     import torch.distributed as dist

@@ -157,6 +157,15 @@ def test_nested_copies_of_a_large_message_are_bounded():
         wire.unpack(data)
 
 
+ERROR = {"kind": "error", "cause": said.RAISED, "type": "E", "text": "", "frames": [],
+         "echo": True, "at_s": 0.0}  # fmt: skip
+
+
+def test_an_error_and_a_beginning_are_messages_of_a_rank():
+    assert said.kind_of(ERROR) == "error"
+    assert said.kind_of({"kind": "begun"}) == "begun"
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -164,10 +173,11 @@ def test_nested_copies_of_a_large_message_are_bounded():
         {"kind": "score", "value": 100},
         {"kind": ["value"], "value": 1},
         {"kind": "value", "value": 1, "score": 100},
-        {"kind": "error", "type": "E", "text": "", "frames": [], "echo": 1, "at_s": 0.0},
-        {"kind": "error", "type": "E", "text": "", "frames": [], "echo": True, "at_s": math.nan},
-        {"kind": "error", "type": "E", "text": "", "frames": [["f", "1", "g"]], "echo": True,
-         "at_s": 0.0},
+        ERROR | {"echo": 1},
+        ERROR | {"at_s": math.nan},
+        ERROR | {"frames": [["f", "1", "g"]]},
+        ERROR | {"cause": "won"},
+        {"kind": "begun", "value": 1},
         {"kind": "record", "rows": [3], "logged": [], "cpu_s": 0, "peak_bytes": 0,
          "live_bytes": []},
     ],

@@ -111,8 +111,8 @@ def _save(manager, steps):
     try:
         manager.save(checkpoint_number=steps)
     except (OSError, tf.errors.OpError) as error:
-        why = str(error).rpartition("; ")[2]  # what the system said; before it a long path
-        raise checkpoint.not_written(manager.directory, why[:200]) from error
+        why = str(error)[-200:]  # what the system said; before it stands a long path
+        raise checkpoint.not_written(manager.directory, why) from error
 
 
 def expected(task, ranks, batch, **options) -> Expected:

@@ -1,0 +1,86 @@
+"""Advice for ranks that hang. It depends on what each rank waits for."""
+
+from __future__ import annotations
+
+from lablib.cluster.deadlock import Issued, missing
+
+_BREAK_THE_CIRCLE = "or use isend and irecv and wait for both afterwards"
+_RECEIVE = (
+    f"every rank is waiting to receive; let one send first, {_BREAK_THE_CIRCLE}; if one has sent, "
+    "let both sides use the same tag and group"
+)
+_SEND = f"every rank is waiting to send; let one receive first, {_BREAK_THE_CIRCLE}"
+_PAIR = (
+    "give each send one recv: the sender names the receiver, the receiver names the sender, and "
+    "both use the same tag, group and order"
+)
+_COLLECTIVES = "let every rank of a group make the same calls in the same order"
+
+
+def explain(boards: list[dict], issued: Issued, timeout_s: float) -> tuple[str, str]:
+    """Return what is wrong and what the learner can do about it.
+
+    timeout_s   the time that is up; 0 if the ranks were found in a deadlock
+    """
+    if timeout_s:
+        return f"The ranks did not finish within {timeout_s:g} s.", advice(boards, issued)
+    return "The ranks wait for one another: none can ever go on.", advice(boards, issued)
+
+
+def advice(boards: list[dict], issued: Issued) -> str:
+    """Return the advice that fits these boards."""
+    waiting = {n: board for n, board in enumerate(boards) if board.get("state") == "waiting"}
+    absent = {n: missing(board, boards, issued) for n, board in waiting.items()}
+    pairs = [(n, peer) for n, peers in absent.items() for peer in peers if peer != n]
+    for state, text in (("returned", _after_its_end), ("running", _while_it_works)):
+        found = next((pair for pair in pairs if boards[pair[1]].get("state") == state), None)
+        if found:
+            return text(boards[found[0]]["name"], *found)
+    if not waiting:
+        return _no_message(boards)
+    return _of_calls({board["name"] for board in waiting.values()}, waiting)
+
+
+def _of_calls(names, waiting):
+    if names == {"recv"}:
+        return _RECEIVE
+    if names == {"send"}:
+        return _SEND
+    if names == {"send", "recv"}:
+        return _PAIR
+    if names & {"send", "recv"}:
+        direct = next(n for n, board in waiting.items() if board["name"] in ("send", "recv"))
+        other = next(n for n, board in waiting.items() if board["name"] not in ("send", "recv"))
+        return (
+            f"rank {direct} waits in {waiting[direct]['name']} while rank {other} waits in "
+            f"{waiting[other]['name']}: let both sides of the {waiting[direct]['name']} run before "
+            f"either calls {waiting[other]['name']}"
+        )
+    return _COLLECTIVES
+
+
+def _after_its_end(name, waits, ended):
+    if name == "recv":
+        return f"rank {ended} has ended, but rank {waits} still waits for it: {_PAIR}"
+    if name == "send":
+        return (
+            f"rank {ended} has ended, but rank {waits} still waits for it to receive: let rank "
+            f"{ended} call recv, or leave out that send"
+        )
+    return f"rank {ended} has ended, but rank {waits} still waits for it in {name}: {_COLLECTIVES}"
+
+
+def _while_it_works(name, waits, works):
+    return (
+        f"rank {waits} waits in {name} for rank {works}, which has not come to that call yet: look "
+        f"at what rank {works} does"
+    )
+
+
+def _no_message(boards):
+    if all(board.get("state") == "returned" for board in boards):
+        return "find out what keeps the ranks from ending, such as a thread or a child process"
+    return (
+        "look at the lines above: a rank there is in a long loop or waits for something that is "
+        "not a message"
+    )

@@ -1,0 +1,93 @@
+"""Describe an exception while it is still at hand, on the rank that raised it.
+
+Everything is decided by the exception's type, its error number, and the code that raised it. The
+text of an exception is for people: no decision depends on it.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+
+from lablib.cluster import said
+from lablib.errors import NOT_ATTEMPTED
+from lablib.record.recorder import is_learners
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
+class ServerNotStarted(Exception):
+    """TensorFlow's server of this rank did not start, for example because its port was taken."""
+
+
+class ResultCannotTravel(Exception):
+    """The function returned something that cannot be sent; `frames` is the function's own line."""
+
+    def __init__(self, why, function):
+        super().__init__(str(why))
+        code = getattr(function, "__code__", None)
+        self.frames = code and [[code.co_filename, code.co_firstlineno, code.co_name]]
+
+
+def cause_of(error: BaseException) -> str:
+    """Return why the rank failed: one of `said.CAUSES`.
+
+    >>> cause_of(MemoryError()), cause_of(OSError(errno.ENOSPC, "full")), cause_of(ValueError())
+    ('memory', 'disk', 'raised')
+    """
+    causes = [
+        (SystemExit, said.LEFT),
+        (ResultCannotTravel, said.UNSENDABLE),
+        (ServerNotStarted, said.SERVER),
+        ((MemoryError, *_of_framework("OutOfMemoryError", "ResourceExhaustedError")), said.MEMORY),
+    ]
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return said.DISK
+    if isinstance(error, NotImplementedError) and _raised_by_a_starter(error):
+        return said.UNWRITTEN
+    return next((cause for kinds, cause in causes if isinstance(error, kinds)), said.RAISED)
+
+
+def is_echo(error: BaseException, waiting: bool) -> bool:
+    """Return True if the error looks like what a rank sees when another rank has died.
+
+    waiting   the rank was waiting in a message when the error was raised
+    """
+    if isinstance(error, (ConnectionError, *_of_peers())):
+        return True
+    return isinstance(error, RuntimeError) and (waiting or _raised_by_a_message(error))
+
+
+def learners_frames(error: BaseException) -> list[list]:
+    """Return [file, line, function] of each of the learner's frames, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [[f.filename, f.lineno, f.name] for f in frames if is_learners(f.filename)]
+
+
+def _of_peers():
+    """The types that the frameworks raise when they lose another process."""
+    return _of_framework("UnavailableError", "AbortedError", "CancelledError", "DistError")
+
+
+def _of_framework(*names):
+    """The exception types of these names, of the frameworks that this process has imported."""
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    places = [torch, torch and torch.distributed, tensorflow and tensorflow.errors]
+    return [getattr(place, name) for place in places for name in names if hasattr(place, name)]
+
+
+def _codes(error):
+    return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _raised_by_a_starter(error):
+    """The code of an exercise as learners get it holds the text that marks it."""
+    return any(NOT_ATTEMPTED in code.co_consts for code in _codes(error))
+
+
+def _raised_by_a_message(error):
+    """torch's own process group raised it, below our recorder."""
+    module = sys.modules.get("lablib.cluster.torch_recorder")
+    codes = _codes(error)
+    return bool(module and codes) and codes[-1].co_filename == module.__file__
