@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from lablib.cluster.deadlock import Issued, missing
 
-_BREAK_THE_CIRCLE = "or use isend and irecv and wait for both afterwards"
 _RECEIVE = (
-    f"every rank is waiting to receive; let one send first, {_BREAK_THE_CIRCLE}; if one has sent, "
-    "let both sides use the same tag and group"
+    "every rank is waiting to receive; let one send first, or use isend and irecv; if one has sent "
+    "already, use the same tag and group on both sides"
 )
-_SEND = f"every rank is waiting to send; let one receive first, {_BREAK_THE_CIRCLE}"
+_SEND = "every rank is waiting to send; let one receive first, or use isend and irecv"
 _PAIR = (
     "give each send one recv: the sender names the receiver, the receiver names the sender, and "
     "both use the same tag, group and order"

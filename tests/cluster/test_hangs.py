@@ -22,7 +22,7 @@ HANGS = [
     (jobs.both_receive, RECEIVE,
      ["rank 0 waits in recv from rank 1", "rank 1 waits in recv from rank 0"]),
     (jobs.both_send_a_lot, SEND, ["rank 0 waits in send to rank 1", "rank 1 waits in send to"]),
-    (jobs.different_tags, "use the same tag", ["rank 0 waits in recv", "rank 1 waits in recv"]),
+    (jobs.different_tags, "use the same tag and group", ["rank 0 waits in recv", "rank 1 waits in recv"]),
     (jobs.returns_early, IN_ORDER, ["rank 0 waits in all_reduce", "rank 1 has returned"]),
     (jobs.receives_from_one_that_ended, "rank 1 has ended, but rank 0 still waits",
      ["rank 0 waits in recv from rank 1", "rank 1 has returned"]),
