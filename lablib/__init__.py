@@ -12,7 +12,7 @@ _PUBLIC = {
     "Cluster": "cluster.cluster",
     "RankFailed": "cluster.failures",
     "ClusterHangs": "cluster.failures",
-    "Hardware": "calibration",
+    "Hardware": "hardware.hardware",
     "Link": "hardware.network",
     "Trace": "record.trace",
     "Task": "tasks.task",

@@ -39,9 +39,6 @@ def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
     return Hardware(device, per_node=ranks, within=within, all_reduce="ring", name="this computer")
 
 
-Hardware.measure = staticmethod(measure)  # here, because hardware/ starts no process
-
-
 def _seconds_by_size(trace) -> dict[int, float]:
     """Median seconds of each size's all-reduces, from when the last rank was there."""
     by_rank = [

@@ -26,7 +26,7 @@ INSIDE = {
         relay_link torch_relay torch_memory torch_costs torch_futures torch_recorder
         tensorflow_costs tensorflow_graph tensorflow_peak tensorflow_memory
         tensorflow_seconds tensorflow_placement
-        tensorflow_recorder rank ended_children zygote launch execution run cluster
+        tensorflow_recorder rank ended_children import_watcher zygote launch execution run cluster
     """.split(),
     "box": """
         limits bounded namespaces system_calls trials contents bubblewrap by_namespaces watch apart

@@ -58,7 +58,7 @@ class ZygoteProcess:
         command = [sys.executable, "-m", "lablib.cluster.zygote", self.framework, self.start]
         with open(self.folder / "zygote.log", "wb") as log:
             return subprocess.Popen(
-                [*command, str(self.folder), str(theirs.fileno())],
+                [*command, str(self.folder), str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

@@ -4,7 +4,7 @@ It stays single-threaded, so that forking it is safe; it adopts what its ranks l
 it can end it; and it watches the notebook's kernel, so that nothing outlives that. It signals no
 process but its own descendants. Started by `lablib.cluster.launch` as
 
-    python -m lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET_DESCRIPTOR
+    python -m lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET_DESCRIPTOR KERNEL_PID
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 
-from lablib.cluster import private_network, wire
+from lablib.cluster import import_watcher, private_network, wire
 from lablib.cluster.ended_children import ended_children
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -304,12 +304,13 @@ def share_what_is_there() -> None:
 def main(arguments: list[str]) -> None:
     if arguments[0] == "rank":
         live(wire.unpack(sys.stdin.buffer.read()), list(map(int, arguments[1:])))
-    framework, start, folder, descriptor = arguments
+    framework, start, folder, descriptor, kernel = arguments
     adopt_orphans()
     control = socket.socket(fileno=int(descriptor))
     zygote = Zygote(framework, start, control)
     try:
-        why_shared = _prepare(framework, start)
+        with import_watcher.ends_with(int(kernel), folder):
+            why_shared = _prepare(framework, start)
         zygote.isolated = framework == "tensorflow" and not why_shared
         wire.send(control, {"ready": os.getpid(), "shared_network": why_shared})
         zygote.serve()

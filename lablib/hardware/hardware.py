@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -71,6 +72,12 @@ class Hardware:
                 object.__setattr__(self, field_name, description.shipped().named(kind, value))
         _check(self)
         object.__setattr__(self, "slow", dict(self.slow))
+
+    @staticmethod
+    def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
+        """Measure this computer, as `lablib.calibration.measure` describes."""
+        # By name, because this package is pure: what starts processes stands above it.
+        return importlib.import_module("lablib.calibration").measure(framework, ranks)
 
     @property
     def ranks(self) -> int:

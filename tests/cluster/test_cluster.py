@@ -234,6 +234,41 @@ def test_a_killed_kernel_leaves_no_process_and_no_file(framework):
     process.stdout.close()
 
 
+IMPORTS_FOREVER = """
+import ctypes, os
+print("importing", os.getpid(), flush=True)  # to the zygote's log
+ctypes.PyDLL(None).sleep(100)  # a call that holds the interpreter, as loading a library does
+"""
+DIES_DURING_THE_IMPORT = """
+import threading, lablib as lab
+thread = threading.Thread(target=lambda: lab.Cluster(2, framework={framework!r}))
+thread.start()
+thread.join()  # the zygote does not depend on the thread that started it
+print(lab.cluster.launch._zygotes[{framework!r}].folder, flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("framework", BOTH)
+def test_a_kernel_killed_during_the_import_leaves_no_process_and_no_file(framework, tmp_path):
+    (tmp_path / f"{framework}.py").write_text(IMPORTS_FOREVER)
+    code = DIES_DURING_THE_IMPORT.format(framework=framework)
+    path = os.pathsep.join([str(Path(lab.__file__).parents[1]), str(tmp_path)])
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True,
+                          env=os.environ | {"PYTHONPATH": path}) as process:  # fmt: skip
+        folder = Path(process.stdout.readline().strip())
+        until_s = time.monotonic() + 30
+        while "importing" not in (folder / "zygote.log").read_text():
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        its = psutil.Process(process.pid).children(recursive=True)
+        assert len(its) == 2  # the zygote and what watches
+        process.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(its, timeout=2)
+    assert not alive
+    assert not folder.exists()
+
+
 def test_where_forking_is_not_safe_ranks_are_spawned_and_do_the_same(monkeypatch):
     monkeypatch.setenv("LABLIB_START", "spawn")
     run = lab.Cluster(2, timeout_s=100).run(jobs.total)
