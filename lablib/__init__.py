@@ -1,7 +1,5 @@
 """Learn distributed AI training by doing it: real clusters on one computer, in two frameworks."""
 
-from __future__ import annotations
-
 import importlib
 
 __version__ = "0.1.0"

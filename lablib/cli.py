@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import platform
+import shlex
 import sys
 from pathlib import Path
 
 from lablib import __version__, cli_teaching
 from lablib.errors import LabError
+from lablib.machine import ROOT
 
 DEMO_RANKS = "1,2,4"
 
@@ -30,8 +33,30 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         # What a rank did wrong is a kind of its own: then it was asked well, and it ran.
         return 2 if type(error) is LabError else 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "lablib":
+            raise
+        print(_package_is_missing(error.name, arguments or sys.argv[1:]), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _package_is_missing(name, arguments):
+    """What to tell somebody who uses a Python without the kit's packages."""
+    saw = f"no module {name!r} in {sys.executable} (Python {platform.python_version()})"
+    environment = ROOT / ".venv"
+    if Path(sys.prefix) == environment:
+        do = f"install it: cd {ROOT} && .venv/bin/python -m pip install -c constraints.txt -e ."
+        return LabError("The environment lacks a package.", saw=saw, do=do)
+    python = environment / "bin" / "python"
+    first = "" if python.exists() else f"make the environment: cd {ROOT} && make environment. Then "
+    typed = shlex.join([str(python), "-m", "lablib", *arguments])
+    return LabError(
+        "This Python lacks a package that the kit needs.",
+        saw=saw,
+        do=f"{first}use the Python of the kit's environment: {typed}",
+    )
 
 
 def _parser():
@@ -215,8 +240,6 @@ def _release(asked):
 
 
 def _solution(number):
-    from lablib.machine import ROOT
-
     found = sorted((ROOT / "solutions").glob(f"{number}*.ipynb"))
     if len(found) == 1:
         return found[0]

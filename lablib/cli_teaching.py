@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lablib import processes
+
 SUBMITTED = "lab{lab}.ipynb"
 
 
@@ -33,6 +35,7 @@ def add_grade(commands, add) -> None:
 
 
 def _grade(asked: argparse.Namespace) -> int:
+    processes.forget_learners(asked.folder)
     from lablib.grading import grading
     from lablib.grading.gradebook import NOT_GRADED
 

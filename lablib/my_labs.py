@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from lablib import processes
 from lablib.errors import LabError
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
@@ -101,7 +102,7 @@ def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> N
     _ask_nothing()
     os.chdir(root / "my_labs")
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.execve(command[0], command, processes.environment())
 
 
 def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
@@ -121,7 +122,7 @@ def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
 def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:
     """What starts JupyterLab: on the loopback only, whatever the user's configuration says."""
     first = root / "my_labs" / FIRST_LAB
-    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={root / 'my_labs'}", "--log-level=WARN"]
     command += [f"--LabApp.default_url=/lab{f'/tree/{first.name}' if first.exists() else ''}"]
     # No call to the network.

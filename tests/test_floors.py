@@ -13,8 +13,8 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 FLOORS = """
-    errors units progress_bars machine datasets tasks hardware record cluster calibration box
-    strategies views training comparison teach grading checkup my_labs __init__ cli_teaching cli
+    processes errors units progress_bars machine datasets tasks hardware record cluster calibration
+    box strategies views training comparison teach grading checkup my_labs __init__ cli_teaching cli
     __main__
 """.split()
 # Inside a package. A module that is not named may import its siblings, if no circle results.

@@ -14,15 +14,15 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
+from lablib import processes
 from lablib.box import bubblewrap
 from lablib.box.bounded import bounded
 from lablib.box.boxed_execution import BoxedExecution
-from lablib.box.contents import contents
+from lablib.box.contents import contents, in_the_box
 from lablib.box.limits import Limits
 from lablib.box.outcome import Ended
 from lablib.box.rank_set import NO_FRAMEWORK
@@ -173,8 +173,9 @@ class _Boxed(ZygoteProcess):
         etc.mkdir(mode=0o755)
         self.inside = contents(etc, self.user)
         self.path = self.inside.path
-        command = [self.inside.python, "-m", "lablib.box.keeper", self.framework]
-        command += [str(self.user), str(theirs.fileno())]
+        arguments = [self.framework, str(self.user), str(theirs.fileno())]
+        where = {"python": self.inside.python, "file": in_the_box(processes.FILE)}
+        command = processes.command("lablib.box.keeper", *arguments, **where)
         if self.tier == 1:
             command = bubblewrap.arguments(find_command("bubblewrap"), self.inside, command)
         else:
@@ -190,7 +191,7 @@ class _Boxed(ZygoteProcess):
         root = self.folder / "root"
         root.mkdir()
         shown = json.dumps({"shown": self.inside.shown, "links": self.inside.links})
-        return [sys.executable, "-m", "lablib.box.by_namespaces", str(root), shown, *command]
+        return processes.command("lablib.box.by_namespaces", str(root), shown, *command)
 
     def open_run(self) -> socket.socket:
         """A channel to a new rank set."""

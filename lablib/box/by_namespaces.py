@@ -1,6 +1,6 @@
 """The second tier of containment: the same box as bubblewrap's, by system calls of our own.
 
-    python -m lablib.box.by_namespaces FOLDER CONTENTS COMMAND...
+    python -P lablib/processes.py lablib.box.by_namespaces FOLDER CONTENTS COMMAND...
 
 FOLDER is an empty one, CONTENTS a `Contents` as JSON. The command is the first process of the box.
 """
@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import signal
-import sys
 
 from lablib.box.namespaces import (
     ALL_BUT_USER,
@@ -96,7 +95,3 @@ def _move_into(root):
     call("umount2", b".", _DETACH)
     os.chdir("/")
     mount(None, "/", BIND | REMOUNT | READ_ONLY)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -130,7 +130,6 @@ def _environment():
         | ONE_THREAD
         | {
             "PATH": os.path.dirname(in_the_box(sys.executable)),
-            "PYTHONPATH": in_the_box(ROOT),
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
             "HOME": TEMPORARY,

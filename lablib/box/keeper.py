@@ -3,7 +3,7 @@
 It lives in the box and knows nothing that a learner must not: no cases, no answers. What it tells
 the grader it has seen from outside the set. Started by `lablib.box.box` as
 
-    python -m lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
+    python -P lablib/processes.py lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
 
 USER is who it shall be when it is root: a number that nobody else has.
 """
@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import socket
-import sys
 
 from lablib.box import namespaces, rank_set
 from lablib.box.limits import Limits
@@ -158,7 +157,3 @@ def main(arguments: list[str]) -> None:
     except BaseException as error:
         wire.send(control, {"failed": f"{type(error).__name__}: {error}"})
         raise
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -7,13 +7,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
-from lablib import progress_bars
+from lablib import processes, progress_bars
 from lablib.cluster import wire
 from lablib.errors import LabError
 from lablib.machine import start_method
@@ -55,10 +54,10 @@ class ZygoteProcess:
         theirs.close()
 
     def _started(self, theirs):
-        command = [sys.executable, "-m", "lablib.cluster.zygote", self.framework, self.start]
+        arguments = [self.framework, self.start, self.folder, theirs.fileno(), os.getpid()]
         with open(self.folder / "zygote.log", "wb") as log:
             return subprocess.Popen(
-                [*command, str(self.folder), str(theirs.fileno()), str(os.getpid())],
+                processes.command("lablib.cluster.zygote", *map(str, arguments)),
                 pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -147,10 +146,7 @@ class ZygoteProcess:
 
 
 def _environment():
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    own = {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    return QUIET | dict(os.environ) | own | ONE_THREAD
+    return QUIET | processes.environment() | {"PYTHONUNBUFFERED": "1"} | ONE_THREAD
 
 
 @atexit.register

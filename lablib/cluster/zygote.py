@@ -4,7 +4,9 @@ It stays single-threaded, so that forking it is safe; it adopts what its ranks l
 it can end it; and it watches the notebook's kernel, so that nothing outlives that. It signals no
 process but its own descendants. Started by `lablib.cluster.launch` as
 
-    python -m lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET_DESCRIPTOR KERNEL_PID
+    python -P lablib/processes.py lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET KERNEL_PID
+
+where SOCKET is the number of a descriptor.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import subprocess
 import sys
 import time
 
+from lablib import processes
 from lablib.cluster import import_watcher, private_network, wire
 from lablib.cluster.ended_children import ended_children
 
@@ -172,7 +175,7 @@ class Zygote:
         live(job, fds)
 
     def _spawn(self, job, fds):
-        command = [sys.executable, "-m", "lablib.cluster.zygote", "rank", *map(str, fds)]
+        command = processes.command("lablib.cluster.zygote", "rank", *map(str, fds))
         child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job["cwd"])
         child.stdin.write(wire.pack(job))
         child.stdin.close()
@@ -319,7 +322,3 @@ def main(arguments: list[str]) -> None:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

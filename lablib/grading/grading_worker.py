@@ -21,7 +21,7 @@ from lablib.grading.answers import Answer
 from lablib.teach import exercise as exercises
 
 
-def main() -> None:
+def main(_arguments: list[str]) -> None:
     """Serve until stdin ends."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever prints must not be taken for a result
@@ -60,7 +60,3 @@ def _done(exercise, job, place):
     except Exception as error:  # of ours: it costs this exercise, and is told
         traceback.print_exc()
         return {"trouble": f"the grader failed: {type(error).__name__}: {error}"[:500]}
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lablib import processes
 from lablib.grading import notebook_file, similarity
 from lablib.grading.answers import FOUND, Answer, Reader
 from lablib.teach.exercise import Exercise
@@ -54,7 +55,7 @@ def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = Non
               "released": str(released or "")}  # fmt: skip
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "lablib.grading.reading"],
+            processes.command("lablib.grading.reading"),
             input=json.dumps(wanted).encode() + b"\n" + data,
             capture_output=True, timeout=_SECONDS, env=_environment(),
         )  # fmt: skip
@@ -69,11 +70,10 @@ def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = Non
 
 
 def _environment():
-    package = str(Path(__file__).resolve().parents[2])
-    return {"PYTHONPATH": package, "PATH": os.environ.get("PATH", ""), "PYTHONUTF8": "1"}
+    return {"PATH": os.environ.get("PATH", ""), "PYTHONUTF8": "1"}
 
 
-def _main():
+def main(_arguments: list[str]) -> None:
     """The process: `wanted` and the notebook on stdin, a `Reading` as JSON on stdout."""
     resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
@@ -116,7 +116,3 @@ def _quizzes(metadata):
     if not isinstance(told, dict):
         return {}
     return {n: c for n, c in told.items() if _QUIZ.fullmatch(n) and type(c) is int and c < 100}
-
-
-if __name__ == "__main__":
-    _main()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from lablib import processes
 
 _TRIES = 2
 _WORTH_A_START = 4
@@ -28,16 +28,14 @@ class Worker:
     """
 
     def __init__(self, setup: dict, folder: Path, number: int):
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         (folder / str(number)).mkdir(parents=True, exist_ok=True)
-        environment = os.environ | {
-            "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
+        environment = processes.environment() | {
+            "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1",
             "TMPDIR": str(folder / str(number)), "LABLIB_HOME": str(folder / str(number)),
         }  # fmt: skip
         with open(folder / f"worker{number}.log", "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lablib.grading.grading_worker"], env=environment,
+                processes.command("lablib.grading.grading_worker"), env=environment,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._tell(setup)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from lablib import processes
 from lablib.errors import LabError
 from lablib.progress_bars import bar
 from lablib.record.whole import write_whole
@@ -47,7 +47,7 @@ def _run(notebook, path):
             on_cell_executed=lambda **_: shown.update(),
         )  # fmt: skip
         # Relative, so that no path of the author's computer is kept in an output.
-        client.execute(env=os.environ | {"LABLIB_HOME": "../.lablib"})
+        client.execute(env=processes.environment() | {"LABLIB_HOME": "../.lablib"})
 
 
 def _static(output):

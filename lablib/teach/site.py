@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lablib import processes
 from lablib.errors import LabError
 from lablib.machine import ROOT
 from lablib.progress_bars import bar
@@ -87,11 +88,12 @@ def _write_source(source, root):
 
 
 def _run_sphinx(source, made):
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(source / ".doctrees")]
+    command = [sys.executable, "-P", "-m", "sphinx", "-q", "-b", "html"]
+    command += ["-d", str(source / ".doctrees")]
     with bar("building the site") as shown:
         done = subprocess.Popen(
             [*command, str(source), str(made)], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
+            stderr=subprocess.STDOUT, text=True, env=processes.environment(),
         )  # fmt: skip
         try:
             told, _ = done.communicate(timeout=_LONGEST_S)

@@ -26,7 +26,7 @@ CLASS = {
 def keeper_of(process):
     """The box's own process, its rank sets' parent; None while no rank set runs in it."""
     for one in psutil.Process(process.pid).children(recursive=True):
-        if one.cmdline()[1:4] == ["-m", "lablib.box.keeper", "torch"]:
+        if one.cmdline()[3:5] == ["lablib.box.keeper", "torch"]:
             return one if one.children() else None
     return None
 
