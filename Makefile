@@ -24,14 +24,14 @@ help:
 	@echo "make constraints  take the newest versions of all packages, write constraints.txt"
 
 lab: environment
-	@.venv/bin/python -m lablib lab $(ARGS)
+	@.venv/bin/python -P -m lablib lab $(ARGS)
 
 # The plain ways, and a task whose steps are long enough for a speed-up. `python -m lablib compare`
 # without --strategies takes all that there are.
 DEMO = single,ddp,pipeline_split,multi_worker_mirrored,device_split
 
 demo: environment
-	@.venv/bin/python -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
+	@.venv/bin/python -P -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
 
 # Ranks mostly wait, so two tests at a time take little more than half the time.
 IN_PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
@@ -43,7 +43,7 @@ test: environment
 	@.venv/bin/python -m pytest $(IN_PARALLEL) $(ARGS)
 
 site: environment
-	@.venv/bin/python -m lablib site $(ARGS)
+	@.venv/bin/python -P -m lablib site $(ARGS)
 
 bench: environment
 	@missed=0; for bench in benchmarks/[!_]*.py; do \

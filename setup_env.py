@@ -248,7 +248,7 @@ def make_venv():
     # Before anything else is in it: a set-up interrupted from here on is known to be ours.
     write_stamp(state="unfinished", made=True)
     done = subprocess.run(
-        [sys.executable, "-m", "venv", path(".venv")],
+        [sys.executable, "-I", "-m", "venv", path(".venv")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -46,7 +46,7 @@ def graded_s(submissions: int, folder: Path) -> tuple[float, bool]:
 
 
 def grade(handed_in: Path, lab: str, out: Path, workers: int = WORKERS) -> None:
-    command = [sys.executable, "-m", "lablib", "grade", handed_in, "--lab", lab, "--out", out]
+    command = [sys.executable, "-P", "-m", "lablib", "grade", handed_in, "--lab", lab, "--out", out]
     command += ["-j", str(workers)]
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
 

@@ -217,6 +217,8 @@ def _add_release(commands):
     end = "Exit status 1 with --check: labs/ is stale, or tells a solution."
     parser = _add(commands, "release", _release, about, epilog=end)
     parser.add_argument("--check", action="store_true", help="write nothing, say what is wrong")
+    remove = "remove the notebooks of labs/ that have no solution"
+    parser.add_argument("--remove", action="store_true", help=remove)
     whole = "write what a class gets: no solution, no hidden case"
     parser.add_argument("--package", type=Path, metavar="FILE.zip", help=whole)
     run = "first run this lab's solution whole and keep its outputs"
@@ -228,9 +230,10 @@ def _release(asked):
     from lablib.teach import execute, release
 
     if asked.run:
-        execute.execute(_solution(asked.run))
+        execute.execute(_solution(asked.run, release.solutions()))
     if not asked.check:
-        print("\n".join(f"labs/{name}" for name in release.release()) or "labs/ is up to date")
+        changed = release.release(remove=asked.remove)
+        print("\n".join(f"labs/{name}" for name in changed) or "labs/ is up to date")
     found = release.complaints()
     for complaint in found:
         print(complaint)
@@ -239,9 +242,9 @@ def _release(asked):
     return 1 if found else 0
 
 
-def _solution(number):
-    found = sorted((ROOT / "solutions").glob(f"{number}*.ipynb"))
+def _solution(number, names):
+    found = [name for name in names if name.startswith(number)]
     if len(found) == 1:
-        return found[0]
-    known = ", ".join(path.stem for path in sorted((ROOT / "solutions").glob("*.ipynb")))
+        return ROOT / "solutions" / found[0]
+    known = ", ".join(Path(name).stem for name in names)
     raise LabError("There is no such solution.", saw=repr(number), do=f"choose one of: {known}")

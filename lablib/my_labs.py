@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from lablib import processes
@@ -58,7 +59,7 @@ def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
         kept = ""
         if mine.exists() and _digest(mine) != _digest(lab):
             kept = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}.ipynb"
-            mine.rename(mine.with_name(kept))
+            _copy(mine, mine.with_name(kept))  # it stays here, too, until the fresh one is written
         if restored:
             write_whole(mine, restored)
         else:
@@ -98,6 +99,8 @@ def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> N
 
     Jupyter takes this process's place, so that Ctrl-C and the terminal are its own.
     """
+    if find_spec("jupyterlab") is None:
+        raise ModuleNotFoundError("no JupyterLab", name="jupyterlab")  # the caller explains it
     command = jupyter_command(browser, port, root)
     _ask_nothing()
     os.chdir(root / "my_labs")

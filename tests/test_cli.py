@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -61,6 +63,57 @@ def test_it_runs_from_any_folder(tmp_path):
     )
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["ok"] else 1), done.stderr
+
+
+NEEDS_PACKAGES = {
+    "compare --ranks 1": "numpy",
+    "grade {out} --lab 03 --out {out}/grades": "msgpack",
+    "site --out {out}/site": "tqdm",
+}
+
+
+@pytest.mark.parametrize("command", NEEDS_PACKAGES)
+def test_a_python_without_the_packages_names_the_one_to_use(command, tmp_path):
+    bare = [str(Path(sys.executable).resolve()), "-S", "-P", "-m", "lablib"]
+    arguments = [word.format(out=f"{tmp_path}/of me") for word in command.split()]
+    done = subprocess.run([*bare, *arguments], env={"PYTHONPATH": str(ROOT)}, cwd=tmp_path,
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr and not done.stdout
+    assert f"no module '{NEEDS_PACKAGES[command]}' in {bare[0]}" in done.stderr
+    assert shlex.join([f"{ROOT}/.venv/bin/python", "-m", "lablib", *arguments]) in done.stderr
+
+
+def test_nor_does_lab_end_in_a_traceback_there(monkeypatch, capsys):
+    monkeypatch.setattr(my_labs, "bring", lambda: [])
+    monkeypatch.setattr(my_labs, "find_spec", lambda name: None)
+    assert cli.main(["lab"]) == 2 and "'jupyterlab'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("prefix, says", [(ROOT / ".venv", "pip install"), ("/usr", "use the Py")])
+def test_what_to_do_about_a_missing_package_depends_on_the_python(monkeypatch, prefix, says):
+    monkeypatch.setattr(sys, "prefix", str(prefix))
+    assert says in cli._package_is_missing("numpy", ["doctor"]).do
+
+
+def test_an_error_in_the_kits_own_imports_is_not_taken_for_a_missing_package(monkeypatch):
+    def broken():
+        raise ModuleNotFoundError("no module", name="lablib.gone")
+
+    monkeypatch.setattr("lablib.checkup.doctor", broken)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["doctor"])
+
+
+def test_a_python_that_is_too_old_is_told_so():
+    """What this Python can show of it: the syntax of the files that an old one reads, the words."""
+    for name in ("__init__.py", "__main__.py"):
+        ast.parse((ROOT / "lablib" / name).read_text(), feature_version=(3, 7))
+    code = "import runpy, sys; sys.version_info = (3, 9, 1)"
+    code += "; runpy.run_module('lablib', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT)},
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert done.returncode == 2 and "too old" in done.stderr and "Traceback" not in done.stderr
+    assert "Python 3.9" in done.stderr and "3.11 or newer" in done.stderr
 
 
 @pytest.mark.parametrize("state, status", [("ok", 0), ("limited", 0), ("missing", 1)])
@@ -253,6 +306,22 @@ def test_reset_twice_does_not_lose_the_work(root):
     my_labs.reset("03", root)
     kept = [path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")]
     assert kept == ["my work"]
+
+
+def test_a_reset_that_fails_leaves_the_work_in_its_place(root, monkeypatch):
+    my_labs.bring(root)
+    (root / "my_labs" / "03_data.ipynb").write_text("my work")
+    copy = my_labs._copy
+
+    def full(source, target):
+        if source.parent.name == "labs":
+            raise OSError(28, "No space left on device", str(target))
+        copy(source, target)
+
+    monkeypatch.setattr(my_labs, "_copy", full)
+    with pytest.raises(LabError, match="cannot be written"):
+        my_labs.reset("03", root)
+    assert (root / "my_labs" / "03_data.ipynb").read_text() == "my work"
 
 
 def test_after_a_reset_the_lab_is_not_announced_again(root):

@@ -14,8 +14,7 @@ from pathlib import Path
 from lablib.errors import LabError
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
-from lablib.teach import exercise
-from lablib.teach.release import KERNEL
+from lablib.teach import exercise, release
 
 _PUBLIC = '''"""{number} {title}."""
 
@@ -118,13 +117,15 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
     """Write the two files of exercise `number`, and its cells at the end of the lab's notebook, a
     new one where there is none; what to do next, in words.
 
-    Raises LabError for a number or a name that cannot be, and when the exercise exists.
+    Raises LabError for a number or a name that cannot be, if the exercise exists, and if there are
+    no solutions to add it to.
     """
     named = re.fullmatch(r"[a-z]\w*", name, re.A) and not keyword.iskeyword(name)
     if not (named and re.fullmatch(r"\d{1,2}\.\d{1,2}", number)):
         raise LabError("An exercise has a number and a name, for its files and its function.",
                        saw=f"{number!r}, {name!r}",
                        do="for example: python -m lablib author 5.1 --name top_k")  # fmt: skip
+    release.solutions(root)
     checks, hidden = root / "labs" / "checks", root / "solutions" / "hidden"
     known = [one for one in exercise.every(checks, hidden) if one.number == number]
     if known:
@@ -166,7 +167,12 @@ def _add_cells(number, name, title, root):
 def _new_notebook(lab, title):
     cells = [_cell("title", "markdown", f"# Lab {lab} · {title}"),
              _cell("imports", "code", "import lablib as lab")]  # fmt: skip
-    return {"cells": cells, "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 5}
+    return {
+        "cells": cells,
+        "metadata": {"kernelspec": release.KERNEL},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
 
 
 def _cell(identity, kind, source):

@@ -22,19 +22,44 @@ _LIKE_A_MARKER = re.compile(r"\s*#+\s*(begin|end)[ _-]*solution", re.IGNORECASE)
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
-def release(root: Path = ROOT) -> list[str]:
-    """Write labs/ anew; the names of the notebooks that changed, or went with their solution.
+def release(root: Path = ROOT, *, remove: bool = False) -> list[str]:
+    """Write labs/ again; return the names of the notebooks that changed or were removed.
 
-    Raises LabError, before anything is written, for a misspelt, nested or lonely marker.
+    remove   remove the notebooks of labs/ that have no solution; without it they are an error
+
+    Raises LabError, before anything is written, if there are no solutions, if a notebook of labs/
+    has none, or if a marker is misspelt, nested or alone.
     """
     made, there = _made(root), _found(root / "labs")
+    lonely = sorted(there.keys() - made.keys())
+    if lonely and not remove:
+        raise LabError(
+            "Some notebooks in labs/ have no solution, so nothing was written.",
+            saw=", ".join(f"labs/{name}" for name in lonely),
+            do="restore their solutions. To remove these notebooks from labs/, type: "
+            "python -m lablib release --remove",
+        )
     changed = _differing(made, there)
-    for name in changed:
-        if name in made:
-            write_whole(root / "labs" / name, made[name])
-        else:
-            (root / "labs" / name).unlink()
+    for name in made.keys() & changed:
+        write_whole(root / "labs" / name, made[name])
+    for name in lonely:  # last, so that a failure to write costs no notebook
+        (root / "labs" / name).unlink()
     return changed
+
+
+def solutions(root: Path = ROOT) -> dict[str, str]:
+    """Return the text of every solution by its name.
+
+    Raises LabError if there are none: then this is the package that learners get.
+    """
+    found = _found(root / "solutions")
+    if not found:
+        raise LabError(
+            "This command works from the solutions, and there are none here.",
+            saw=f"no notebook in {root / 'solutions'}",
+            do="use the instructor's copy of the kit; the package for learners has no solutions",
+        )
+    return found
 
 
 def complaints(root: Path = ROOT) -> list[str]:
@@ -46,7 +71,9 @@ def complaints(root: Path = ROOT) -> list[str]:
     the same things, share lines with answers by chance: in them two in a row are looked for.
     """
     made, there = _made(root), _found(root / "labs")
-    found = [f"labs/{name} is stale: python -m lablib release" for name in _differing(made, there)]
+    found = [f"labs/{name} is stale: python -m lablib release" if name in made
+             else f"labs/{name} has no solution: python -m lablib release --remove"
+             for name in _differing(made, there)]  # fmt: skip
     in_labs, in_checks = _secrets(root, made.values())
     for path in telling.handed_out(root / "labs"):
         secrets = in_checks if path.suffix == ".py" else in_labs
@@ -117,7 +144,7 @@ def _misplaced(saw, due):
 
 def _made(root) -> dict[str, str]:
     made = {}
-    for name, text in _found(root / "solutions").items():
+    for name, text in solutions(root).items():
         lab = lab_of(json.loads(text), name)
         made[name] = json.dumps(lab, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return made

@@ -16,7 +16,7 @@ from lablib import processes
 from lablib.errors import LabError
 from lablib.machine import ROOT
 from lablib.progress_bars import bar
-from lablib.teach.release import lab_of
+from lablib.teach.release import lab_of, solutions
 
 INDEX = "index.html"
 _LONGEST_S = 600
@@ -47,7 +47,8 @@ for reading: figures and numbers are those of one computer. To run the labs, typ
 def build(out: Path, root: Path = ROOT) -> Path:
     """Write the site to the folder `out`, whole or not at all; its first page.
 
-    Raises LabError when `out` holds something that is no site, or Sphinx cannot build it.
+    Raises LabError if there are no solutions, if `out` holds something else than a site, or if
+    Sphinx cannot build it.
     """
     out = out.resolve()
     if out.exists() and any(out.iterdir()) and not (out / INDEX).exists():
@@ -77,13 +78,12 @@ def read_lab(notebook: dict, name: str) -> dict:
 def _write_source(source, root):
     source.mkdir()
     (source / "conf.py").write_text(_CONF)
-    notebooks = sorted((root / "solutions").glob("[0-9][0-9]_*.ipynb"))
-    for path in notebooks:
-        lab = read_lab(json.loads(path.read_text("utf-8")), path.name)
-        (source / path.name).write_text(json.dumps(lab))
+    notebooks = solutions(root)
+    for name, text in notebooks.items():
+        (source / name).write_text(json.dumps(read_lab(json.loads(text), name)))
     if (root / "labs" / "img").exists():
         shutil.copytree(root / "labs" / "img", source / "img")
-    names = "\n".join(path.stem for path in notebooks)
+    names = "\n".join(Path(name).stem for name in notebooks)
     (source / "index.md").write_text(_HOME.format(names=names))
 
 

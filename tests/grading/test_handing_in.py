@@ -250,11 +250,18 @@ def test_the_kits_own_package_works_for_a_learner(tmp_path):
 # --- a new exercise
 
 
+def a_solution(root):
+    """Write one other solution: a kit without any is the learners' package, not an author's."""
+    (root / "solutions").mkdir()
+    (root / "solutions" / "00_other.ipynb").write_text(json.dumps(course.starter()))
+
+
 @pytest.mark.timeout(300)
 def test_a_new_exercise_works_from_the_start(tmp_path, monkeypatch):
     from lablib.teach import checks, exercise
 
     monkeypatch.setenv("LABLIB_HOME", str(tmp_path / "home"))
+    a_solution(tmp_path)
     said = authoring.begin("5.1", "top_k", "Send the largest", tmp_path)
     assert "solutions/05_top_k.ipynb" in said and "labs/checks/5_1_top_k.py" in said
     where = tmp_path / "labs/checks", tmp_path / "solutions/hidden"
@@ -274,9 +281,11 @@ def test_a_new_exercise_works_from_the_start(tmp_path, monkeypatch):
 
 
 def test_new_exercises_are_cells_of_one_notebook(tmp_path):
+    a_solution(tmp_path)
     authoring.begin("5.1", "top_k", "Send the largest", tmp_path)
     authoring.begin("5.2", "low_rank", "Send few columns", tmp_path)
-    assert release.release(tmp_path) == ["05_top_k.ipynb"] and release.complaints(tmp_path) == []
+    assert release.release(tmp_path) == ["00_other.ipynb", "05_top_k.ipynb"]
+    assert release.complaints(tmp_path) == []
     exercises = every(tmp_path / "labs/checks", None)
     for folder, status in (("solutions", "found"), ("labs", "not attempted")):
         data = (tmp_path / folder / "05_top_k.ipynb").read_bytes()
@@ -297,6 +306,7 @@ def test_an_exercise_that_cannot_be_is_not_begun(tmp_path, number, name):
 
 
 def test_an_exercise_is_never_overwritten(tmp_path):
+    a_solution(tmp_path)
     authoring.begin("5.1", "top_k", root=tmp_path)
     with pytest.raises(LabError, match="exists"):
         authoring.begin("5.1", "other", root=tmp_path)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
 
 from lablib import cli
 from lablib.errors import LabError
+from lablib.grading import package
 from lablib.machine import ROOT
 from lablib.teach import release
 
@@ -124,12 +129,94 @@ def test_the_second_time_there_is_nothing_to_do(tmp_path):
     assert release.release(tmp_path) == []
 
 
-def test_a_lab_goes_with_its_solution_and_other_files_stay(tmp_path):
+# --- no notebook is deleted before its replacement is written
+
+
+def lab_without_solution(root):
+    (root / "labs" / "08_other.ipynb").write_bytes((root / "labs" / NAME).read_bytes())
+
+
+def test_a_lab_without_a_solution_is_removed_only_on_request_and_other_files_stay(tmp_path):
     released(tmp_path, notebook(code("1")))
+    lab_without_solution(tmp_path)
     (tmp_path / "labs" / "notes.ipynb").write_text("{}")
-    (tmp_path / "solutions" / NAME).unlink()
-    assert release.release(tmp_path) == [NAME]
-    assert [path.name for path in (tmp_path / "labs").iterdir()] == ["notes.ipynb"]
+    with pytest.raises(LabError, match="have no solution") as error:
+        release.release(tmp_path)
+    assert error.value.saw == "labs/08_other.ipynb" and "release --remove" in error.value.do
+    assert (tmp_path / "labs" / "08_other.ipynb").exists()
+    assert release.release(tmp_path, remove=True) == ["08_other.ipynb"]
+    assert {path.name for path in (tmp_path / "labs").iterdir()} == {NAME, "notes.ipynb"}
+
+
+def test_nothing_is_removed_when_a_lab_cannot_be_written(tmp_path, monkeypatch):
+    released(tmp_path, notebook(code("1")))
+    lab_without_solution(tmp_path)
+    plant(tmp_path, notebook(code("2")))
+
+    def full(path, content):
+        raise LabError("A file cannot be written.")
+
+    monkeypatch.setattr(release, "write_whole", full)
+    with pytest.raises(LabError, match="cannot be written"):
+        release.release(tmp_path, remove=True)
+    assert {path.name for path in (tmp_path / "labs").iterdir()} == {NAME, "08_other.ipynb"}
+
+
+@pytest.fixture(scope="module")
+def learners_kit(tmp_path_factory):
+    """The kit as a class gets it, unpacked: each file that `release --package` hands out."""
+    kit = tmp_path_factory.mktemp("class") / "lab"
+    for path in package.files(ROOT):
+        copy_of = kit / path.relative_to(ROOT)
+        copy_of.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy_of)
+    return kit
+
+
+def contents(root):
+    """Every file of the kit but what Python caches."""
+    return {path: path.read_bytes() for path in root.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts}  # fmt: skip
+
+
+def command(kit, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "lablib", *map(str, arguments)], cwd=kit.parent,
+        env=os.environ | {"PYTHONPATH": str(kit)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+FOR_AUTHORS = {
+    "release": "there are none here",
+    "release --check": "there are none here",
+    "release --remove": "there are none here",
+    "release --run 00": "there are none here",
+    "release --package {out}/class.zip": "there are none here",
+    "author 5.1": "there are none here",
+    "site --out {out}/site": "there are none here",
+    "grade {out} --lab 03 --out {out}/../grades": "Grading needs the hidden cases",
+}
+
+
+@pytest.mark.parametrize("typed", FOR_AUTHORS)
+def test_a_command_for_authors_refuses_in_the_learners_package(typed, learners_kit, tmp_path):
+    before = contents(learners_kit)
+    (tmp_path / "out").mkdir()
+    status, printed = command(learners_kit, *typed.format(out=tmp_path / "out").split())
+    assert status == 2 and FOR_AUTHORS[typed] in printed, printed
+    assert contents(learners_kit) == before and list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_first_solution_in_that_package_does_not_cost_the_other_labs(learners_kit):
+    (learners_kit / "solutions").mkdir()
+    (learners_kit / "solutions" / "05_mine.ipynb").write_text(json.dumps(notebook(code("1"))))
+    before = contents(learners_kit)
+    status, printed = command(learners_kit, "release")
+    assert status == 2 and "labs/00_start_here.ipynb" in printed
+    status, printed = command(learners_kit, "release", "--check")
+    assert status == 1 and "labs/00_start_here.ipynb has no solution" in printed
+    assert contents(learners_kit) == before
 
 
 # --- markers that are not as they must be
@@ -171,23 +258,25 @@ def missing_lab(root):
     (root / "labs" / NAME).unlink()
 
 
-def lab_without_solution(root):
-    (root / "labs" / "08_other.ipynb").write_bytes((root / "labs" / NAME).read_bytes())
-
-
 def one_more_space(root):
     with open(root / "labs" / NAME, "a") as file:
         file.write("\n")
 
 
 @pytest.mark.parametrize(
-    "change", [changed_solution, missing_lab, lab_without_solution, one_more_space]
+    "change, says",
+    [
+        (changed_solution, "is stale: python -m lablib release"),
+        (missing_lab, "is stale: python -m lablib release"),
+        (lab_without_solution, "has no solution: python -m lablib release --remove"),
+        (one_more_space, "is stale: python -m lablib release"),
+    ],
 )
-def test_a_stale_lab_is_named(tmp_path, change):
+def test_a_stale_lab_is_named(tmp_path, change, says):
     released(tmp_path, notebook(code(EXERCISE)))
     change(tmp_path)
     (complaint,) = release.complaints(tmp_path)
-    assert "is stale: python -m lablib release" in complaint
+    assert complaint.endswith(says)
 
 
 def with_extra(**places):
