@@ -37,8 +37,8 @@ INSIDE = {
         exercise seen quizzes_file standing predictions quizzes result_shown checks
     """.split(),
     "grading": """
-        page notebook_file python_cells answers similarity reading on_rank places hidden_cases
-        graded kept_results grading_worker workers naming submissions spreadsheet
+        page notebook_file python_cells answers similarity written_code reading on_rank places
+        hidden_cases graded kept_results grading_worker workers naming submissions spreadsheet
         overrides lateness gradebook feedback class_report grading
         handing_in authoring leaks package
     """.split(),

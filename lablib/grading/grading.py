@@ -281,7 +281,10 @@ class _Grading:
     def _write(self, rows: Sequence[Row]):
         out, title = self.asked.out, f"Lab {self.asked.lab}"
         titles = {one.number: one.title for one in self.exercises}
-        pairs = similarity.pairs({i: r.fingerprints for i, r in self.readings.items()}, self.files)
+        pairs = similarity.pairs(
+            {i: r.fingerprints for i, r in self.readings.items()}, self.files,
+            {i: r.written for i, r in self.readings.items()},
+        )  # fmt: skip
         names = file_names([row.id for row in rows])
         for row in rows:
             text = feedback.feedback(row, self.asked.lab, titles)

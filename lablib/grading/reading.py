@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lablib import processes
-from lablib.grading import notebook_file, similarity
+from lablib.grading import notebook_file, written_code
 from lablib.grading.answers import FOUND, Answer, Reader
 from lablib.teach.exercise import Exercise
 
@@ -35,12 +35,14 @@ class Reading:
     problem        why it cannot be read; "" when it can
     answers        by exercise, one for each function that it asks for
     fingerprints   by exercise, what identifies its answers; see `similarity`
+    written        what identifies all code that the learner wrote
     quizzes        by number, the choice that was made, counted from 1
     """
 
     problem: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
     fingerprints: dict[str, list[int]] = field(default_factory=dict)
+    written: list[int] = field(default_factory=list)
     quizzes: dict[str, int] = field(default_factory=dict)
 
 
@@ -97,14 +99,16 @@ def _found(wanted, data):
         return {"problem": str(reason), "answers": {}}
     reader = Reader(notebook, released)
     answers = {n: reader.answers(n, due) for n, due in wanted["exercises"].items()}
-    prints = {
-        number: similarity.fingerprints("\n".join(a.pieces[-1].text for a in several if a.pieces))
-        for number, several in answers.items()
-        if any(answer.status == FOUND for answer in several)
-    }
+    names = {n: [a.name for a in several if a.status == FOUND] for n, several in answers.items()}
+    prints, written = written_code.written(
+        *([cell.source for cell in cells if cell.kind == "code"]
+          for cells in (notebook.cells, released)),
+        {n: found for n, found in names.items() if found},
+    )  # fmt: skip
     return {
         "answers": {n: [one.plain() for one in several] for n, several in answers.items()},
         "fingerprints": prints,
+        "written": written,
         "quizzes": _quizzes(notebook.metadata),
     }
 

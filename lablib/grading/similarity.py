@@ -11,13 +11,14 @@ from __future__ import annotations
 import ast
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
 _GRAM = 5
 _MOST_PRINTS = 2000
 LEAST_PRINTS = 12  # a shorter answer is alike by chance
+_LEAST_INSIDE = 24  # a whole notebook holds a shorter one by chance
 _ALIKE = 0.8
 _SHARED_BY = 1 / 3  # of all answers: then nobody has it from a neighbour
 _TOO_FEW_TO_TELL = 6
@@ -48,27 +49,51 @@ def fingerprints(source: str) -> list[int]:
     return sorted({zlib.crc32(" ".join(gram).encode()) for gram in grams})[:_MOST_PRINTS]
 
 
-def pairs(answers: Mapping[str, Mapping[str, list[int]]], files: Mapping[str, str]) -> list[Pair]:
+def pairs(
+    answers: Mapping[str, Mapping[str, Iterable[int]]],
+    files: Mapping[str, str],
+    notebooks: Mapping[str, Iterable[int]] | None = None,
+) -> list[Pair]:
     """The pairs to look at, the most alike first.
 
-    answers   by submission and exercise, the fingerprints
-    files     by submission, a digest of its whole file
+    answers     by submission and exercise, the fingerprints of what the learner wrote; a submission
+                without answers is like nobody's
+    files       by submission, a digest of its whole file
+    notebooks   by submission, the fingerprints of all code that the learner wrote: an answer may be
+                there under another name, in another cell or in parts
     """
-    telling = {name: _without_shared(by_exercise) for name, by_exercise in
-               _by_exercise(answers).items()}  # fmt: skip
+    written = _written(answers, notebooks or {})
+    common = _common(written)
+    telling = {one: {exercise: set(prints) - common for exercise, prints in by_exercise.items()}
+               for one, by_exercise in answers.items()}  # fmt: skip
     found = []
-    for one, other in combinations(sorted(files), 2):
+    for one, other in combinations(sorted(name for name in files if telling.get(name)), 2):
         alike = {}
-        for exercise, prints in telling.items():
-            if one in prints and other in prints:
-                share = _share(prints[one], prints[other])
-                if share >= _ALIKE:
-                    alike[exercise] = share
+        for exercise in telling[one].keys() | telling[other].keys():
+            mine, theirs = (telling[name].get(exercise, set()) for name in (one, other))
+            share = max(_share(mine, theirs), _inside(mine, written[other]),
+                        _inside(theirs, written[one]))  # fmt: skip
+            if share >= _ALIKE:
+                alike[exercise] = share
         same = files[one] == files[other]
         if same or alike:
             shared = 1.0 if same else sum(alike.values()) / len(alike)
             found.append(Pair((one, other), tuple(sorted(alike)), round(shared, 2), same))
     return sorted(found, key=lambda p: (not p.same_file, -len(p.exercises), -p.shared, p.ids))
+
+
+def _written(answers, notebooks):
+    """By submission, all fingerprints."""
+    return {one: set(notebooks.get(one, ())).union(*by_exercise.values())
+            for one, by_exercise in answers.items()}  # fmt: skip
+
+
+def _common(written):
+    """The fingerprints that many have; of a small class none."""
+    if len(written) < _TOO_FEW_TO_TELL:
+        return set()
+    counts = Counter(number for prints in written.values() for number in prints)
+    return {number for number, times in counts.items() if times > _SHARED_BY * len(written)}
 
 
 def _own_attributes(program):
@@ -86,6 +111,9 @@ def _own_attributes(program):
 
 
 def _tokens(node, own) -> Iterator[str]:
+    if isinstance(node, ast.Attribute) and node.attr in own and isinstance(node.value, ast.Name):
+        yield "Name"  # self.x is a variable by another name
+        return
     yield type(node).__name__
     if isinstance(node, ast.Attribute) and node.attr not in own:
         yield node.attr
@@ -96,24 +124,11 @@ def _tokens(node, own) -> Iterator[str]:
             yield from _tokens(child, own)
 
 
-def _by_exercise(answers):
-    turned: dict[str, dict[str, set[int]]] = {}
-    for submission, by_exercise in answers.items():
-        for exercise, prints in by_exercise.items():
-            turned.setdefault(exercise, {})[submission] = set(prints)
-    return turned
-
-
-def _without_shared(by_submission):
-    """The fingerprints that few have; of a small class all."""
-    counts = Counter(number for prints in by_submission.values() for number in prints)
-    several = len(by_submission) >= _TOO_FEW_TO_TELL
-    common = {
-        n for n, times in counts.items() if several and times > _SHARED_BY * len(by_submission)
-    }
-    return {submission: prints - common for submission, prints in by_submission.items()}
-
-
 def _share(one, other):
     least = min(len(one), len(other))
     return len(one & other) / max(len(one | other), 1) if least >= LEAST_PRINTS else 0.0
+
+
+def _inside(answer, written):
+    """How much of an answer is somewhere in all that somebody else wrote."""
+    return len(answer & written) / len(answer) if len(answer) >= _LEAST_INSIDE else 0.0

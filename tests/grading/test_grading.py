@@ -22,7 +22,6 @@ from lablib.errors import LabError
 from lablib.grading import class_report, feedback, grading, workers
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.lateness import Lateness
-from lablib.grading.similarity import Pair, fingerprints, pairs
 from lablib.grading.workers import Job
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
@@ -347,28 +346,3 @@ def test_lateness_in_words():
     assert [str(Lateness(*given)) for given in ((0, 0), (1, 0.1), (2, 0.2))] == [
         "", "1 day late: -10%", "2 days late: -20%",
     ]  # fmt: skip
-
-
-COPY = """def mean_of_all(x, rank, ranks):
-    total = x.clone()
-    for other in range(ranks):
-        if other != rank:
-            total += receive_from(other, size=len(x))
-    return total / ranks"""
-RENAMED = COPY.replace("total", "acc").replace("other", "peer").replace("size=", "size =")
-OWN_WAY = """def mean_of_all(x, rank, ranks):
-    parts = [torch.empty_like(x) for _ in range(ranks)]
-    dist.all_gather(parts, x)
-    return torch.stack(parts).mean(0)"""
-
-
-def test_a_copy_with_other_names_is_noticed_and_another_way_is_not():
-    answers = {"ann": {"9.1": fingerprints(COPY)}, "bob": {"9.1": fingerprints(RENAMED)},
-               "cid": {"9.1": fingerprints(OWN_WAY)}}  # fmt: skip
-    found = pairs(answers, {name: name for name in answers})
-    assert found == [Pair(("ann", "bob"), ("9.1",), 1.0)]
-
-
-def test_what_many_share_tells_nothing():
-    answers = {str(n): {"9.1": fingerprints(COPY)} for n in range(8)}
-    assert pairs(answers, {name: name for name in answers}) == []
