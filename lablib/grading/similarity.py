@@ -63,7 +63,7 @@ def pairs(
                 there under another name, in another cell or in parts
     """
     written = _written(answers, notebooks or {})
-    common = _common(written)
+    common = _widely_shared(written)
     telling = {one: {exercise: set(prints) - common for exercise, prints in by_exercise.items()}
                for one, by_exercise in answers.items()}  # fmt: skip
     found = []
@@ -88,7 +88,7 @@ def _written(answers, notebooks):
             for one, by_exercise in answers.items()}  # fmt: skip
 
 
-def _common(written):
+def _widely_shared(written):
     """The fingerprints that many have; of a small class none."""
     if len(written) < _TOO_FEW_TO_TELL:
         return set()

@@ -27,7 +27,7 @@ def written(
     lab = [_python(source) for source in released]
     sources = [source for source in map(_python, cells) if source not in lab]
     came_with_it, definitions = _prints(lab), _definitions(sources)
-    answers = {exercise: _prints(_with_helpers(wanted, definitions)) - came_with_it
+    answers = {exercise: _prints(_with_all_it_uses(wanted, definitions)) - came_with_it
                for exercise, wanted in names.items()}  # fmt: skip
     whole = _prints(sources) - came_with_it
     return {exercise: sorted(found) for exercise, found in answers.items()}, sorted(whole)
@@ -67,7 +67,7 @@ def _bound(statement):
                     if isinstance(n, ast.Name))  # fmt: skip
 
 
-def _with_helpers(wanted, definitions):
+def _with_all_it_uses(wanted, definitions):
     """The sources of these definitions, and of all that they use."""
     due, taken = list(wanted), set()
     while due:
