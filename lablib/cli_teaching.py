@@ -29,7 +29,9 @@ def add_grade(commands, add) -> None:
     option("--only", action="append", default=[], metavar="ID", help="grade this one; repeatable")
     option("--overrides", type=Path, metavar="FILE", help="points and comments by hand: YAML, CSV")
     option("--late", type=Path, metavar="FILE", help="what late submissions lose: YAML")
-    option("--seed", type=int, metavar="N", help="of the cases' data")
+    option("--seed", type=int, metavar="N",
+           help="of the cases' data; by default FOLDER/seed.txt, which the first run fills with a "
+           "secret random number: keep it, and no learner may see it")  # fmt: skip
     unsafe = "without a box; every row then says UNSANDBOXED"
     option("--unsafe", action="store_true", help=unsafe)
 
@@ -39,10 +41,9 @@ def _grade(asked: argparse.Namespace) -> int:
     from lablib.grading import grading
     from lablib.grading.gradebook import NOT_GRADED
 
-    seed = grading.SEED if asked.seed is None else asked.seed
     rows = grading.grade(grading.Asked(
         asked.folder, asked.lab.zfill(2), asked.out, asked.jobs, asked.regrade, tuple(asked.only),
-        asked.overrides, asked.late, asked.unsafe, seed,
+        asked.overrides, asked.late, asked.unsafe, asked.seed,
     ))  # fmt: skip
     failed = [row for row in rows if row.status == NOT_GRADED]
     for row in failed:

@@ -1,11 +1,13 @@
 """What a learner gets back: a page that says claim by claim how each exercise stands.
 
-Of a hidden case it says each claim's text and whether it holds; nothing else, for the values seen,
-the words of an exception, even the number of a line may hold the case's inputs.
+Of a hidden case it says each claim's text, its numbers left out, and whether it holds; nothing
+else, for the values seen, the words of an exception, even the number of a line may hold the case's
+inputs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from lablib.grading import page
@@ -19,6 +21,8 @@ _RULE = (
     "half is for the claims one by one, and half for all of them together."
 )
 _FIELD = 300
+# A digit within a word, as in 1F1B, belongs to a name.
+_NUMBER = re.compile(r"(?<![\w.])[-+]?\d(?:[\d.,]*\d)?(?:e[-+]?\d+)?(?!\w)")
 _WHAT_HAPPENED = {
     "error": "it ended with an error",
     "crash": "a process ended before it returned",
@@ -110,7 +114,17 @@ def _claim(claim, hidden):
     )
     details = "" if claim["holds"] or hidden else _details(claim)
     mark = f'<b class="{kind}" title="{words}">{sign}</b>'
-    return f"<li>{mark} {page.text(claim['text'], _FIELD)}{details}</li>"
+    words = _without_numbers(claim["text"]) if hidden else claim["text"]
+    return f"<li>{mark} {page.text(words, _FIELD)}{details}</li>"
+
+
+def _without_numbers(words):
+    """Leave out the sizes of a hidden case, and results that follow from its inputs.
+
+    >>> _without_numbers("every rank sends 8 messages of 1,024 B; 1F1B keeps rank 0's")
+    "every rank sends … messages of … B; 1F1B keeps rank …'s"
+    """
+    return _NUMBER.sub("…", words)
 
 
 def _details(claim):

@@ -16,6 +16,7 @@ from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.on_rank import TextObserver
 from lablib.grading.places import SLOW, Outcome
+from lablib.grading.secret_seed import derived
 from lablib.teach.checks import judged
 from lablib.teach.claims import RANK, Claim, earned, share
 from lablib.teach.exercise import Case, Exercise
@@ -81,8 +82,9 @@ class Graded:
 
 def cases_of(exercise: Exercise, seed: int) -> list[tuple[Case, bool]]:
     """The cases in which answers are tried when graded, and whether each is hidden."""
-    public = [(case, False) for case in exercise.module.cases(seed)]
-    return public + [(case, True) for case in hidden_cases(exercise, seed)]
+    public, hidden = (derived(seed, exercise.number, half) for half in ("public", "hidden"))
+    known = [(case, False) for case in exercise.module.cases(public)]
+    return known + [(case, True) for case in hidden_cases(exercise, hidden)]
 
 
 def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded | None:

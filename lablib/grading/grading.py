@@ -7,6 +7,7 @@ What it writes:
     report.html            the class
     overrides.csv          the points that the instructor gave by hand, kept for the next time
     log.jsonl              what was done when; only ever added to
+    seed.txt               the secret seed of the cases' data: see `secret_seed`
     results/               kept by content: grading goes on where it stopped
 """
 
@@ -33,6 +34,7 @@ from lablib.grading import (
     lateness,
     overrides,
     reading,
+    secret_seed,
     similarity,
     submissions,
 )
@@ -49,7 +51,6 @@ from lablib.record.whole import write_whole
 from lablib.teach import exercise, quizzes_file
 from lablib.teach.exercise import Exercise
 
-SEED = 20_000  # none that a learner's check uses
 _IMPORT_S, _PER_CASE_S = 300, 10
 _LONGEST_NAME_BYTES = 120  # of the 255 that a name may have
 _WORK = ".work"
@@ -67,6 +68,7 @@ class Asked:
     regrade    whether results that are kept are made anew
     only       ids; others are left as they are
     unsafe     grade where nothing holds the programs back; then every row says UNSANDBOXED
+    seed       of the cases' data; None: the seed stored in `out`, or a new secret one
     root       of the course: its labs/ and solutions/
     """
 
@@ -79,7 +81,7 @@ class Asked:
     overrides: Path | None = None
     late: Path | None = None
     unsafe: bool = False
-    seed: int = SEED
+    seed: int | None = None
     root: Path = ROOT
 
     def exercises(self) -> list[Exercise]:
@@ -112,9 +114,12 @@ class _Grading:
     readings: dict[str, Reading] = field(init=False, default_factory=dict)
     files: dict[str, str] = field(init=False, default_factory=dict)
     troubles: dict[str, str] = field(init=False, default_factory=dict)
+    seed: int = field(init=False)
 
     def __post_init__(self):
         check_whole(1, jobs=self.asked.jobs)
+        if self.asked.seed is not None:
+            check_whole(0, seed=self.asked.seed)
         self.containment = None if self.asked.unsafe else containment()
         self.exercises = self.asked.exercises()
         self.numbers = [one.number for one in self.exercises]
@@ -157,11 +162,12 @@ class _Grading:
         except OSError as error:
             raise LabError("The grades cannot be written.", saw=f"{out}: {error.strerror}",
                            do="name a folder where you may write") from None  # fmt: skip
+        self.seed = secret_seed.seed_of(out, self.asked.seed)
         write_whole(out / "overrides.csv", overrides.text_of(self.changes))
 
     @cached_property
     def kept(self) -> Kept:
-        return Kept(self.asked.out / "results", self.asked.seed, self.tier)
+        return Kept(self.asked.out / "results", self.seed, self.tier)
 
     def _read(self):
         """Every submission, in processes that are thrown away."""
@@ -196,7 +202,7 @@ class _Grading:
                     continue
                 if self.asked.regrade or self.kept.load(key) is None:
                     job = {"exercise": number, "answers": [a.plain() for a in answers],
-                           "seed": self.asked.seed, "key": key, "id": one.id}  # fmt: skip
+                           "seed": self.seed, "key": key, "id": one.id}  # fmt: skip
                     jobs[key] = Job(job, *self.needs[number])
         with bar("grading", len(jobs)) as shown:
 
@@ -226,7 +232,7 @@ class _Grading:
         """By exercise: seconds, far more than its cases may take, and the frameworks they need."""
         found = {}
         for one in self.exercises:
-            cases = [case for case, _ in cases_of(one, self.asked.seed)]
+            cases = [case for case, _ in cases_of(one, self.seed)]
             within_s = _IMPORT_S + sum(case.timeout_s + _PER_CASE_S for case in cases)
             found[one.number] = within_s, frozenset(case.framework for case in cases)
         return found

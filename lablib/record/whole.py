@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 
 from lablib.errors import LabError
 
 
-def write_whole(path: str | os.PathLike, content: bytes | str) -> Path:
+def write_whole(path: str | os.PathLike, content: bytes | str, mode: int = 0o666) -> Path:
     """Write `content` (text as UTF-8) to `path`, replacing what was there, in one move.
+
+    mode   who may read and write it, as in `os.open`; the process's umask takes away from it
 
     Raises LabError naming the path when it cannot be written; what was there is then untouched.
     """
@@ -20,7 +23,7 @@ def write_whole(path: str | os.PathLike, content: bytes | str) -> Path:
     # In the same folder, because a file can only be moved in one piece within one disk.
     spare = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     try:
-        with open(spare, "xb") as file:
+        with open(spare, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(data)
         os.replace(spare, path)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+import numpy as np
+
 from lablib.teach.claims import Claim, equal, show
 from lablib.teach.exercise import Case
 
@@ -34,7 +36,9 @@ def cases(seed):
 
 
 def case_of(seed, samples, ranks):
-    shared = {"samples": samples, "seed": seed}
+    # Another number than the seed of the cases, which no answer may know.
+    drawn = int(np.random.default_rng(seed).integers(2**31))
+    shared = {"samples": samples, "seed": drawn}
     return Case(f"{samples} samples on {ranks} ranks", shared=shared, ranks=ranks)
 
 

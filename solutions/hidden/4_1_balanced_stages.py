@@ -15,8 +15,8 @@ def cases(seed):
     return [
         case_of(rng, blocks=14, stages=5),
         case_of(rng, blocks=9, stages=3),
-        Case("as many stages as blocks", {"costs": [5, 1, 7, 2], "stages": 4}),
-        Case("one stage", {"costs": [5, 1, 7, 2], "stages": 1}),
+        Case("as many stages as blocks", {"costs": rng.integers(1, 9, 4).tolist(), "stages": 4}),
+        Case("one stage", {"costs": rng.integers(1, 9, 4).tolist(), "stages": 1}),
     ]
 
 

@@ -1,16 +1,20 @@
 """4.4, what learners never get: other cases, right answers written differently, wrong ones."""
 
+import numpy as np
+
 from lablib.teach.exercise import find
 
 _module = find("4.4").module
 
 
 def cases(seed):
+    rng = np.random.default_rng(seed)
+    few, equal, more = (int(number) for number in rng.integers(3, 7, size=3))
     return [
-        _module.order_of(3, 7),
-        _module.order_of(1, 4),
-        _module.order_of(6, 6),
-        _module.order_of(6, 4),
+        _module.order_of(3, 4 + more),
+        _module.order_of(1, 1 + more),
+        _module.order_of(2 + equal, 2 + equal),
+        _module.order_of(7, few),
         _module.run_of(seed, ranks=4, pieces=6),
     ]
 

@@ -22,6 +22,7 @@ from lablib.errors import LabError
 from lablib.grading import class_report, feedback, grading, workers
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.lateness import Lateness
+from lablib.grading.secret_seed import seed_of
 from lablib.grading.workers import Job
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
@@ -93,7 +94,7 @@ def test_each_submission_has_its_row(base):
 
 @pytest.mark.timeout(300)
 def test_grading_twice_gives_the_same_bytes(base):
-    grading.grade(asked(base, "again", jobs=1))
+    grading.grade(asked(base, "again", jobs=1, seed=seed_of(base / "out")))
     assert files(base / "again") == files(base / "out")
 
 
@@ -107,7 +108,8 @@ def test_going_on_tries_nothing_twice(base, monkeypatch):
 @pytest.mark.timeout(300)
 def test_a_grader_that_is_killed_goes_on(base):
     out = base / "killed"
-    course.kill_after(course.start_grading(base, "killed", unsafe=True), out, results=1)
+    seed = seed_of(base / "out")
+    course.kill_after(course.start_grading(base, "killed", unsafe=True, seed=seed), out, results=1)
     assert not (out / "grades.csv").exists()
     grading.grade(asked(base, "killed"))
     assert files(out) == files(base / "out")

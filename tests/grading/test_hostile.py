@@ -21,6 +21,7 @@ from hostile.broken_files import FILES
 
 from lablib.grading import grading
 from lablib.grading.naming import printable
+from lablib.grading.secret_seed import seed_of
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(900)]
 ENVIRONMENT_CANARY = "canary-of-the-environment-55d1"
@@ -203,7 +204,8 @@ def test_the_good_ones_get_the_same_bytes_without_the_others(batch, tmp_path):
     course.make(tmp_path / "course")
     course.plant(tmp_path / "class", {name: FILES[name][0] for name in names})
     grading.grade(grading.Asked(
-        tmp_path / "class", course.LAB, tmp_path / "out", root=tmp_path / "course"
+        tmp_path / "class", course.LAB, tmp_path / "out", root=tmp_path / "course",
+        seed=seed_of(batch.out),
     ))  # fmt: skip
     alone = {row["id"]: row for row in table(tmp_path / "out", "grades.csv")}
     assert alone == {name: batch.rows[name] for name in names}
