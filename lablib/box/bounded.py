@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from lablib.box.limits import data_bytes
 
-_SECONDS, _BYTES = 20, 1 << 30
+_SECONDS, _BYTES = 5, 1 << 30
 
 
 class TooMuch(Exception):

@@ -97,9 +97,10 @@ class BoxedExecution(Execution):
         return all(self._stacks())
 
     def _look(self, give_up_s):
-        if self.printed.total_bytes > self.limits.printed_bytes:
+        if self.printed.most_bytes > self.limits.printed_bytes:
             self._close()
-            raise Ended("output", f"it printed more than {self.limits.printed_bytes} bytes")
+            most = self.limits.printed_bytes
+            raise Ended("output", f"a rank printed more than {most} bytes")
         super()._look(give_up_s)
 
     def _fail(self, selector):

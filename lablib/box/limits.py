@@ -22,7 +22,7 @@ class Limits:
     scratch_bytes  of all files in the working folder and in the folder for temporary files
     shared_bytes   of all files in /dev/shm
     file_bytes     of one file
-    printed_bytes  that are taken from all ranks together; then the set is ended
+    printed_bytes  that one rank may print; then the set is ended
     kept_bytes     of what each rank printed: its end
     answer_bytes   of what one rank returns
     apart          every rank in namespaces of its own, without a common network

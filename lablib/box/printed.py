@@ -18,14 +18,20 @@ class Printed:
     """
 
     def __init__(self, names, kept_bytes: int):
-        self.kept_bytes, self.total_bytes = kept_bytes, 0
+        self.kept_bytes = kept_bytes
         self._kept = {name: bytearray() for name in names}
+        self._total_bytes = dict.fromkeys(self._kept, 0)
         self._selector = selectors.DefaultSelector()
         self.writing = {name: self._pipe(name) for name in self._kept}
         self._stop, self._stopped = os.pipe()
         self._selector.register(self._stop, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._empty, daemon=True)
         self._thread.start()
+
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes came through the fullest pipe."""
+        return max(self._total_bytes.values())
 
     def text(self, name) -> str:
         """The end of what came through this pipe."""
@@ -67,7 +73,7 @@ class Printed:
             piece = os.read(key.fd, _PIECE_BYTES)
         except BlockingIOError:
             return
-        self.total_bytes += len(piece)
+        self._total_bytes[key.data] += len(piece)
         kept = self._kept[key.data]
         kept += piece
         del kept[: -self.kept_bytes]

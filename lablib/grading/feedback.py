@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from lablib.grading import page
 from lablib.grading.answers import NOT_ATTEMPTED
 from lablib.grading.gradebook import GRADED, NOT_GRADED, Row
-from lablib.grading.graded import OK, Graded, GradedCase
+from lablib.grading.graded import OK, UNJUDGED, Graded, GradedCase
 
 MOST_BYTES = 900_000
 _RULE = (
@@ -34,6 +34,7 @@ _WHAT_HAPPENED = {
     "disk": "it wrote more than it may",
     "output": "it printed more than it may",
     "forged": "a rank sent what no rank sends",
+    UNJUDGED: "the judge had no time left for it: earlier values took too long to compare",
     NOT_ATTEMPTED: NOT_ATTEMPTED,
 }
 

@@ -7,6 +7,7 @@ compared.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -23,6 +24,9 @@ from lablib.teach.exercise import Case, Exercise
 from lablib.teach.seen import Seen
 
 RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
+UNJUDGED = "not judged"
+JUDGE_S = 10  # computing
+_OUT_OF_TIME = f"the judge ran out of its {JUDGE_S} s"
 _LONGEST = 2000
 _SHOWN_FIELDS = ("text", "holds", "expected", "saw", "rank", "evidence")
 
@@ -98,14 +102,23 @@ def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded 
 
 
 def grade(exercise: Exercise, answers: Sequence[Answer], seed: int, place) -> Graded:
-    """Try the answers in all cases in `place` (see `places`), and judge what is seen."""
+    """Try the answers in all cases in `place` (see `places`), and judge what is seen.
+
+    All that this process does for them may take JUDGE_S seconds of computing, whatever the ranks
+    return; the cases that are left then are not tried. The limit holds for each exercise, not for a
+    whole submission, so that an answer's grade does not depend on other answers.
+    """
     given_up = untried(exercise, answers, place.tier)
     if given_up:
         return given_up
     tried: list[GradedCase] = []
     slow: dict[int, Outcome] = {}
+    begun_s = time.process_time()
     for case, hidden in cases_of(exercise, seed):
         answer = answers[case.answer]
+        if time.process_time() - begun_s > JUDGE_S:
+            tried.append(GradedCase(case.name, case.answer, hidden, 0.0, UNJUDGED, _OUT_OF_TIME))
+            continue
         outcome = slow.get(case.answer) or _outcome(exercise, answer, case, place)
         if outcome.status in SLOW:
             slow[case.answer] = outcome

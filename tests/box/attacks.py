@@ -143,6 +143,12 @@ def prints_a_million_lines(me):
     return me.rank
 
 
+def prints_as_programs_do(me):
+    """200,000 lines of 60 characters on each of 4 ranks: 48 MB together."""
+    for _ in range(200):
+        print(("x" * 60 + "\n") * 1000, end="")
+
+
 def prints_what_is_no_text(me):
     os.write(1, b"\xff\xfe\x1b[31m<script>\0" * 1000)
     return 1
@@ -257,3 +263,64 @@ def listens_on_a_fixed_port(me):
     if me.rank == 0:
         socket.create_server(("127.0.0.1", 29500)).close()
     return True
+
+
+SENT_BYTES = 2 << 20
+
+
+def sends_and_hides(hide):
+    """Rank 0 sends itself 2 MB, then packets that a count without headers would subtract."""
+
+    def function(me):
+        if me.rank:
+            return
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            with socket.create_connection(server.getsockname()) as sender:
+                taker, _ = server.accept()
+                thread = threading.Thread(target=sender.sendall, args=(bytes(SENT_BYTES),))
+                thread.start()
+                came = 0
+                while came < SENT_BYTES:
+                    came += len(taker.recv(1 << 16))
+                thread.join()
+                taker.close()
+        hide()
+
+    return function
+
+
+def sends_empty_datagrams(family=socket.AF_INET, address="127.0.0.1"):
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((address, 0))
+        for _ in range(105_000):
+            sock.sendto(b"", sock.getsockname())
+
+
+def sends_empty_datagrams_of_ipv6():
+    try:
+        sends_empty_datagrams(socket.AF_INET6, "::1")
+    except OSError:
+        pass  # a computer without IPv6
+
+
+def asks_closed_ports():
+    for _ in range(20_000):
+        with socket.socket() as sock:
+            sock.connect_ex(("127.0.0.1", 9))
+
+
+def sends_single_bytes():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as sender:
+            taker, _ = server.accept()
+            sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(20_000):
+                sender.send(b"x")
+            taker.close()
+
+
+def opens_and_closes_connections():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for _ in range(5_000):
+            socket.create_connection(server.getsockname()).close()
+            server.accept()[0].close()

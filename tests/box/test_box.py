@@ -52,8 +52,36 @@ def test_values_trace_and_the_bytes_that_crossed_the_loopback_come_back(box):
     assert (done.status, done.values) == ("ok", dict.fromkeys(range(4), 4.0))
     assert [op.name for op in done.run.program[0] if op.name] == ["all_reduce"]
     ring_bytes = 2 * 3 * (1 << 20)
-    # Acknowledgements count, too; a busy computer sends more of them: 1.002 to 1.011 were seen.
-    assert ring_bytes < done.loopback_bytes < 1.03 * ring_bytes
+    # Headers and acknowledgements count, too; a busy computer sends more: 1.005 to 1.014 were seen.
+    assert ring_bytes < done.loopback_bytes < 1.04 * ring_bytes
+
+
+HIDES = [
+    attacks.sends_empty_datagrams,
+    attacks.sends_empty_datagrams_of_ipv6,
+    attacks.asks_closed_ports,
+    attacks.sends_single_bytes,
+    attacks.opens_and_closes_connections,
+]
+
+
+@pytest.mark.parametrize("hide", HIDES, ids=lambda hide: hide.__name__)
+def test_no_packet_makes_the_bytes_on_the_loopback_fewer(box, hide):
+    """Each shape is smaller than the headers of an ordinary packet: it hid bytes once."""
+    done = box.run(attacks.sends_and_hides(hide), 2)
+    assert done.status == "ok", done
+    assert done.loopback_bytes > attacks.SENT_BYTES
+
+
+@pytest.mark.parametrize("cores, seen", [(1, 106), (2, 107), (8, 116), (32, 148), (192, 309)])
+def test_tensorflow_may_start_its_threads_on_any_number_of_cores(cores, seen):
+    assert seen < box_module.threads_of_a_rank("tensorflow", cores) < 3 * seen
+
+
+def test_the_box_counts_the_cores_of_this_computer(box, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 100)
+    assert box.run(lambda me: me.rank, 2).status == "ok"
+    assert box._process.limits.of_framework == 2 * (8 + 100)
 
 
 def sums_in_tensorflow(me, mine):
@@ -100,6 +128,7 @@ FATES = [
     (attacks.opens_files_without_end, "error"),
     (attacks.prints_one_long_line, "output"),
     (attacks.prints_a_million_lines, "ok"),
+    (attacks.prints_as_programs_do, "ok"),
     (attacks.prints_what_is_no_text, "ok"),
     (attacks.bears_a_name_that_is_no_text, "ok"),
     (attacks.crashes, "crash"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,3 +48,39 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
     found = graded.grade(one, [Answer("f", FOUND)], 0, place)
     assert (found.points, found.status) == (0, "wrong"), found
     assert "form that was asked for" in found.reason
+
+
+def burns(seconds):
+    """What reading a hostile record costs the process that grades."""
+    until_s = time.process_time() + seconds
+    while time.process_time() < until_s:
+        pass
+
+
+@pytest.mark.timeout(60)
+def test_the_judge_of_one_exercise_stops_at_its_limit_and_the_next_one_is_judged(
+    tmp_path, monkeypatch
+):
+    for folder in ("checks", "hidden"):
+        (tmp_path / folder).mkdir()
+        text = _JUDGES.replace('[Case("one")]', '[Case(f"case {n}") for n in range(20)]')
+        text = text.replace("JUDGE", "yield Claim('one', seen.values[0] == 1)")
+        (tmp_path / folder / "9_9_odd.py").write_text(text)
+    monkeypatch.setattr(graded, "JUDGE_S", 0.5)
+    one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
+
+    def found(costs_s):
+        def try_case(*_):
+            burns(costs_s)
+            return Outcome(Seen((1,)))
+
+        return graded.grade(one, [Answer("f", FOUND)], 0,
+                            SimpleNamespace(tier="none", try_case=try_case))  # fmt: skip
+
+    begun_s = time.process_time()
+    slow = found(0.3)
+    assert time.process_time() - begun_s < 2  # not 40 times 0.3
+    assert [case.status for case in slow.cases] == ["ok"] * 2 + [graded.UNJUDGED] * 38
+    assert slow.status == graded.UNJUDGED and "ran out of its" in slow.reason
+    assert slow.points < 0.1
+    assert found(0.0).points == 1
