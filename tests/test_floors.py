@@ -30,7 +30,7 @@ INSIDE = {
     """.split(),
     "box": """
         limits bounded namespaces system_calls trials contents bubblewrap by_namespaces watch apart
-        rank_set keeper boards printed outcome relay boxed_execution box
+        rank_set keeper boards printed outcome relayed_collectives relay boxed_execution box
     """.split(),
     "teach": """
         telling release site execute claims tanh_chain

@@ -60,7 +60,10 @@ class BoxedRun:
     run             its program and trace, as the ranks told them; None unless "ok"
     logs            the end of what each rank printed, to be escaped
     loopback_bytes  that the set's own network carried, headers included, seen from outside the set
-    messages        (source, destination, bytes) of each, as the relay passed them on; None without
+    messages        (source, destination, bytes) of each send, as the relay passed them on; None
+                    without a relay
+    put_in          (rank, name, bytes) of each send and collective, as the relay saw them; None
+                    without a relay
     took_s          from the start of the set to its end
     """
 
@@ -72,6 +75,7 @@ class BoxedRun:
     logs: list[str] = field(default_factory=list)
     loopback_bytes: int = 0
     messages: list[tuple[int, int, int]] | None = None
+    put_in: list[tuple[int, str, int]] | None = None
     took_s: float = 0.0
 
 
@@ -106,8 +110,8 @@ class Box:
         """Run `function(me)` on each of `ranks` ranks; `asked` is as for `lab.Cluster`.
 
         own      by rank, what only this rank gets: `function(me, own[rank])`
-        relay    the ranks have no common network: `dist.send`, `recv`, `isend`, `irecv` and
-                 `barrier` go through a relay, which counts; torch only
+        relay    the ranks have no common network: sends, receives and collectives go through a
+                 relay, which counts them; torch only
         limits   this run's own; the box's when not given
 
         Raises nothing for what the function does, and LabError when the box itself fails.
@@ -129,11 +133,12 @@ class Box:
             outcome = self._outcome(execution)
             logs = execution.logs()
             messages = execution.relay.messages if relay else None
+            put_in = execution.relay.put_in if relay else None
         finally:
             execution.forget()
         took_s = time.monotonic() - start_s
         loopback_bytes = execution.seen.get("loopback_bytes", 0)
-        seen = {"loopback_bytes": loopback_bytes, "messages": messages}
+        seen = {"loopback_bytes": loopback_bytes, "messages": messages, "put_in": put_in}
         return replace(outcome, logs=logs, took_s=took_s, **seen)
 
     def _outcome(self, execution):

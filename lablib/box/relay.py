@@ -10,17 +10,31 @@ import selectors
 import socket
 import threading
 
-from lablib.cluster.relay_link import BARRIER, DATA, HEADER, TAKEN
+from lablib.box.relayed_collectives import results
+from lablib.cluster.relay_link import (
+    BARRIER,
+    COLLECTIVE,
+    DATA,
+    DTYPES,
+    HEADER,
+    NAMES,
+    OPERATIONS,
+    PARTS,
+    TAKEN,
+)
 
 _LARGEST_BYTES = 64 << 20
 _MOST_WAITING_BYTES = 128 << 20  # for one receiver; then senders wait
 _MOST_MESSAGES = 200_000
+_MOST_IN_COLLECTIVES_BYTES = 64 << 20  # of all ranks together, until the last rank has come
 _PIECE_BYTES = 1 << 20
 
 
 class Relay:
-    """A line for each of `ranks` ranks; `messages` is (source, target, nbytes), in their order.
+    """A line for each of `ranks` ranks.
 
+    `messages` is (source, target, nbytes) of all sends, in their order; `put_in` is (rank, name,
+    nbytes) of all sends and collectives.
     `forged` holds the ranks that sent what no rank sends; their lines are closed.
     """
 
@@ -28,6 +42,9 @@ class Relay:
         pairs = [socket.socketpair() for _ in range(ranks)]
         self._ours, self.theirs = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
         self.messages: list[tuple[int, int, int]] = []
+        self.put_in: list[tuple[int, str, int]] = []
+        self._begun: list[list[tuple]] = [[] for _ in pairs]  # collectives: code, root, data
+        self._collectives = [0] * ranks
         self.forged: set[int] = set()
         self._sent = [0] * ranks
         self._untaken: set[tuple[int, int, int, int]] = set()  # (source, target, tag, number)
@@ -111,6 +128,8 @@ class Relay:
             return False
         if kind == BARRIER:
             self._come_to_barrier(rank)
+        elif kind == COLLECTIVE:
+            self._come_to_collective(rank, peer, tag, number, bytes(came[HEADER.size : end]))
         else:
             self._note(rank, kind, peer, tag, number, nbytes)
             self._out[peer] += (
@@ -124,14 +143,15 @@ class Relay:
             self._untaken.remove((peer, rank, tag, number))
             return
         self.messages.append((rank, peer, nbytes))
+        self.put_in.append((rank, "send", nbytes))
         self._sent[rank] = number
         self._untaken.add((rank, peer, tag, number))
 
     def _check(self, rank, kind, peer, tag, number, nbytes):
-        known = kind in (DATA, TAKEN, BARRIER) and 0 <= peer < len(self._ours)
-        if not known or nbytes > (_LARGEST_BYTES if kind == DATA else 0):
+        known = kind in (DATA, TAKEN, BARRIER, COLLECTIVE) and 0 <= peer < len(self._ours)
+        if not known or nbytes > (_LARGEST_BYTES if kind in (DATA, COLLECTIVE) else 0):
             raise ValueError("no message of a rank")
-        if kind == DATA and (peer == rank or len(self.messages) >= _MOST_MESSAGES):
+        if len(self.put_in) >= _MOST_MESSAGES or (kind == DATA and peer == rank):
             raise ValueError("to itself, or one too many")
         # Nobody counts these numbers, so they must not be words.
         if kind == DATA and number != self._sent[rank] + 1:
@@ -147,3 +167,34 @@ class Relay:
             self._at_barrier.clear()
             for waiting in self._out:
                 waiting += HEADER.pack(BARRIER, 0, 0, 0, 0)
+
+    def _come_to_collective(self, rank, root, tag, number, data):
+        code = tag & 255, tag >> 8 & 255, tag >> 16
+        if any(at >= len(known) for at, known in zip(code, (NAMES, DTYPES, OPERATIONS))):
+            raise ValueError("no collective")
+        if number != self._collectives[rank] + 1:
+            raise ValueError("out of its turn")
+        self._collectives[rank] = number
+        self._begun[rank].append((code, root, data))
+        heads = PARTS.size * len(self._ours) if NAMES[code[0]] == "all_to_all" else 0
+        self.put_in.append((rank, NAMES[code[0]], max(0, len(data) - heads)))
+        waiting = sum(len(data) for begun in self._begun for *_, data in begun)
+        if waiting > _MOST_IN_COLLECTIVES_BYTES:
+            raise ValueError("more than collectives may hold")
+        while all(self._begun) and self._end_collective():
+            pass
+
+    def _end_collective(self):
+        """End the first collective that all ranks have begun. False: they began different ones;
+        such ranks wait for ever, as they would without the relay."""
+        calls = [(code, root) for (code, root, _), *_ in self._begun]
+        if len(set(calls)) > 1:
+            return False
+        found = results(*calls[0], [data for (*_, data), *_ in self._begun])
+        if found is None:
+            return False
+        for rank, data in enumerate(found):
+            self._begun[rank].pop(0)
+            number = self._collectives[rank] - len(self._begun[rank])
+            self._out[rank] += HEADER.pack(COLLECTIVE, 0, 0, number, len(data)) + data
+        return True

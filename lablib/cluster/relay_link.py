@@ -1,4 +1,4 @@
-"""A rank's line to the relay, for exercises about messages: the ranks have no common network.
+"""A rank's line to the relay, through which all its messages pass: the ranks have no network.
 
 The relay (`lablib.box.relay`) stands outside the ranks, counts what they send and passes it on. A
 send is over when its receiver has asked for it, as with gloo: who sends to one who never receives
@@ -14,8 +14,20 @@ from collections.abc import Callable
 HEADER = struct.Struct("!BiiIQ")
 """kind, peer, tag, number of the sender's message, bytes that follow. The peer is the receiver on
 the way to the relay, the sender on the way from it."""
-DATA, TAKEN, BARRIER = range(3)
+DATA, TAKEN, BARRIER, COLLECTIVE = range(4)
 ANYBODY = -1
+# A frame for a collective has its root in the place of the peer. Its tag holds the positions of
+# its name, of its data type and of its operation in these lists, eight bits each.
+NAMES = (
+    "all_reduce", "broadcast", "reduce", "all_gather", "gather", "scatter", "reduce_scatter",
+    "all_to_all",
+)  # fmt: skip
+DTYPES = (
+    "float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
+OPERATIONS = "SUM", "PRODUCT", "MIN", "MAX"
+PARTS = struct.Struct("!Q")
+"""The length of one piece of an all-to-all."""
 
 
 class Pending:
@@ -34,6 +46,8 @@ class Link:
         self._asked: list[Pending] = []
         self._arrived: list[tuple] = []
         self._barriers: list[Pending] = []
+        self._collectives: dict[int, Pending] = {}  # those under way, by number
+        self._begun = 0
 
     def send(self, target: int, tag: int, data: bytes) -> Pending:
         """Send; over when the receiver has taken it."""
@@ -61,6 +75,20 @@ class Link:
         self.sock.sendall(HEADER.pack(BARRIER, 0, 0, 0, 0))
         return pending
 
+    def collective(
+        self, code: tuple[int, int, int], root: int, data: bytes, take: Callable[[bytes], None]
+    ) -> Pending:
+        """Take part in the next collective; `take` gets this rank's result.
+
+        code   positions in NAMES, DTYPES and OPERATIONS
+        """
+        self._begun += 1
+        pending = self._collectives[self._begun] = Pending(take=take)
+        tag = code[0] | code[1] << 8 | code[2] << 16
+        self.sock.sendall(HEADER.pack(COLLECTIVE, root, tag, self._begun, len(data)))
+        self.sock.sendall(data)
+        return pending
+
     def wait(self, pending: Pending) -> None:
         """Take what comes until it is over."""
         while not pending.over:
@@ -82,6 +110,10 @@ class Link:
             self._untaken.pop(number).over = True
         elif kind == BARRIER:
             self._barriers.pop(0).over = True
+        elif kind == COLLECTIVE:
+            pending, data = self._collectives.pop(number), self._exactly(nbytes)
+            pending.over = True
+            pending.take(data)
         else:
             message = peer, tag, number, self._exactly(nbytes)
             asked = next((one for one in self._asked if _fits(one, message)), None)

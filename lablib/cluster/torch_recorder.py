@@ -127,6 +127,12 @@ class _RecordedGroup(dist.ProcessGroup):
         return _RecordedWork(call(tensors, peer, tag), number, watch=False)
 
 
+class _RelayedAndRecorded(_RecordedGroup):
+    @property
+    def group_name(self):  # torch has it from a backend of C++, and here is none
+        return self.channel
+
+
 def _recorded(method, name, payload):
     def call(self, *args, **options):
         nbytes = 0 if payload is None else _nbytes(args[payload])
@@ -245,13 +251,14 @@ def _recorded_too(make):
 
 
 def _relayed(options):
-    if options.global_ranks_in_group:
-        raise RuntimeError("new groups are not offered in this exercise: use all ranks")
+    members = options.global_ranks_in_group
+    if members and len(members) < dist.get_world_size():
+        raise RuntimeError("groups of some ranks are not offered in this exercise: use all ranks")
     for method, (name, _) in _COLLECTIVES.items():
-        if name != "barrier":
+        if method not in vars(RelayedGroup):
             refuse(method, name)
     group = RelayedGroup(options.group_rank, options.group_size, _line_to_relay)
-    return _RecordedGroup(group, options.group_id, range(options.group_size), "relay")
+    return _RelayedAndRecorded(group, options.group_id, range(options.group_size), "relay")
 
 
 def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):

@@ -1,11 +1,11 @@
-"""A torch process group whose messages go through the relay: send, recv and barrier, no more."""
+"""A torch process group whose messages go through the relay, outside the ranks."""
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
 
-from lablib.cluster.relay_link import ANYBODY, Link
+from lablib.cluster.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, Link
 
 
 class RelayedGroup(dist.ProcessGroup):
@@ -19,13 +19,10 @@ class RelayedGroup(dist.ProcessGroup):
         return "relay"
 
     def send(self, tensors, destination, tag):
-        (tensor,) = tensors
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        return _Work(self.link, self.link.send(destination, tag, flat.numpy().tobytes()))
+        return _Work(self.link, self.link.send(destination, tag, _bytes_of(tensors)))
 
     def recv(self, tensors, source, tag):
-        (tensor,) = tensors
-        return _Work(self.link, self.link.receive(source, tag, _into(tensor)))
+        return _Work(self.link, self.link.receive(source, tag, _into(tensors)))
 
     def recv_anysource(self, tensors, tag):
         return self.recv(tensors, ANYBODY, tag)
@@ -33,23 +30,78 @@ class RelayedGroup(dist.ProcessGroup):
     def barrier(self, *_, **__):
         return _Work(self.link, self.link.barrier())
 
+    def allreduce(self, tensors, options=None):
+        operation = options.reduceOp if options else dist.ReduceOp.SUM
+        return self._together("all_reduce", tensors, tensors, operation=operation)
+
+    allreduce_coalesced = allreduce
+
+    def reduce(self, tensors, options):
+        root = options.rootRank
+        taken = tensors if root == self.rank() else []
+        return self._together("reduce", tensors, taken, root, options.reduceOp)
+
+    def broadcast(self, tensors, options):
+        return self._together("broadcast", tensors, tensors, options.rootRank)
+
+    def allgather(self, outputs, inputs, options=None):
+        return self._together("all_gather", inputs, outputs[0])
+
+    def _allgather_base(self, output, given, options=None):
+        return self._together("all_gather", [given], [output])
+
+    all_gather_single = _allgather_base
+
+    def gather(self, outputs, inputs, options):
+        return self._together("gather", inputs, sum(outputs, []), options.rootRank)
+
+    def scatter(self, outputs, inputs, options):
+        return self._together("scatter", sum(inputs, []), outputs, options.rootRank,
+                              dtype=outputs[0].dtype)  # fmt: skip
+
+    def reduce_scatter(self, outputs, inputs, options):
+        return self._together("reduce_scatter", inputs[0], outputs, operation=options.reduceOp)
+
+    def _reduce_scatter_base(self, output, given, options):
+        return self._together("reduce_scatter", [given], [output], operation=options.reduceOp)
+
+    reduce_scatter_single = _reduce_scatter_base
+
+    def alltoall(self, outputs, inputs, options=None):
+        return self._together("all_to_all", inputs, outputs, parts=inputs)
+
+    def alltoall_base(self, output, given, output_splits, input_splits, options=None):
+        parts = given.split(input_splits) if input_splits else given.chunk(self.size())
+        return self._together("all_to_all", [given], [output], parts=parts)
+
+    all_to_all_single = alltoall_base
+
+    def _together(
+        self, name, given, taken, root=0, operation=dist.ReduceOp.SUM, dtype=None, parts=()
+    ):
+        """Take part in a collective with the data of `given`; fill `taken` with its result.
+
+        parts   what each rank is to get, for an all-to-all
+        """
+        lengths = b"".join(PARTS.pack(part.numel() * part.element_size()) for part in parts)
+        code = NAMES.index(name), _type(dtype or given[0].dtype), _operation(operation)
+        data = lengths + _bytes_of(given)
+        return _Work(self.link, self.link.collective(code, root, data, _into(taken)), taken)
+
 
 def refuse(method: str, name: str) -> None:
     """Let a collective say that it is not here."""
 
     def call(self, *_, **__):
-        raise RuntimeError(
-            f"{name} is not offered in this exercise: its messages are counted one by one; "
-            "use dist.send, dist.recv, dist.isend, dist.irecv and dist.barrier"
-        )
+        raise RuntimeError(f"{method}, a rare form of {name}, is not offered in this exercise")
 
     setattr(RelayedGroup, method, call)
 
 
 class _Work(dist.Work):
-    def __init__(self, link, pending):
+    def __init__(self, link, pending, taken=()):
         super().__init__()
-        self.link, self.pending = link, pending
+        self.link, self.pending, self.taken = link, pending, list(taken)
 
     def wait(self, *_):
         self.link.wait(self.pending)
@@ -65,18 +117,53 @@ class _Work(dist.Work):
     def exception(self):
         return None
 
+    def result(self):
+        return self.taken
+
+    def get_future(self):
+        # Only this thread can take what the relay sends, so nobody may wait for it elsewhere.
+        self.wait()
+        future = torch.futures.Future()
+        future.set_result(self.taken)
+        return future
+
     def _source_rank(self):
         return self.pending.source
 
 
-def _into(tensor):
+def _bytes_of(tensors):
+    flat = (tensor.detach().cpu().contiguous().reshape(-1) for tensor in tensors)
+    return b"".join(part.view(torch.uint8).numpy().tobytes() for part in flat)
+
+
+def _into(tensors):
+    """What fills the tensors, one after the other, with the data that came."""
+
     def take(data):
-        nbytes = tensor.numel() * tensor.element_size()
-        if len(data) != nbytes:
-            raise RuntimeError(f"recv of {nbytes} bytes met a message of {len(data)} bytes")
-        if nbytes:
-            values = torch.frombuffer(bytearray(data), dtype=tensor.dtype)
-            with torch.no_grad():
-                tensor.copy_(values.reshape(tensor.shape))
+        sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
+        if tensors and len(data) != sum(sizes):
+            raise RuntimeError(f"a buffer of {sum(sizes)} bytes met a message of {len(data)} bytes")
+        start = 0
+        for tensor, nbytes in zip(tensors, sizes, strict=True):
+            if nbytes:
+                part = bytearray(data[start : start + nbytes])
+                values = torch.frombuffer(part, dtype=tensor.dtype)
+                with torch.no_grad():
+                    tensor.copy_(values.reshape(tensor.shape))
+            start += nbytes
 
     return take
+
+
+def _type(dtype):
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise RuntimeError(f"collectives of {name} are not offered in this exercise")
+    return DTYPES.index(name)
+
+
+def _operation(operation):
+    for number, name in enumerate(OPERATIONS):
+        if operation == getattr(dist.ReduceOp, name):
+            return number
+    raise RuntimeError(f"{operation} is not offered in this exercise: use one of {OPERATIONS}")

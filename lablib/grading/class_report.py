@@ -9,10 +9,28 @@ from lablib.grading import page
 from lablib.grading.gradebook import GRADED, Row
 from lablib.grading.places import UNSANDBOXED
 from lablib.grading.similarity import Pair
-from lablib.teach.claims import RANK
+from lablib.teach.claims import OUTSIDE, RANK, VALUES
 
 _BINS = 10
 _MOST_ROWS = 40
+# Of each kind of evidence: its name, and what it means for the instructor.
+_KINDS = {
+    RANK: (
+        "reported by the ranks",
+        "only the ranks' own record shows it. The learner's program runs beside this record and "
+        "could have forged it. Read the answer before you rely on such a claim.",
+    ),
+    VALUES: (
+        "returned values",
+        "the ranks returned the right values. Each rank gets secret data of its own, so right "
+        "values prove that the ranks communicated, but not how.",
+    ),
+    OUTSIDE: (
+        "measured outside",
+        "the grader counted messages or bytes outside the box, where no program of a learner runs. "
+        "A program cannot forge it.",
+    ),
+}
 
 
 def report(
@@ -32,7 +50,7 @@ def report(
         *_exercises(rows, titles),
         *_claims(rows),
         *_pairs(pairs),
-        *_on_trust(rows),
+        *_evidence(rows),
         *_needs_an_eye(rows),
         *_left_out(left_out),
     ]
@@ -128,22 +146,31 @@ def _pairs(pairs):
         yield f"<p>and {len(pairs) - _MOST_ROWS} more pairs</p>"
 
 
-def _on_trust(rows):
-    """Points for which there is only the ranks' word."""
-    found = Counter(
-        (number, claim["text"])
-        for row in rows for number, graded in row.exercises.items() if graded.rests_on_ranks_word
-        for claim in {c["text"]: c for case in graded.cases for c in case.claims
-                      if c["evidence"] == RANK and c["holds"]}.values()
+def _evidence(rows):
+    """How each claim that holds was seen, those that a program could have forged first."""
+    times = Counter(
+        found
+        for row in rows
+        for number, graded in row.exercises.items()
+        for found in {(claim["evidence"], number, claim["text"]) for case in graded.cases
+                      for claim in case.claims if claim["holds"]}
     )  # fmt: skip
-    if not found:
+    if not times:
         return
-    yield "<h2>On the ranks' own word</h2><p>Only the ranks' own record shows these claims, and a "
-    yield "learner's program could have written it. They gave points where all others held.</p>"
+    yield "<h2>How the claims were seen</h2>"
+    legend = (f"<li><b>{kind}</b>: {means}</li>" for kind, means in _KINDS.values())
+    yield f"<ul>{''.join(legend)}</ul>"
+    order = sorted(times, key=lambda key: (list(_KINDS).index(key[0]), key[1:]))
     lines = [
-        [page.text(n), page.text(text), str(times)] for (n, text), times in sorted(found.items())
+        [
+            page.text(number),
+            page.text(text),
+            _KINDS[evidence][0],
+            str(times[evidence, number, text]),
+        ]
+        for evidence, number, text in order
     ]
-    yield page.table(["exercise", "claim", "times"], lines, numbers=[2])
+    yield page.table(["exercise", "claim", "seen how", "holds for"], lines, numbers=[3])
 
 
 def _needs_an_eye(rows):

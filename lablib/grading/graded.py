@@ -25,7 +25,7 @@ from lablib.teach.seen import Seen
 
 RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
 UNJUDGED = "not judged"
-JUDGE_S = 10  # computing
+JUDGE_S = 10  # computing; right answers take 0.1 s
 _OUT_OF_TIME = f"the judge ran out of its {JUDGE_S} s"
 _LONGEST = 2000
 _SHOWN_FIELDS = ("text", "holds", "expected", "saw", "rank", "evidence")

@@ -59,8 +59,10 @@ class Boxed:
             run = self._run(case, function, limits)
         values = tuple(run.values.get(rank) for rank in range(case.size))
         problem = "" if run.status == "ok" else run.reason
-        messages = None if run.messages is None else tuple(run.messages)
-        seen = Seen(values, run.run, messages, run.loopback_bytes, problem)
+        messages, relayed = (
+            None if seen is None else tuple(seen) for seen in (run.messages, run.put_in)
+        )
+        seen = Seen(values, run.run, messages, relayed, run.loopback_bytes, problem)
         # Which of several ranks failed first is chance, and equal answers get equal rows.
         reason = _WHICH_RANK.sub(r"a rank of \1 ", run.reason)
         detail = "\n".join(filter(None, [run.reason, run.detail]))

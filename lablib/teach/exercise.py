@@ -46,7 +46,8 @@ class Case:
     own      by rank, plain data that only this rank gets; () when there is none. Only who asks the
              others can know it: that is how a claim on values proves that ranks communicated
     answer   which of the exercise's ANSWERS is tried
-    relay    the exercise is about sends and receives: when graded they pass a relay outside
+    relay    when graded, all messages of the ranks pass a relay outside them, which counts: set it
+             in every case whose claims look at messages; torch only
     ranks, nodes, roles, framework, hardware, threads, timeout_s   as in `lab.Cluster`
     """
 

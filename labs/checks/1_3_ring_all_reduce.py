@@ -46,10 +46,10 @@ def judge(case, seen):
     total = sum(own["x"] for own in case.own)
     yield equal_by_rank("every rank ends with the sum", [total] * case.ranks, seen.values,
                         weight=2, hints=_SUM)  # fmt: skip
-    evidence, every = seen.sent_evidence, range(case.ranks)
+    evidence, every = seen.evidence, range(case.ranks)
     used = {name for rank in every for name, _ in seen.collectives(rank)}
     yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
-                hints=_ALONE, evidence="rank")  # fmt: skip
+                hints=_ALONE, evidence=evidence)  # fmt: skip
     hops, nbytes = 2 * (case.ranks - 1), total.nbytes // case.ranks
     sizes = [[size for _, _, size in seen.sent(rank)] for rank in every]
     yield equal_by_rank(f"every rank sends {hops} messages of {nbytes} B",

@@ -49,9 +49,9 @@ def judge(case, seen):
     yield equal_by_rank("every rank ends with what rank 0 had", [x] * case.ranks, seen.values,
                         weight=2, hints=_VALUE)  # fmt: skip
     used = {name for rank in range(case.ranks) for name, _ in seen.collectives(rank)}
+    evidence = seen.evidence
     yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
-                hints=_ALONE, evidence="rank")  # fmt: skip
-    evidence = seen.sent_evidence
+                hints=_ALONE, evidence=evidence)  # fmt: skip
     sizes = [nbytes for _, _, nbytes in seen.sent()]
     yield equal(f"{case.ranks - 1} messages of {x.nbytes} B are sent in all",
                 [x.nbytes] * (case.ranks - 1), sizes, hints=_COUNT, evidence=evidence)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import RANK, Claim, equal_by_rank
+from lablib.teach.claims import RANK, Claim, equal_by_rank, volume
 from lablib.teach.exercise import Case
 
 ANSWERS = ("train(strategy, make_model, batches, lr)",)
@@ -24,19 +24,19 @@ def cases(seed):
     return [case_of(seed, workers=2, steps=3, per_worker=4)]
 
 
-def case_of(seed, workers, steps, per_worker):
+def case_of(seed, workers, steps, per_worker, inputs=5, outputs=2):
     """Every worker has its own shards, and would start from weights of its own."""
     rng = np.random.default_rng(seed)
     shape = (steps, per_worker)
     own = tuple(
         {
-            "x": rng.normal(size=(*shape, 5)).astype(np.float32),
-            "y": rng.normal(size=(*shape, 2)).astype(np.float32),
-            "start": rng.normal(size=(5, 2)).astype(np.float32),
+            "x": rng.normal(size=(*shape, inputs)).astype(np.float32),
+            "y": rng.normal(size=(*shape, outputs)).astype(np.float32),
+            "start": (rng.normal(size=(inputs, outputs)) / inputs**0.5).astype(np.float32),
         }
         for _ in range(workers)
     )
-    name = f"{workers} workers, {steps} steps"
+    name = f"{workers} workers, {steps} steps, {inputs} x {outputs} weights"
     return Case(name, shared={"lr": 0.1}, own=own, ranks=workers, framework="tensorflow")
 
 
@@ -45,9 +45,9 @@ def observe(me, answer, given):
     import tensorflow as tf
 
     def make_model():
-        start = keras.initializers.Constant(given.start)
-        layer = keras.layers.Dense(2, use_bias=False, kernel_initializer=start)
-        return keras.Sequential([keras.Input((5,)), layer])
+        start, (inputs, outputs) = keras.initializers.Constant(given.start), given.start.shape
+        layer = keras.layers.Dense(outputs, use_bias=False, kernel_initializer=start)
+        return keras.Sequential([keras.Input((inputs,)), layer])
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     batches = [(tf.constant(x), tf.constant(y)) for x, y in zip(given.x, given.y)]
@@ -63,7 +63,12 @@ def judge(case, seen):
     yield equal_by_rank("they are those of one process with all the data",
                         [of_one_process(case)] * case.ranks, seen.values, weight=2,
                         hints=_ONE)  # fmt: skip
-    steps = len(case.own[0]["x"])
+    steps, weights = len(case.own[0]["x"]), case.own[0]["start"]
+    if weights.nbytes >= 1e6:  # the first worker may also send its first weights to the others
+        others = case.ranks - 1
+        yield volume("each step's gradients pass the network once", seen,
+                     2 * others * weights.nbytes * steps, 2 * others * weights.nbytes,
+                     hints=_STEPS)  # fmt: skip
     sums = [nbytes for name, nbytes in seen.collectives(0) if name == "all_reduce"]
     size = getattr(first, "nbytes", 0)  # a loss, which is smaller, may be summed besides
     yield Claim("one all-reduce of the gradients a step", sums.count(size) == steps,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import RANK, Claim, equal_by_rank, volume
+from lablib.teach.claims import RANK, Claim, equal_by_rank
 from lablib.teach.exercise import Case
 
 ANSWERS = ("backward(loss, parameters, ranks)",)
@@ -41,7 +41,8 @@ def case_of(seed, ranks, widths, samples, hardware):
         {"x": rng.normal(size=(samples, widths[0])).astype(np.float32)} for _ in range(ranks)
     )
     name = f"{len(matrices)} layers on {ranks} ranks, modelled on {hardware}"
-    return Case(name, shared={"matrices": matrices}, own=own, ranks=ranks, hardware=hardware)
+    return Case(name, shared={"matrices": matrices}, own=own, ranks=ranks, hardware=hardware,
+                relay=True)  # fmt: skip
 
 
 def observe(me, answer, given):
@@ -61,9 +62,12 @@ def judge(case, seen):
     yield equal_by_rank("every gradient is the mean over the ranks", [mean] * case.ranks,
                         seen.values, rtol=1e-3, weight=2, hints=_MEAN)  # fmt: skip
     nbytes = sum(array.nbytes for array in case.shared["matrices"])
-    if nbytes >= 1e6:
-        yield volume("each gradient passes the network once", seen,
-                     2 * (case.ranks - 1) * nbytes, hints=_SENT)  # fmt: skip
+    sent = [{"all_reduce": 0} for _ in range(case.ranks)]
+    for rank, name, size in seen.put_in():
+        sent[rank][name] = sent[rank].get(name, 0) + size
+    yield equal_by_rank("each gradient passes the network once, in all-reduces",
+                        [{"all_reduce": nbytes}] * case.ranks, sent, hints=_SENT,
+                        evidence=seen.evidence)  # fmt: skip
     first_bytes = case.shared["matrices"][-1].nbytes  # the last layer's gradient is ready first
     early, patient = zip(*(overlap(ops, first_bytes) for ops in seen.run.program))
     yield Claim("a gradient leaves before the backward pass ends", all(early),

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import RANK, Claim, equal, equal_by_rank, volume
+from lablib.teach.claims import RANK, Claim, equal_by_rank
 from lablib.teach.exercise import Case
 
 ANSWERS = ("gradients(model, loss, x, y, micro_batches, ranks)",)
@@ -21,7 +21,6 @@ _SMALL = (
     "Cut x and y into micro_batches parts; only one part at a time goes through the model.",
     "x.chunk(micro_batches) cuts, and a backward pass follows each forward pass at once.",
 )
-_SENT = ("Every gradient should pass the network once, and nothing else.",)
 
 
 def cases(seed):
@@ -43,7 +42,7 @@ def case_of(seed, ranks, micro_batches, samples, inputs, outputs):
     )
     name = f"{samples} samples on each of {ranks} ranks, {micro_batches} micro-batches"
     shared = {"weights": weights, "micro_batches": micro_batches}
-    return Case(name, shared=shared, own=own, ranks=ranks)
+    return Case(name, shared=shared, own=own, ranks=ranks, relay=True)
 
 
 def observe(me, answer, given):
@@ -78,17 +77,15 @@ def judge(case, seen):
     yield Claim(f"every sample passes once, at most {most} at a time", fits,
                 f"{samples} samples in {parts} parts", f"{told[0]} on rank 0",
                 hints=_SMALL, evidence=RANK)  # fmt: skip
-    yield equal("gradients travel once, in all-reduces, for all micro-batches",
-                {"all_reduce": weights.nbytes}, sums(seen), hints=_ONCE,
-                evidence=RANK)  # fmt: skip
-    if weights.nbytes >= 1e6:
-        yield volume("each gradient passes the network once", seen,
-                     2 * (case.ranks - 1) * weights.nbytes, hints=_SENT)  # fmt: skip
+    yield equal_by_rank("gradients travel once, in all-reduces, for all micro-batches",
+                        [{"all_reduce": weights.nbytes}] * case.ranks,
+                        [sums(seen, rank) for rank in range(case.ranks)], hints=_ONCE,
+                        evidence=seen.evidence)  # fmt: skip
 
 
-def sums(seen):
-    """Bytes that rank 0 put into collectives, by name."""
+def sums(seen, rank):
+    """Bytes that a rank put into messages, by name."""
     total = {}
-    for name, nbytes in seen.collectives(0):
+    for _, name, nbytes in seen.put_in(rank):
         total[name] = total.get(name, 0) + nbytes
     return total

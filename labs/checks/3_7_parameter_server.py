@@ -8,7 +8,7 @@ ahead as it may be: a server that waits for everybody never comes to that point.
 
 import numpy as np
 
-from lablib.teach.claims import RANK, Claim, equal
+from lablib.teach.claims import Claim, equal
 from lablib.teach.exercise import Case
 
 ANSWERS = ("serve(weights, workers, pushes, bound, lr)",)
@@ -41,7 +41,8 @@ def case_of(seed, workers, pushes, bound):
     shared = {"pushes": pushes, "bound": bound, "lr": 0.5, "size": size}
     start = {"numbers": np.zeros(0, np.float32)}
     name = f"{workers} workers push {pushes} times, at most {bound} ahead"
-    return Case(name, shared=shared, own=(start, *own), ranks=workers + 1, timeout_s=10)
+    return Case(name, shared=shared, own=(start, *own), ranks=workers + 1, relay=True,
+                timeout_s=10)  # fmt: skip
 
 
 def observe(me, answer, given):
@@ -109,8 +110,8 @@ def judge(case, seen):
                 f"in its answer: {there[rank, number].tolist()}"
             )
         )
-        # What came back, the worker says, beside whom the learner's program runs.
-        yield Claim(text, rank is None, saw=saw, hints=hints, evidence=RANK)
+        # Workers never call the answer, so none of the learner's code runs on them.
+        yield Claim(text, rank is None, saw=saw, hints=hints)
 
 
 def own_pushes(counts, rank, pushed, bound):

@@ -73,6 +73,7 @@ def judge(case, seen):
         sent = seen.sent(rank)
         each = (rank, 1 - rank, x.nbytes)
         yield Claim(f"a step sends {x.nbytes} B from rank {rank}, the {what}, and nothing else",
-                    sent == [each] * STEPS, f"{STEPS} messages of {x.nbytes} B",
+                    sent == [each] * STEPS and not seen.collectives(rank),
+                    f"{STEPS} messages of {x.nbytes} B",
                     f"{len(sent)}, of {[nbytes for *_, nbytes in sent]} B", rank, _SENT,
-                    seen.sent_evidence)  # fmt: skip
+                    seen.evidence)  # fmt: skip

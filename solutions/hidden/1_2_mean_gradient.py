@@ -9,7 +9,8 @@ case_of = find("1.2").module.case_of
 
 
 def cases(seed):
-    return [case_of(seed, (3, 0, 2, 4), "torch"), case_of(seed + 1, (1, 6), "tensorflow")]
+    return [case_of(seed, (3, 0, 2, 4), "torch"),
+            case_of(seed + 1, (1, 6, 2), "tensorflow", features=2**18)]  # fmt: skip
 
 
 def sum_and_count(gradient, samples):
@@ -73,6 +74,14 @@ def gathers_everything(gradient, samples):
     return sum(n * part for n, part in zip(counts, parts)) / sum(counts)
 
 
+def gathers_everything_tf(gradient, samples):
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce("SUM", tf.constant(float(samples)))
+    return tf.reduce_sum(context.all_gather(gradient[None] * samples / total, axis=0), axis=0)
+
+
 def rank_0_adds_up(gradient, samples):
     """By sends, as many bytes as an all-reduce moves; one all-reduce for show."""
     count = torch.tensor(float(samples))
@@ -96,6 +105,7 @@ WRONG = {
     "a sum instead of a mean": (summed, summed_tf),
     "no communication": (lambda gradient, samples: gradient,) * 2,
     "every rank gets everybody's gradient": (gathers_everything, sum_and_count_tf),
+    "every worker gets everybody's gradient": (sum_and_count, gathers_everything_tf),
     "rank 0 adds up": (rank_0_adds_up, sum_and_count_tf),
     "right in torch only": (sum_and_count, mean_of_means_tf),
     "right in TensorFlow only": (mean_of_means, sum_and_count_tf),

@@ -6,7 +6,7 @@ case_of = find("3.4").module.case_of
 
 
 def cases(seed):
-    return [case_of(seed, workers=3, steps=2, per_worker=3)]
+    return [case_of(seed, workers=3, steps=5, per_worker=3, inputs=512, outputs=520)]
 
 
 def set_up(strategy, make_model, lr):
@@ -83,6 +83,27 @@ def mean_by_hand_in_a_graph(strategy, make_model, batches, lr):
     return model
 
 
+def gathers_every_gradient(strategy, make_model, batches, lr):
+    """The right weights; every worker receives everybody's gradients."""
+    import tensorflow as tf
+
+    with strategy.scope():
+        model = make_model()
+    (weights,) = model.trainable_variables
+
+    @tf.function
+    def gradients(x, y):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(model(x) - y))
+        mine = tape.gradient(loss, weights.value)
+        return tf.distribute.get_replica_context().all_gather(mine[None], axis=0)
+
+    for x, y in batches:
+        mean = tf.reduce_mean(strategy.run(gradients, (x, y)), axis=0)
+        weights.assign(weights.value - lr * mean)
+    return model
+
+
 def forgets_to_divide(strategy, make_model, batches, lr):
     model, optimizer = set_up(strategy, make_model, lr)
     return trained(strategy, model, optimizer, batches, 1.0)
@@ -128,6 +149,7 @@ WRONG = {
     "a sum instead of a mean": forgets_to_divide,
     "makes the model outside the scope": outside_the_scope,
     "no communication": no_communication,
+    "gathers every gradient": gathers_every_gradient,
     "calls Model.fit": model_fit,
     "never trains": never_trains,
 }

@@ -7,8 +7,8 @@ placed, meshed = find("4.6").module.placed, find("4.6").module.meshed
 
 def cases(seed):
     return [
-        placed(seed, samples=3, width=5, hidden=4, out=7),
-        meshed(seed + 1, samples=4, width=3, hidden=2, out=5),
+        placed(seed, samples=48, width=40, hidden=700, out=512),
+        meshed(seed + 1, samples=8, width=512, hidden=256, out=512),
     ]
 
 

@@ -12,12 +12,13 @@ import sys
 import time
 
 import cloudpickle
+import numpy as np
 import pytest
 
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.box.relay import Relay
-from lablib.cluster.relay_link import DATA, HEADER, TAKEN, Link
+from lablib.cluster.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, Link
 
 pytestmark = pytest.mark.timeout(120)
 boxed = pytest.mark.needs("bubblewrap")
@@ -71,11 +72,11 @@ def both_send_first(me):
     dist.recv(torch.zeros(10), 1 - me.rank)
 
 
-def sums(me):
+def begins_with_another_collective(me):
     import torch
     import torch.distributed as dist
 
-    dist.all_reduce(torch.zeros(1))
+    dist.all_reduce(torch.zeros(1)) if me.rank else dist.broadcast(torch.zeros(1), 0)
 
 
 def forges(me):
@@ -95,10 +96,65 @@ def forges(me):
 
 @boxed
 @pytest.mark.parametrize(
-    "function, status", [(both_send_first, "hang"), (sums, "error"), (forges, "forged")]
+    "function, status",
+    [(both_send_first, "hang"), (begins_with_another_collective, "hang"), (forges, "forged")],
 )
 def test_what_cannot_work_says_so(box, function, status):
     assert box.run(function, 2, relay=True).status == status
+
+
+def uses_every_collective(me):
+    """By name, what this rank has after each of them."""
+    import torch
+    import torch.distributed as dist
+    from torch.distributed import nn
+
+    def mine(size=4):
+        return torch.arange(float(size)) + 10 * me.rank
+
+    every, left = range(me.ranks), {"sum": mine(), "max": mine(), "from 1": mine(), "to 1": mine()}
+    dist.all_reduce(left["sum"], async_op=True).wait()
+    dist.all_reduce(left["max"], dist.ReduceOp.MAX)
+    dist.broadcast(left["from 1"], 1)
+    dist.reduce(left["to 1"], 1)
+    left["to 1"] = left["to 1"] if me.rank == 1 else None
+    left["integers"] = torch.arange(3)
+    dist.all_reduce(left["integers"], group=dist.new_group())
+    gathered = [torch.empty(4) for _ in every]
+    dist.all_gather(gathered, mine())
+    left["all"] = torch.stack(gathered)
+    dist.all_gather_into_tensor(left["all"].view(-1), mine())
+    dist.gather(mine(), gathered if me.rank == 0 else None)
+    dist.scatter(mine(2), [mine(2) for _ in every] if me.rank == 2 else None, 2)
+    left["part"] = torch.empty(2)
+    dist.reduce_scatter(left["part"], [mine(2) + other for other in every])
+    dist.reduce_scatter_tensor(left["part"], mine(2 * me.ranks))
+    left["swapped"] = torch.empty(2 * me.ranks)
+    dist.all_to_all(list(left["swapped"].chunk(me.ranks)), [mine(2) * other for other in every])
+    dist.all_to_all_single(left["swapped"], mine(2 * me.ranks))
+    left["objects"] = [None for _ in every]
+    dist.all_gather_object(left["objects"], {"rank": me.rank})
+    slope = mine().requires_grad_()
+    nn.functional.all_reduce(slope).sum().backward()
+    model = torch.nn.Linear(4, 2, bias=False)
+    torch.nn.init.ones_(model.weight)
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    parallel(mine()).sum().backward()
+    return left | {"slope": slope.grad, "DDP": model.weight.grad}
+
+
+def put_in(run):
+    return sorted((rank, op.name, op.nbytes) for rank, ops in enumerate(run.program) for op in ops
+                  if op.kind == "issue" and op.name != "barrier")  # fmt: skip
+
+
+@boxed
+def test_collectives_have_the_same_results_through_the_relay_which_sees_them_all(box):
+    alone, relayed = (box.run(uses_every_collective, 4, relay=relay) for relay in (False, True))
+    assert (alone.status, relayed.status) == ("ok", "ok"), relayed
+    assert str(relayed.values) == str(alone.values)
+    assert sorted(relayed.put_in) == put_in(relayed.run) == put_in(alone.run)
+    assert relayed.loopback_bytes == 0 < alone.loopback_bytes
 
 
 def meets_in_secret(me):
@@ -231,6 +287,8 @@ FORGED = {
     "to itself": (DATA, 0, 0, 1, 0),
     "a number that is something else": (DATA, 1, 0, 4242, 0),
     "thanks for nothing, which nobody counts": (TAKEN, 1, 4242, 4242, 0),
+    "a collective that nobody knows": (COLLECTIVE, 0, 99, 1, 0),
+    "a collective with a number that is something else": (COLLECTIVE, 0, 0, 4242, 0),
 }
 
 
@@ -246,3 +304,28 @@ def test_a_forged_frame_closes_that_line_only(frame):
     lines[2].wait(lines[2].receive(1, 5, kept.append))
     relay.close()
     assert (kept, relay.messages, relay.forged) == ([b"abc"], [(1, 2, 3)], {0})
+
+
+def test_parts_that_do_not_fit_together_give_nobody_a_result():
+    relay = Relay(2)
+    lines = [Link(sock) for sock in relay.theirs]
+    for line, data in zip(lines, (bytes(8), bytes(4)), strict=True):
+        line.collective((0, 0, 0), 0, data, pytest.fail)
+    lines[1].send(0, 5, b"abc")
+    kept = []
+    lines[0].wait(lines[0].receive(1, 5, kept.append))
+    relay.close()
+    assert kept == [b"abc"]
+    assert sorted(relay.put_in) == [(0, "all_reduce", 8), (1, "all_reduce", 4), (1, "send", 3)]
+
+
+def test_an_all_reduce_tells_a_rank_the_sum_and_nothing_else():
+    relay = Relay(2)
+    lines, kept = [Link(sock) for sock in relay.theirs], []
+    secret = np.float32([3, 4]).tobytes()
+    pending = [line.collective((0, 0, 0), 0, data, kept.append)
+               for line, data in zip(lines, (np.float32([1, 1]).tobytes(), secret))]  # fmt: skip
+    for line, one in zip(lines, pending):
+        line.wait(one)
+    relay.close()
+    assert kept == [np.float32([4, 5]).tobytes()] * 2

@@ -132,7 +132,7 @@ def test_that_claim_about_feedback_can_fail(base):
 
 def test_the_report_shows_the_class(base):
     report = (base / "out" / "report.html").read_text()
-    for words in ("10 submissions", "UNSANDBOXED", "twice x", "the same file", "On the ranks"):
+    for words in ("10 submissions", "UNSANDBOXED", "twice x", "the same file", "measured outside"):
         assert words in report
 
 
@@ -140,6 +140,19 @@ def test_the_report_names_what_was_taken_for_no_submission():
     text = class_report.report([], "09", {}, [], ["<class>.csv"])
     assert "These are not submissions: &lt;class&gt;.csv." in text
     assert "not submissions" not in class_report.report([], "09", {}, [])
+
+
+@pytest.mark.parametrize(
+    "claim, seen_how",
+    [
+        ("every rank has the mean", "returned values"),
+        ("in one collective", "reported by the ranks"),
+    ],
+)
+def test_the_report_says_how_each_claim_was_seen(base, claim, seen_how):
+    report = (base / "out" / "report.html").read_text()
+    assert f"<td>{claim}</td><td>{seen_how}</td>" in report
+    assert f"<li><b>{seen_how}</b>: " in report
 
 
 def test_other_programs_can_read_the_grades(base):

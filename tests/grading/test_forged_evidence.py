@@ -1,0 +1,71 @@
+"""Right values by another technique, and a forged record of the right one, do not earn the points
+of the technique: it is measured outside the ranks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cloudpickle
+import pytest
+from hostile import forged_records
+from hostile.forged_records import FORGED
+
+from lablib.grading import graded, places
+from lablib.grading.hidden_cases import hidden_cases
+from lablib.teach import exercise
+from lablib.teach.claims import OUTSIDE, RANK, earned
+from lablib.teach.exercise import Observer
+
+pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(120)]
+cloudpickle.register_pickle_by_value(forged_records)
+
+
+@pytest.fixture(scope="module")
+def place():
+    place = places.Boxed(1, "bubblewrap")
+    yield place
+    place.close()
+
+
+def judged(place, one, case, answer):
+    outcome = place.try_case(case, Observer(one.module.observe, answer))
+    assert outcome.status == "ok", outcome
+    return graded._judged(one, case, True, outcome)
+
+
+def part_earned(place, number, answer, **changes):
+    """Of the points of the hidden cases in torch."""
+    one = exercise.find(number)
+    cases = [replace(case, **changes) for case in hidden_cases(one, 7) if case.framework == "torch"]
+    found = [judged(place, one, case, answer) for case in cases]
+    return earned((case.answer, case.share) for case in found)
+
+
+@pytest.mark.parametrize("number", FORGED)
+def test_a_forged_record_earns_no_points_for_the_technique(place, number):
+    assert part_earned(place, number, FORGED[number]) < 0.5
+
+
+@pytest.mark.parametrize("number", ["1.2", "1.3", "3.2"])
+def test_that_claim_can_fail(place, number):
+    """Where nothing is measured outside, the same answer earns everything."""
+    assert part_earned(place, number, FORGED[number], relay=False) == 1
+
+
+IN_TENSORFLOW = [
+    ("1.2", "every worker gets everybody's gradient"),
+    ("3.4", "gathers every gradient"),
+    ("4.6", "all weights on every rank"),
+]
+
+
+@pytest.mark.parametrize("number, name", IN_TENSORFLOW)
+def test_bytes_on_the_loopback_show_another_technique_in_tensorflow(place, number, name):
+    """Its ranks cannot use the relay: collectives that carry more bytes are seen, others not."""
+    one = exercise.find(number)
+    case = [case for case in hidden_cases(one, 7) if case.framework == "tensorflow"][-1]
+    answer = one.hidden.WRONG[name]
+    answer = answer[case.answer] if isinstance(answer, tuple) else answer
+    claims = judged(place, one, case, answer).claims
+    failing = [claim["evidence"] for claim in claims if not claim["holds"]]
+    assert OUTSIDE in failing and set(failing) <= {OUTSIDE, RANK}, claims
