@@ -14,7 +14,7 @@ def cases(seed):
         _module.order_of(3, 4 + more),
         _module.order_of(1, 1 + more),
         _module.order_of(2 + equal, 2 + equal),
-        _module.order_of(7, few),
+        _module.order_of(8, few),
         _module.run_of(seed, ranks=4, pieces=6),
     ]
 
