@@ -22,8 +22,9 @@ INSIDE = {
     "hardware": "device network all_reduce two_levels description hardware catalog".split(),
     "record": "event board recorder trace program metrics plans critical_path simulator".split(),
     "cluster": """
-        wire said spec private_network logs failures deadlock hang_advice rank_errors refusals
-        relay_link torch_relay torch_memory torch_costs torch_futures torch_recorder
+        sendable wire said spec private_network logs failures deadlock hang_advice rank_errors
+        no_keyboard clock_notes refusals relay_link torch_relay torch_memory
+        torch_costs torch_futures torch_recorder
         tensorflow_costs tensorflow_graph tensorflow_peak tensorflow_memory
         tensorflow_seconds tensorflow_placement
         tensorflow_recorder rank ended_children import_watcher zygote launch execution run cluster

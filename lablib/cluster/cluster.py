@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from lablib.cluster import launch, said
 from lablib.cluster.execution import Execution
-from lablib.cluster.failures import RankFailed
+from lablib.cluster.failures import RankFailed, place
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
@@ -17,7 +17,9 @@ from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import Waiting
 
-_SILENT = {"rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": []}
+_SILENT = {
+    "rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": [], "clock_reads": [],
+}  # fmt: skip
 _TRIES = 3
 
 
@@ -153,6 +155,7 @@ class Cluster:
         ranks = range(self.spec.ranks)
         values = [execution.values.get(rank) for rank in ranks]
         records = [execution.records.get(rank, _SILENT) for rank in ranks]
+        _note_clocks(records)
         return Run(self.spec, values, execution.logs(), records, self.hardware)
 
     def __repr__(self):
@@ -171,6 +174,17 @@ class Cluster:
         )
         title = html.escape(repr(self).strip("<>"))
         return f"<table><caption>{title}</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _note_clocks(records):
+    """Say once that the ranks read a clock that is not the modelled machine's."""
+    read = next((read for record in records for read in record["clock_reads"]), None)
+    if read:
+        clock, filename, line = read
+        print(
+            f"Note: time.{clock} ({place(f'{filename}:{line}')}) reads this computer's clock, not "
+            "that of the modelled hardware; modelled times are in run.trace and run.metrics."
+        )
 
 
 def _shown(value):

@@ -74,7 +74,7 @@ class Fate:
     def cure(self) -> str:
         """What to do about it."""
         if self.cause == said.UNSENDABLE:
-            return "return numbers, text, lists, dicts, arrays or tensors"
+            return "return numbers, text, lists, dicts, arrays or tensors, and run the cell again"
         if self.cause or self.code != -signal.SIGKILL:
             return "mend that line and run the cell again"
         return "find out who ended it: you, a job limit, or the system when memory was used up"
@@ -85,7 +85,7 @@ class Fate:
         if self.cause == said.LEFT:
             return f"left with sys.exit({self.text or 0})"
         if self.cause == said.UNSENDABLE:
-            return f"returned a value that cannot be sent to the notebook: {self.text}"
+            return f"cannot return its result: {self.text}"
         if self.cause == said.SERVER:
             return f"could not start its TensorFlow server: {self.text}"
         if self.cause:

@@ -15,7 +15,8 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import rank_errors, wire
+from lablib.cluster import clock_notes, rank_errors, wire
+from lablib.cluster.no_keyboard import take_away_the_keyboard
 from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
@@ -87,6 +88,8 @@ def live(job: dict, sock: socket.socket) -> None:
     recorder = _take_place(job)
     me = Rank(job["seat"], recorder)
     try:
+        if job["modelled"]:
+            clock_notes.notice()
         function = _load(job["payload"])
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
         _join(job, recorder)
@@ -144,6 +147,7 @@ def _take_place(job):
     os.dup2(log, 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+    take_away_the_keyboard()
     stacks = open(job["files"]["stack"], "w")
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
@@ -248,5 +252,6 @@ def _send_record(sock, me):
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_bytes": me._peak_bytes,
         "live_bytes": me._live_bytes,
+        "clock_reads": clock_notes.reads(),
     }
     wire.send(sock, record)

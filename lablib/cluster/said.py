@@ -26,6 +26,7 @@ _FORMS = {
     },
     "record": {
         "rows": list, "logged": list, "cpu_s": _NUMBER, "peak_bytes": int, "live_bytes": list,
+        "clock_reads": list,
     },
 }  # fmt: skip
 
@@ -63,6 +64,7 @@ def _parts_are_plain(kind, fields):
             and all(isinstance(row, tuple) and row for row in fields["rows"])
             and all(isinstance(logged, dict) for logged in fields["logged"])
             and all(type(nbytes) is int for nbytes in fields["live_bytes"])
+            and all(map(_is_clock_read, fields["clock_reads"]))
         )
     return True
 
@@ -72,6 +74,10 @@ def _is_time(seconds):
         return math.isfinite(seconds)
     except OverflowError:  # a whole number larger than any float
         return False
+
+
+def _is_clock_read(read):
+    return isinstance(read, list) and [type(part) for part in read] == [str, str, int]
 
 
 def _is_frame(frame):

@@ -16,6 +16,8 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from lablib.cluster.sendable import CannotTravel, as_array, refusal
+
 _HEADER = struct.Struct("!Q")
 _ARRAY, _TUPLE, _INT, _COMPLEX, _SET = range(1, 6)
 _ARRAY_KINDS = "biufcSU"
@@ -44,13 +46,9 @@ class Bounds:
 ANY_SIZE = Bounds(frame_bytes=2**31, elements=2**31, plain_keys=False)
 
 
-class CannotTravel(TypeError):
-    """A value that is not plain data; the text says which part of it and why."""
-
-
 def pack(value: Any) -> bytes:
     """Bytes of plain data: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
-    NumPy arrays and scalars, tensors of torch and TensorFlow.
+    NumPy arrays and scalars, tensors of torch and TensorFlow (see `sendable`).
 
     Raises CannotTravel for anything else, and for values nested deeper than 500.
     """
@@ -155,7 +153,7 @@ def _exactly(sock, size):
 
 
 def _encode(value):
-    array = _as_array(value)
+    array = as_array(value)
     if array is not None:
         return _encode_array(array)
     for base, plain in ((bool, bool), (dict, dict), (list, list), (str, str), (float, float)):
@@ -172,24 +170,10 @@ def _encode(value):
         return msgpack.ExtType(_INT, digits)
     if isinstance(value, complex):
         return msgpack.ExtType(_COMPLEX, pack([value.real, value.imag]))
-    kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    raise CannotTravel(f"a {kind} is not plain data")
-
-
-def _as_array(value):
-    """The NumPy array of an array, a NumPy scalar or a tensor of either framework, else None."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return np.asarray(value)
-    if type(value).__module__.split(".")[0] == "torch" and hasattr(value, "detach"):
-        return value.detach().cpu().numpy()
-    if type(value).__module__.split(".")[0] in ("tensorflow", "keras") and hasattr(value, "numpy"):
-        return np.asarray(value.numpy())
-    return None
+    raise refusal(value)
 
 
 def _encode_array(array):
-    if array.dtype.kind not in _ARRAY_KINDS:
-        raise CannotTravel(f"an array of dtype {array.dtype} is not plain data")
     parts = [array.dtype.str, list(array.shape), array.tobytes()]
     return msgpack.ExtType(_ARRAY, msgpack.packb(parts))
 

@@ -34,7 +34,8 @@ def is_learners(filename: str) -> bool:
     known = _learners.get(filename)
     if known is None:
         kit = filename.startswith(_KIT) and not filename.startswith(_STRATEGIES)
-        known = not (kit or filename.startswith(_NOT_THE_LEARNERS))
+        compiled = filename.endswith(".pyx")  # of a package's own, which names it without a folder
+        known = not (kit or compiled or filename.startswith(_NOT_THE_LEARNERS))
         _learners[filename] = known
     return known
 

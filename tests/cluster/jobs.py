@@ -287,6 +287,124 @@ def hangs_after_many_groups(me):
     dist.recv(torch.zeros(1), 1 - me.rank, group=groups[150])
 
 
+def _sent(values):
+    """What comes of each value on the way to the notebook."""
+    from lablib.cluster import wire
+
+    found = {}
+    for name, value in values.items():
+        try:
+            found[name] = "value", wire.unpack(wire.pack(value))
+        except wire.CannotTravel as error:
+            found[name] = "refused", str(error)
+    return found
+
+
+def values_of_torch(me):
+    import dataclasses
+    import datetime
+    import warnings
+
+    import numpy as np
+    import pandas as pd
+    import torch
+    from torch._subclasses import FakeTensorMode
+    from torch.distributed import _functional_collectives as functional
+    from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+    warnings.simplefilter("ignore")  # of what is a prototype
+    x = torch.tensor([1.0, 1.5])
+    mesh = init_device_mesh("cpu", (me.ranks,))
+    with FakeTensorMode():
+        fake = torch.ones(2)
+
+    class Subclass(torch.Tensor):
+        pass
+
+    @dataclasses.dataclass
+    class Point:
+        x: int = 1
+
+    return _sent({
+        "bfloat16": x.bfloat16(), "float8": x.to(torch.float8_e4m3fn),
+        "conjugate": torch.tensor([1 + 1j]).conj(), "a subclass": x.as_subclass(Subclass),
+        "complex32": torch.tensor([1 + 1j]).to(torch.complex32),
+        "a parameter": torch.nn.Parameter(x), "a size": torch.Size([1, 2]),
+        "async": functional.all_reduce(torch.tensor([2.0]), "sum", mesh),
+        "sparse": x.to_sparse(), "csr": torch.eye(2).to_sparse_csr(), "meta": x.to("meta"),
+        "quantised": torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+        "nested": torch.nested.nested_tensor([x, x[:1]]), "fake": fake, "a dtype": x.dtype,
+        "DTensor": distribute_tensor(x, mesh, [Shard(0)]), "a model": torch.nn.Linear(1, 1),
+        "a frame": pd.DataFrame({"a": [1]}), "masked": np.ma.array([1, 2], mask=[0, 1]),
+        "a date": datetime.date(2026, 1, 2), "a path": Path("a"), "a dataclass": Point(),
+        "a class": int, "objects": np.array([object()]), "a set in a list": [{"a": x.to_sparse()}],
+    })  # fmt: skip
+
+
+def values_of_tensorflow(me):
+    import keras
+    import ml_dtypes
+    import numpy as np
+    import tensorflow as tf
+
+    x = tf.constant([1.0, 1.5])
+    return _sent({
+        "bfloat16": tf.cast(x, tf.bfloat16), "of NumPy": np.array([1.0, 1.5], ml_dtypes.bfloat16),
+        "a bfloat16 variable": tf.Variable(tf.cast(x, tf.bfloat16)),
+        "a Keras variable": keras.Variable([1.0, 1.5]), "ragged": tf.ragged.constant([[1], [1, 2]]),
+        "sparse": tf.sparse.from_dense([[1.0]]), "texts": tf.constant(["a", "b"]),
+        "slices": tf.IndexedSlices(tf.ones((1, 2)), tf.constant([0])), "a dtype": x.dtype,
+        "symbolic": keras.Input((2,)), "a shape": tf.TensorShape([1, None]),
+        "a model": keras.Sequential([keras.layers.Dense(1)]), "a dataset": tf.data.Dataset.range(2),
+    })  # fmt: skip
+
+
+def returns_a_sparse_tensor(me):
+    import torch
+
+    return torch.eye(2).to_sparse()
+
+
+def logs_a_sparse_tensor(me):
+    import torch
+
+    me.log(loss=torch.eye(2).to_sparse())
+
+
+def asks_numpy_for_too_many(me):
+    import numpy as np
+
+    np.random.choice(2, size=3, replace=False)
+
+
+def asks_for_input(me):
+    return input("how many? ")  # here
+
+
+def calls_breakpoint(me):
+    breakpoint()  # here
+    return 1
+
+
+def calls_pdb(me):
+    import pdb
+
+    pdb.set_trace()  # here
+    return 1
+
+
+def calls_interact(me):
+    import code
+
+    code.interact()  # here
+
+
+def reads_the_clock(me):
+    start_s = time.perf_counter()
+    total(me)
+    return time.perf_counter() - start_s
+
+
 def mismatched(me):
     import torch
     import torch.distributed as dist

@@ -28,7 +28,13 @@ FAILURES = [
     (jobs.leaves_its_socket_to_a_child, BOTH, 1, "ended without returning, exit status 0", ""),
     (jobs.segfaults, BOTH, 1, "killed by signal SIGSEGV", ""),
     (jobs.is_killed, BOTH, 1, "killed by signal SIGKILL", ""),
-    (jobs.returns_a_lock, BOTH, None, "_thread.lock is not plain data", "def returns_a_lock"),
+    (
+        jobs.returns_a_lock,
+        BOTH,
+        None,
+        "_thread.lock cannot be sent to the notebook",
+        "def returns_a_lock",
+    ),
     (jobs.ignores_sigterm, BOTH, 0, "raised ValueError", 'ValueError("bad shard")'),
 ]
 TABLE = [(f, *row) for row in FAILURES for f in row[1]]

@@ -25,7 +25,8 @@ STEP = [
 
 
 def recorded(hardware="ethernet-10", rows=STEP):
-    record = {"rows": rows, "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": []}
+    record = {"rows": rows, "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": [],
+              "clock_reads": []}  # fmt: skip
     spec = Spec.of(2, nodes=None, per_node=None, roles=None, framework="torch", device="cpu",
                    threads=None)  # fmt: skip
     return Run(spec, [None, None], ["", ""], [record, record], hardware and get(hardware))
