@@ -39,9 +39,8 @@ INSIDE = {
     """.split(),
     "grading": """
         page notebook_file python_cells answers similarity written_code reading on_rank places
-        hidden_cases secret_seed graded kept_results grading_worker workers naming submissions
-        spreadsheet
-        overrides lateness gradebook feedback class_report grading
+        hidden_cases scrubbing secret_seed graded kept_results grading_worker workers naming
+        submissions spreadsheet overrides lateness gradebook feedback class_report grading
         handing_in authoring leaks package
     """.split(),
 }

@@ -42,6 +42,7 @@ def _be_first(job, live, limits, leash):
         socket.send_fds(leash, [b"+"], folders)  # one byte: several ranks write at once
         namespaces.close_each([leash.detach(), *folders])
         _forget_the_log()
+        namespaces.cover()
         namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()  # stays readable: it has nothing that the rank has not
         job["parent"] = os.getpid()

@@ -22,6 +22,12 @@ _READ_ONLY, _NO_SETUID, _NO_DEVICES, REMOUNT, BIND, RECURSIVE = 1, 2, 4, 32, 409
 PRIVATE = 1 << 18
 SAFE = _NO_SETUID | _NO_DEVICES
 READ_ONLY = SAFE | _READ_ONLY
+_HOST_NAME = b"localhost"  # it can be resolved
+_OF_THIS_COMPUTER = (
+    "cmdline", "version", "version_signature", "config.gz", "sys/kernel/random/boot_id", "modules",
+    "keys", "key-users", "kallsyms", "iomem", "ioports", "interrupts", "partitions", "diskstats",
+    "swaps", "timer_list", "sched_debug",
+)  # fmt: skip
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _CAPABILITIES_V3 = 0x20080522
 
@@ -55,12 +61,24 @@ def unshare_with_a_user(flags: int = ALL_BUT_USER) -> None:
 
 
 def furnish(scratch_bytes: int, shared_bytes: int) -> None:
-    """A loopback, /proc, a folder for temporary files and /dev/shm of this set alone."""
+    """A loopback, /proc, a folder for temporary files and /dev/shm of this set alone, and a host
+    name that every box has."""
     mount(None, "/", RECURSIVE | PRIVATE)
+    call("sethostname", _HOST_NAME, len(_HOST_NAME))
     mount("proc", "/proc")
     for folder, nbytes in zip(FURNISHED, (scratch_bytes, shared_bytes)):
         mount("tmpfs", folder, options=f"size={nbytes},nr_inodes=10000,mode=1777")
     raise_loopback()
+
+
+def cover() -> None:
+    """Show nothing in the files of /proc that describe this computer and how it was started.
+
+    After this no process inside can mount a /proc of its own: `man 7 mount_namespaces`.
+    """
+    for name in _OF_THIS_COMPUTER:
+        if os.path.exists(f"/proc/{name}"):
+            mount(None, f"/proc/{name}", BIND, source=os.devnull)
 
 
 def furnished() -> list[int]:

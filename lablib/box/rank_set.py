@@ -62,7 +62,8 @@ def _serve(framework, channel, leash, limits):
         namespaces.furnish(limits.scratch_bytes, limits.shared_bytes)
         folders = namespaces.furnished()
         keep_to(limits)
-        if not limits.apart:
+        if not limits.apart:  # else each rank makes its own namespaces, with a /proc in them
+            namespaces.cover()
             namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()
         system_calls.refuse(locks=limits.apart)

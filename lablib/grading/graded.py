@@ -17,6 +17,7 @@ from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.on_rank import TextObserver
 from lablib.grading.places import SLOW, Outcome
+from lablib.grading.scrubbing import scrubbed
 from lablib.grading.secret_seed import derived
 from lablib.teach.checks import judged
 from lablib.teach.claims import RANK, Claim, earned, share
@@ -183,7 +184,7 @@ def _first_that_fails(tried):
 
 def _short(text):
     # Half a surrogate pair cannot be written to any file.
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = scrubbed(text.encode("utf-8", "backslashreplace").decode())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 

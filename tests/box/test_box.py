@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -197,6 +198,31 @@ def looks_around(me):
         "processes": len(pids),
         "user": os.getuid(),
     }
+
+
+def reads_what_is_this_computers(me):
+    import socket
+
+    names = ["cmdline", "version", "sys/kernel/random/boot_id", "config.gz", "sys/kernel/hostname"]
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError), open(f"/proc/{name}", "rb") as file:
+            found[name] = file.read(1000)
+    return socket.gethostname(), os.uname().nodename, found
+
+
+@pytest.mark.parametrize("relay", [False, True])
+def test_it_does_not_see_whose_computer_it_is_on(box, relay):
+    run = box.run(reads_what_is_this_computers, 2, relay=relay)
+    assert len(run.values) == 2
+    for host, node, found in run.values.values():
+        assert host == node == "localhost"
+        assert set(found.values()) <= {b"", b"localhost\n"}
+
+
+def test_that_claim_about_the_computer_can_fail():
+    _, _, found = reads_what_is_this_computers(None)
+    assert not set(found.values()) <= {b"", b"localhost\n"}
 
 
 home = os.path.expanduser("~/.bashrc")

@@ -1,0 +1,60 @@
+"""What learners see of an error or of a value says nothing about the grader's computer."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lablib.grading import feedback, scrubbing
+from lablib.grading.gradebook import GRADED, Row
+from lablib.grading.graded import Graded, _judged
+from lablib.grading.places import Outcome
+from lablib.grading.submissions import Submission
+from lablib.machine import ROOT
+from lablib.teach.exercise import Case
+from lablib.teach.seen import Seen
+
+COMMAND_LINE = Path("/proc/cmdline").read_text().strip()
+PRIVATE = {
+    f'File "{ROOT}/lablib/teach/x.py", line 3, in f': 'File "x.py", line 3, in f',
+    "FileNotFoundError: [Errno 2] No such file: '/tmp/lab lib/a b.txt'":
+        "FileNotFoundError: [Errno 2] No such file: 'a b.txt'",
+    "open(/home/jane/x.npy) failed": "open(x.npy) failed",
+    "PATH=/root/.venv/bin:/usr/bin": "PATH=bin:bin",
+    "['one\\n/root/secret/two']": "['one\\ntwo']",
+    "see file:///root/kit/x.html": "see x.html",
+    "in /var/tmp/lablib-x1/": "in ",
+    f"on {socket.gethostname()}: no": "on ...: no",
+    f"it was {COMMAND_LINE}!": "it was ...!",
+    f"{Path('/proc/version').read_text()}": "...\n",
+}  # fmt: skip
+PLAIN = [
+    "3 samples/s", "a / b", "1/2", "x = y/z/w", "https://example.org/a/b.html", "/", "//", "and/or",
+    "expected [1.0, 2.0], saw [1.0]", "rank 0 of 2 raised ValueError: /= needs a number", "~/x/y",
+    "../data/x.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PRIVATE, ids=lambda text: text[:20])
+def test_what_is_the_graders_own_is_not_shown(text):
+    assert scrubbing.scrubbed(text) == PRIVATE[text]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_everything_else_stays_as_it_is(text):
+    assert scrubbing.scrubbed(text) == text
+
+
+@pytest.mark.parametrize("text", PRIVATE, ids=lambda text: text[:20])
+def test_the_page_that_a_learner_gets_holds_no_such_thing(text):
+    exercise = type("Exercise", (), {"number": "9.1"})
+    outcome = Outcome(Seen(), "error", "a rank raised OSError", f"OSError: {text}")
+    case = _judged(exercise, Case("two ranks", answer=0), False, outcome)
+    graded = Graded("9.1", 0.0, 2.0, "error", cases=(case,))
+    row = Row(Submission("jane"), GRADED, "", {"9.1": graded}, {"9.1": 2.0})
+    page = feedback.feedback(row, "09", {"9.1": "Mean"})
+    assert "OSError: " in page
+    for private in (str(ROOT), "/root", "/home", "/tmp", "/var", COMMAND_LINE):
+        assert private not in page
