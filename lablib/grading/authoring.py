@@ -41,7 +41,7 @@ def cases(seed):
 def case_of(seed, ranks, numbers):
     rng = np.random.default_rng(seed)
     own = tuple({{"x": rng.normal(size=numbers).astype(np.float32)}} for _ in range(ranks))
-    return Case(f"{{numbers}} numbers on {{ranks}} ranks", own=own, ranks=ranks)
+    return Case(f"{{numbers}} numbers on {{ranks}} ranks", own=own, ranks=ranks, relay=True)
 
 
 def observe(me, answer, given):
@@ -56,9 +56,10 @@ def judge(case, seen):
     mean = sum(own["x"] for own in case.own) / case.ranks
     yield equal_by_rank("every rank ends with the mean", [mean] * case.ranks, seen.values,
                         hints=_MEAN)  # fmt: skip
-    calls = seen.collectives(0)
-    yield Claim("one collective, of all numbers at once", calls == [("all_reduce", mean.nbytes)],
-                f"all_reduce of {{mean.nbytes}} B", str(calls), 0, _ONCE, "rank")  # fmt: skip
+    calls = [(name, nbytes) for _, name, nbytes in seen.put_in(0)]
+    yield Claim("one collective of all numbers at once, and no other message",
+                calls == [("all_reduce", mean.nbytes)], f"all_reduce of {{mean.nbytes}} B",
+                str(calls), 0, _ONCE, seen.evidence)  # fmt: skip
 '''
 _HIDDEN = '''"""{number}, what learners never get: other cases, right answers, wrong ones."""
 

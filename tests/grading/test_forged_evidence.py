@@ -69,3 +69,29 @@ def test_bytes_on_the_loopback_show_another_technique_in_tensorflow(place, numbe
     claims = judged(place, one, case, answer).claims
     failing = [claim["evidence"] for claim in claims if not claim["holds"]]
     assert OUTSIDE in failing and set(failing) <= {OUTSIDE, RANK}, claims
+
+
+# What runs when within one rank (3.5, 4.3), how large its pieces are (3.6) and where TensorFlow
+# computes or keeps something (4.6), only the rank itself can tell. TensorFlow's collectives do not
+# pass the relay: beside their bytes, their names are the ranks' word (1.2, 3.4).
+REPORTED_BY_RANKS = {"3.4", "3.5", "3.6", "4.3", "4.6"}
+LOOKS_AT_MESSAGES = ("seen.put_in", "seen.sent", "seen.collectives")
+
+
+def test_only_these_exercises_have_claims_that_rest_on_what_ranks_report():
+    found = {one.number for one in exercise.every() if "evidence=RANK" in one.path.read_text()}
+    assert found == REPORTED_BY_RANKS
+
+
+@pytest.mark.parametrize("one", exercise.every(), ids=lambda one: one.number)
+def test_every_hidden_case_with_claims_about_messages_measures_them_outside(one):
+    if any(words in one.path.read_text() for words in LOOKS_AT_MESSAGES):
+        for case in hidden_cases(one, 7):
+            relayed_or_alone = case.ranks == 1 or (case.framework, case.relay) == ("torch", True)
+            assert relayed_or_alone or largest_bytes(case) >= 1e6, case.name
+
+
+def largest_bytes(case):
+    """Of an array that a rank gets: TensorFlow's gradients or weights are as large."""
+    every = [value for given in case.given() for value in given.values()]
+    return max((value.nbytes for value in every if hasattr(value, "nbytes")), default=0)
