@@ -120,6 +120,8 @@ def _add_compare(commands):
     )
     add("--steps", type=int, metavar="N", help="training steps of each run")
     add("--batch", type=int, metavar="N", help="samples a step, of all ranks together")
+    repeats = "how often each run is measured, in turn (3; 1 with --hardware)"
+    add("--repeats", type=int, metavar="N", help=repeats)
     add("--seed", type=int, default=0, metavar="N", help="of weights and data (%(default)s)")
     on = "a machine to model, by name or as a TOML file; without it times are measured here"
     add("--hardware", metavar="NAME", help=on)
@@ -146,12 +148,17 @@ def _compare(asked):
         if left_out := comparison.conditions.get("left out"):
             print("\nLeft out:\n  " + left_out.replace("; ", "\n  "))
         print(f"\nThe page: {page.resolve()}")
+    if caution := comparison.conditions.get("caution"):
+        print("\nCaution:\n  " + caution.replace("; ", "\n  "), file=sys.stderr)
     return 0
+
+
+_PASSED_ON = ("task", "seed", "steps", "batch", "hardware", "repeats")
 
 
 def _comparison_arguments(asked):
     """What `lab.compare` is given; what was not asked for is left to its own defaults."""
-    given = {name: getattr(asked, name) for name in ("task", "seed", "steps", "batch", "hardware")}
+    given = {name: getattr(asked, name) for name in _PASSED_ON}
     given |= {"ranks": _ranks(asked.ranks), "strategies": _strategies(asked.strategies)}
     given["framework"] = None if asked.framework == "both" else asked.framework
     return {name: value for name, value in given.items() if value is not None}

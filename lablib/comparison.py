@@ -7,11 +7,11 @@ import os
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lablib import strategies, tasks
+from lablib import busy_computer, strategies, tasks
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
 from lablib.errors import LabError, check_whole
@@ -19,7 +19,7 @@ from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
 from lablib.machine import cores, memory_bytes
 from lablib.progress_bars import bar as progress_bar
-from lablib.record import metrics
+from lablib.record import metrics, repeated
 from lablib.strategies import FAMILIES
 from lablib.training import global_batch, train
 from lablib.units import show_bytes
@@ -29,23 +29,31 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+REPEATS = 3
+_LEAST_STEPS = 5
+
+
 @dataclass(frozen=True, repr=False)
 class Comparison:
     """Strategies side by side.
 
     On modelled hardware only its times are modelled: losses are those of the processes.
 
-    table        one row a run: strategy, framework, ranks, clock, samples_per_s, speedup (over
-                 "single" of the same framework), efficiency (speedup / ranks), comm_share,
+    table        one row a run: strategy, framework, ranks, clock, samples_per_s (the median of
+                 the repeats), speedup (over "single" of the same framework, the median),
+                 speedup_low and speedup_high (its range), finding (what that range shows, as in
+                 `lablib.record.repeated`), efficiency (speedup / ranks), comm_share,
                  comm_counted (what that share counts; "messages" is an upper bound),
-                 bytes_per_step, bubble (share of a step in which a rank stands idle),
+                 wire_bytes_per_rank (what the link of the busiest rank carries in a step),
+                 payload_bytes_per_step (what all ranks together pass to messages),
+                 bubble (share of a step in which a rank stands idle),
                  peak_bytes_per_rank of the fullest rank, memory_counted, final_loss. Memory
                  is counted on modelled hardware: "tensors", those alive at once in torch;
                  "graph", those alive outside of TensorFlow's graphs and, worked out from
                  shapes and order, inside. Measured, it is that of the "process". The counting
                  rules are in `lablib.record.metrics`
-    runs         (strategy, framework, ranks) -> Run
-    conditions   what it ran on, in words
+    runs         (strategy, framework, ranks) -> Run, of the first repeat
+    conditions   what it ran on, in words; "caution" says what makes its measured times doubtful
     """
 
     table: pandas.DataFrame
@@ -57,7 +65,7 @@ class Comparison:
         from lablib.views import plots
 
         losses = {_label(key): run.history.loss for key, run in self.runs.items()}
-        return plots.comparison(self.table, losses)
+        return plots.comparison(self.table, losses, self.conditions.get("caution", ""))
 
     def __repr__(self):
         return f"<Comparison of {len(self.table)} runs of {self.conditions['task']}>"
@@ -65,7 +73,8 @@ class Comparison:
     def _repr_html_(self):
         from lablib.views import table
 
-        return f'<div style="overflow-x: auto">{table.page(self.table)}</div>'
+        caution = self.conditions.get("caution", "")
+        return f'<div style="overflow-x: auto">{table.page(self.table, caution)}</div>'
 
 
 def compare(
@@ -79,35 +88,83 @@ def compare(
     batch: int | None = None,
     seed: int = 0,
     scaling: str = "strong",
+    repeats: int | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Train `task` with each strategy on each number of ranks that it can use.
 
     strategies   names; None: all that can train the task. "single" runs once in each framework
     framework    "torch" or "tensorflow"; None: both, as far as the task is there in both
+    repeats      how often each run is measured; None: 3 times, and once on modelled hardware, where
+                 each repeat would give the same times
     hardware     a machine to model, as in `Cluster`; None: times are measured on this computer
 
     Every rank of every run has the same number of threads, cores / the most ranks (at least 1):
     one rank stands for one machine, and adding ranks adds machines, as far as there are cores.
+
+    The repeats take turns: first all runs once, then all runs again. So a computer that is slower
+    for a while disturbs all of them. The first repeat trains all steps; the later ones only measure
+    times, so they train a third of the steps, but at least 5 where there are as many.
     """
     hardware = None if hardware is None else catalog.get(hardware)
     plan, left_out = _plan(tasks.get(task), ranks, strategies, framework, batch, scaling, hardware)
     if hardware:
         hardware.check_ranks(max(count for *_, count in plan))
     threads = threads_per_rank(cores(), max(ranks))
-    runs = {}
-    with progress_bar("comparing", len(plan), progress) as bar:
-        for name, of, count in plan:
-            bar.set_description(f"{name} on {count}, {of}")
-            runs[name, of, count] = train(
-                name, task=task, ranks=count, steps=steps, framework=of, hardware=hardware,
-                batch=batch, seed=seed, scaling=scaling, threads=threads, progress=False,
-            )  # fmt: skip
-            bar.update()
-    conditions = _conditions(tasks.get(task), runs, steps, seed, threads)
+    repeats = (1 if hardware else REPEATS) if repeats is None else repeats
+    check_whole(1, repeats=repeats)
+    measured = _Measured()
+    with progress_bar("comparing", repeats * len(plan), progress) as bar:
+        for number in range(repeats):
+            measured.look_at_the_computer(hardware)
+            for name, of, count in plan:
+                bar.set_description(f"{name} on {count}, {of}")
+                run = train(
+                    name, task=task, ranks=count, steps=_steps(steps, number), framework=of,
+                    hardware=hardware, batch=batch, seed=seed, scaling=scaling, threads=threads,
+                    progress=False,
+                )  # fmt: skip
+                measured.take((name, of, count), run)
+                bar.update()
+        measured.look_at_the_computer(hardware)
+    table = _table(measured)
+    conditions = _conditions(tasks.get(task), measured.runs, steps, seed, threads, repeats)
     if left_out:
         conditions["left out"] = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-    return Comparison(_table(runs), runs, conditions)
+    if caution := "; ".join(_cautions(measured, table, threads, hardware)):
+        conditions["caution"] = caution
+    return Comparison(table, measured.runs, conditions)
+
+
+def _steps(steps, repeat):
+    return steps if repeat == 0 else max(min(steps, _LEAST_STEPS), -(-steps // REPEATS))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the repeats have given so far.
+
+    runs         (strategy, framework, ranks) -> its first Run
+    rates        the same -> samples/s of each repeat
+    cautions     the same -> what was suspicious in one of its repeats
+    other_cores  cores that other programs used between the repeats
+    """
+
+    runs: dict = field(default_factory=dict)
+    rates: dict = field(default_factory=dict)
+    cautions: dict = field(default_factory=dict)
+    other_cores: list = field(default_factory=list)
+
+    def take(self, key, run):
+        self.runs.setdefault(key, run)
+        rate = metrics.samples_per_s(run.trace, run.history.batch)
+        self.rates.setdefault(key, []).append(rate)
+        if run.caution:
+            self.cautions[key] = run.caution
+
+    def look_at_the_computer(self, hardware):
+        if hardware is None:
+            self.other_cores.append(busy_computer.other_cores())
 
 
 def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
@@ -157,18 +214,18 @@ def _fitting(described, task, counts):
     return [n for n in counts if described.least_ranks <= n <= most] or [described.least_ranks]
 
 
-def _table(runs):
+def _table(measured):
     import pandas
 
-    rates = {key: metrics.samples_per_s(run.trace, run.history.batch) for key, run in runs.items()}
     rows = []
-    for (name, of, ranks), run in runs.items():
-        rate = rates[name, of, ranks]
-        speedup = metrics.speedup(rate, rates.get(("single", of, 1), math.nan))
+    for (name, of, ranks), run in measured.runs.items():
+        rates = measured.rates[name, of, ranks]
+        speedup = _speedup(measured, name, of, rates, exact=run.hardware is not None)
         rows.append({
             "strategy": name, "framework": of, "ranks": ranks, "clock": run.clock,
-            "samples_per_s": rate, "speedup": speedup,
-            "efficiency": metrics.efficiency(speedup, ranks),
+            "samples_per_s": statistics.median(rates),
+            "speedup": speedup.median, "speedup_low": speedup.low, "speedup_high": speedup.high,
+            "finding": speedup.finding, "efficiency": metrics.efficiency(speedup.median, ranks),
             **_communication(run, strategies.get(name, of).STRATEGY),
             **_memory(run, of),
             "final_loss": run.history.loss[-1],
@@ -176,10 +233,18 @@ def _table(runs):
     return pandas.DataFrame(rows)
 
 
+def _speedup(measured, name, framework, rates, exact):
+    if name == "single":
+        return repeated.ONE
+    alone = measured.rates.get(("single", framework, 1), [math.nan] * len(rates))
+    return repeated.speedup(rates, alone, exact)
+
+
 _UNSEEN = {
     "comm_share": math.nan,
     "comm_counted": "unseen",
-    "bytes_per_step": math.nan,
+    "wire_bytes_per_rank": math.nan,
+    "payload_bytes_per_step": math.nan,
     "bubble": math.nan,
 }
 
@@ -191,7 +256,8 @@ def _communication(run, described):
     return {
         "comm_share": metrics.comm_share(run.trace),
         "comm_counted": metrics.comm_counted(run.trace),
-        "bytes_per_step": metrics.bytes_per_step(run.trace),
+        "wire_bytes_per_rank": metrics.wire_bytes_per_rank(run.trace),
+        "payload_bytes_per_step": metrics.payload_bytes_per_step(run.trace),
         "bubble": metrics.bubble(run.trace),
     }
 
@@ -209,13 +275,40 @@ def _memory(run, framework):
     }
 
 
-def _conditions(task, runs, steps, seed, threads):
+def _cautions(measured, table, threads, hardware):
+    """What makes measured times doubtful, in words."""
+    if hardware:
+        return
+    most_ranks = max(count for *_, count in measured.runs)
+    if why := busy_computer.too_busy(max(measured.other_cores), most_ranks * threads):
+        yield f"the computer was busy: {why} between the repeats"
+    if measured.cautions:
+        (name, of, count), why = next(iter(measured.cautions.items()))
+        others = len(measured.cautions) - 1
+        more = f" (and {others} other rows)" if others else ""
+        yield f"{name} on {count}, {of}{more}: {why}"
+    if most_ranks * threads > cores():
+        yield (
+            f"{most_ranks} ranks shared {cores()} cores, so their speed-up says nothing about a "
+            "computer with more cores"
+        )
+    for row in table.to_dict("records"):
+        if row["speedup_low"] > row["ranks"]:
+            yield (
+                f"{row['strategy']} on {row['ranks']}, {row['framework']}, seems more than "
+                f"{row['ranks']} times as fast: smaller shards fit better into the caches, or "
+                "the runs of one process were disturbed"
+            )
+
+
+def _conditions(task, runs, steps, seed, threads, repeats):
     run = next(iter(runs.values()))
     frameworks = sorted({of for _, of, _ in runs})
     return {
         "task": task.name,
         "batch": f"{run.history.batch} samples a step",
         "steps": f"{steps}, seed {seed}",
+        "repeats": f"{repeats}, in turn; ranges are from the smallest to the largest ratio",
         "computer": f"{cores()} cores, {show_bytes(memory_bytes())} memory",
         "threads": f"{threads} a rank",
         "clock": f"modelled: {run.hardware}" if run.hardware else "measured",

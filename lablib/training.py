@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lablib import strategies, tasks
+from lablib import busy_computer, strategies, tasks
 from lablib.cluster import launch
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.run import Run
@@ -60,6 +60,8 @@ def train(
 ) -> Run:
     """Train `task` with a strategy on `ranks` processes; `run.history` has losses and weights.
 
+    `run.caution` says what makes measured times doubtful, such as a busy computer.
+
     strategy    one of `lab.strategies.names()`
     ranks       as few as the strategy can use when not given
     framework   the strategy's own when not given; torch where it is in both
@@ -86,7 +88,8 @@ def train(
     with cluster:
         shown = watch or Steps(f"{strategy} on {ranks}", steps, progress)
         run = cluster.run(partial(module.train, job=job), watch=shown)
-    return replace(run, history=_history(run.values, job.batch))
+    run = replace(run, history=_history(run.values, job.batch))
+    return replace(run, caution=_caution(run))
 
 
 def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options):
@@ -95,6 +98,11 @@ def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options)
     batch = global_batch(task, ranks, batch, scaling)
     described.check(task, ranks, batch, options)
     return Job(task, steps, batch, seed, described.chosen(options))
+
+
+def _caution(run):
+    why = busy_computer.ranks_lacked_cores(run)
+    return f"the computer was busy: {why}" if why else ""
 
 
 def global_batch(task, ranks, batch, scaling):

@@ -137,7 +137,7 @@ COLUMNS = {
     "speedup": [1.0, 1.9],
     "efficiency": [1.0, 0.475],
     "comm_share": [float("nan"), 0.125],
-    "bytes_per_step": [0.0, 1.5e6],
+    "payload_bytes_per_step": [0.0, 1.5e6],
     "peak_bytes_per_rank": [3.1e8, 3.2e8],
     "final_loss": [0.1234567, 0.1234568],
 }

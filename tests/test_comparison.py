@@ -7,7 +7,7 @@ import pytest
 
 import lablib as lab
 
-TIMES = ["samples_per_s", "speedup", "efficiency", "comm_share", "bytes_per_step"]
+TIMES = ["samples_per_s", "speedup", "efficiency", "comm_share", "payload_bytes_per_step"]
 WAYS = ["single", "ddp", "pipeline_split"]
 ASKED = dict(
     task="digits-mlp", ranks=[1, 2, 4], steps=3, framework="torch", strategies=WAYS, progress=False
@@ -52,7 +52,7 @@ def test_messages_that_nobody_sees_are_not_counted_as_none():
     asked = ASKED | {"framework": "tensorflow", "ranks": [3], "strategies": ["parameter_server"]}
     (row,) = lab.compare(**asked).table.to_dict("records")
     assert row["comm_counted"] == "unseen"
-    assert np.isnan(row["bytes_per_step"]) and np.isnan(row["comm_share"])
+    assert np.isnan(row["payload_bytes_per_step"]) and np.isnan(row["comm_share"])
 
 
 def own_task(layers):

@@ -13,14 +13,16 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 FLOORS = """
-    processes errors units progress_bars machine datasets tasks hardware record cluster calibration
-    box strategies views training comparison teach grading checkup my_labs __init__ cli_teaching cli
-    __main__
+    processes errors units progress_bars machine datasets tasks hardware record cluster
+    busy_computer calibration box strategies views training comparison teach grading checkup my_labs
+    __init__ cli_teaching cli __main__
 """.split()
 # Inside a package. A module that is not named may import its siblings, if no circle results.
 INSIDE = {
     "hardware": "device network all_reduce two_levels description hardware catalog".split(),
-    "record": "event board recorder trace program metrics plans critical_path simulator".split(),
+    "record": """
+        wire_bytes event board recorder trace program metrics plans critical_path simulator
+    """.split(),
     "cluster": """
         sendable wire said spec private_network logs failures deadlock hang_advice rank_errors
         no_keyboard clock_notes refusals relay_link torch_relay torch_memory

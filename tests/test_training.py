@@ -108,7 +108,7 @@ def test_that_equality_can_fail_gradients_that_are_not_synchronised_differ(task)
 def test_ddp_sends_every_gradient_once_a_step_and_during_backward():
     run = trained("ddp", "torch", "digits-mlp", 2)
     size = lab.tasks.get("digits-mlp").weight_bytes
-    assert metrics.bytes_per_step(run.trace) == 2 * size
+    assert metrics.payload_bytes_per_step(run.trace) == 2 * size
     steps = run.trace.of(rank=0, kind="step")
     # In the second step DDP agrees on new buckets, once; from the third on nothing else is sent.
     reduced = run.trace.of(rank=0, kind="message", name="all_reduce")
@@ -123,13 +123,13 @@ def test_small_buckets_make_more_messages_of_the_same_bytes():
         len(run.trace.of(rank=0, kind="message")) / len(run.history.loss) for run in (few, many)
     ]
     assert per_step[1] > 2 * per_step[0]
-    assert metrics.bytes_per_step(many.trace) == metrics.bytes_per_step(few.trace)
+    assert metrics.payload_bytes_per_step(many.trace) == metrics.payload_bytes_per_step(few.trace)
 
 
 def test_multi_worker_mirrored_reduces_the_gradients_of_the_backward_pass():
     run = trained("multi_worker_mirrored", "tensorflow", "digits-mlp", 2)
     size = lab.tasks.get("digits-mlp").weight_bytes
-    assert metrics.bytes_per_step(run.trace) == 2 * size
+    assert metrics.payload_bytes_per_step(run.trace) == 2 * size
     assert {e.phase for e in run.trace.of(kind="message", name="all_reduce")} == {"backward"}
 
 
@@ -144,7 +144,7 @@ def test_a_split_model_sends_activations_forward_and_their_gradients_back(framew
     activations = sum(4 * task.batch * int(np.prod(task.chain[n].shape_in)) for n in cuts)
     # The program runs on rank 0: labels go from there to the last stage, the loss comes back.
     there_and_back = 8 * task.batch * 64 + 4 if framework == "tensorflow" else 0
-    assert metrics.bytes_per_step(run.trace) == 2 * activations + there_and_back
+    assert metrics.payload_bytes_per_step(run.trace) == 2 * activations + there_and_back
     derived = {event.derived for event in run.trace.of(kind="message") if event.name == "send"}
     assert derived == {framework == "tensorflow"}
 

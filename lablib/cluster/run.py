@@ -31,6 +31,7 @@ class Run:
     records   what each rank wrote down; `program`, `trace`, `metrics` and `logged` read it
     hardware  the machine that its times are of; None: this computer, measured
     history   losses and weights of a training run, else None
+    caution   what makes its measured times doubtful; "" when nothing was seen
     """
 
     spec: Spec
@@ -39,6 +40,7 @@ class Run:
     records: list[dict] = field(default_factory=list)
     hardware: Hardware | None = None
     history: object = None
+    caution: str = ""
 
     @property
     def clock(self) -> str:
@@ -64,7 +66,8 @@ class Run:
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
         """The same program on another machine; no rank is started. LabError when it cannot be."""
         hardware = catalog.get(hardware)
-        run = replace(self, hardware=hardware, spec=self.spec.on(hardware.per_node))
+        spec = self.spec.on(hardware.per_node)
+        run = replace(self, hardware=hardware, spec=spec, caution="")
         run.__dict__["program"] = self.program  # read from the records once
         run.__dict__["trace"] = simulator.simulate(run.program, run.hardware)
         return run
@@ -121,7 +124,8 @@ class Run:
     @property
     def _told(self):
         on = f" on {self.hardware.name}" if self.hardware else ""
-        return f"{self.clock}{on}" + (f", {self.doubt}" if self.doubt else "")
+        doubts = (f", {doubt}" for doubt in (self.doubt, self.caution) if doubt)
+        return f"{self.clock}{on}" + "".join(doubts)
 
     def _repr_html_(self):
         text = html.escape(repr(self))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lablib.record import wire_bytes
+
 KINDS = ("message", "wait", "compute", "step", "mark")
 PHASES = ("forward", "backward", "other")
 CLOCKS = ("measured", "modelled")
@@ -49,3 +51,10 @@ class Event:
     def sent_bytes(self) -> int:
         """Payload this rank put into a message; 0 for a recv, whose send counts it already."""
         return self.nbytes if self.kind == "message" and self.name != "recv" else 0
+
+    @property
+    def wire_bytes(self) -> float:
+        """Bytes that this rank's link carries because of the message (`record.wire_bytes`)."""
+        if self.kind != "message":
+            return 0.0
+        return wire_bytes.wire_bytes(self.name, self.nbytes, len(set(self.group)))

@@ -1,5 +1,5 @@
 """What a trace says in numbers: throughput, speed-up, efficiency, communication share, bubble,
-bytes.
+wire bytes, payload.
 
 Every number about steps leaves out each rank's first step: it warms caches, traces graphs and
 builds buckets. A number that the trace cannot give is NaN, never 0.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -101,23 +101,65 @@ def waits_seen(trace: Trace) -> bool:
     return not in_graphs and ("wait" in kinds or "message" not in kinds)
 
 
-def bytes_per_step(trace: Trace) -> float:
-    """Payload that all ranks put into messages in one step, the median over the steps.
+def wire_bytes(trace: Trace) -> dict[int, float]:
+    """Bytes that each rank's link carries in one step: rank -> the median over the steps.
 
-    Counted is what each rank passed to a call that began in its step: an all-reduce of n bytes
-    on R ranks counts R n, whatever its algorithm sends over the wire; a message between
-    two ranks counts once, at its send; derived messages count. A rank that marks no steps,
-    because it serves, counts in those of the first rank that does. NaN when no rank has two.
+    Of what a link sends and what it receives, the larger counts. The formula of each collective
+    is in `record.wire_bytes`. A message between two ranks counts on both links. Messages count
+    in the step in which their sender issued them; those of a rank that marks no steps, because it
+    serves, count in the steps of the first rank that does. {} when no rank has two steps.
     """
-    windows = _windows(trace)
+    steps = _messages_by_step(trace, _windows(trace))
+    carried = [_carried(messages) for messages in steps]
+    ranks = range(trace.ranks) if steps else ()
+    return {rank: float(statistics.median(step[rank] for step in carried)) for rank in ranks}
+
+
+def wire_bytes_per_rank(trace: Trace) -> float:
+    """Wire bytes of one step on the busiest rank (`wire_bytes`); NaN when no rank has two steps."""
+    return max(wire_bytes(trace).values(), default=NAN)
+
+
+def last_step_wire_bytes(trace: Trace) -> float:
+    """Wire bytes of the last step on the busiest rank, also where it is the first; else NaN."""
+    *_, last = _messages_by_step(trace, _windows(trace, first=0)) or [None]
+    return NAN if last is None else float(max(_carried(last).values(), default=0))
+
+
+def payload_bytes_per_step(trace: Trace) -> float:
+    """Payload that all ranks together pass to messages in one step, the median over the steps.
+
+    An all-reduce of n bytes on R ranks counts R n, an all-gather to n bytes counts n: payloads
+    of different collectives cannot be compared, `wire_bytes` can. A message between two ranks
+    counts once, at its send. Steps are those of `wire_bytes`. NaN when no rank has two.
+    """
+    steps = _messages_by_step(trace, _windows(trace))
+    totals = [sum(event.sent_bytes for event in messages) for messages in steps]
+    return float(statistics.median(totals)) if totals else NAN
+
+
+def _messages_by_step(trace, windows):
+    """The messages that were issued in each step, of all ranks; [] without steps."""
     if not windows:
-        return NAN
-    totals = [0] * max(map(len, windows.values()))
-    for event in trace:
+        return []
+    steps = [[] for _ in range(max(map(len, windows.values())))]
+    for event in trace.of(kind="message"):
         number = _step_of(event, windows.get(event.rank, windows[min(windows)]))
         if number is not None:
-            totals[number] += event.sent_bytes
-    return float(statistics.median(totals))
+            steps[number].append(event)
+    return steps
+
+
+def _carried(messages):
+    """rank -> bytes that its link carries in its busier direction."""
+    sent, received = Counter(), Counter()
+    for event in messages:
+        if event.name == "recv":
+            continue  # counted at its send: a message that was only derived has no recv
+        source, target = event.group if event.name == "send" else (event.rank, event.rank)
+        sent[source] += event.wire_bytes
+        received[target] += event.wire_bytes
+    return sent | received  # of two counters: the larger of each
 
 
 def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
@@ -294,27 +336,29 @@ def table(
 
     Columns: rank, clock; steps (how many), step_s (the median after the first); compute_s and
     wait_s (seconds of the whole trace, overlaps once; wait_s is NaN, and part of compute_s,
-    where waits are not seen: in graphs of TensorFlow); messages (how many),
-    payload_bytes (put into messages, recv not counted again); then those of `resources`.
+    where waits are not seen: in graphs of TensorFlow); messages (how many), wire_bytes (what the
+    rank's link carried, as in `wire_bytes`, but in the whole trace), payload_bytes (passed to
+    messages, recv not counted again); then those of `resources`.
     """
     import pandas
 
     resources = resources or {}
     parts = trace.by_rank()
     unseen = {} if waits_seen(trace) else {"wait_s": NAN}
+    carried = _carried(trace.of(kind="message"))
     rows = [
         {"rank": rank, "clock": trace.clock}
-        | _row(parts.get(rank, Trace()))
+        | _row(parts.get(rank, Trace()), carried[rank])
         | unseen
         | dict(resources.get(rank, {}))
         for rank in range(trace.ranks)
     ]
-    columns = ["rank", "clock", *_row(Trace())]
+    columns = ["rank", "clock", *_row(Trace(), 0)]
     more = [name for row in rows for name in row if name not in columns]
     return pandas.DataFrame(rows, columns=[*columns, *dict.fromkeys(more)])
 
 
-def _row(part):
+def _row(part, wire_bytes):
     steps = [event.seconds for event in part if event.kind == "step"]
     return {
         "steps": len(steps),
@@ -322,6 +366,7 @@ def _row(part):
         "compute_s": intervals.seconds(_seen(part, "compute")),
         "wait_s": intervals.seconds(_seen(part, "wait")),
         "messages": sum(event.kind == "message" for event in part),
+        "wire_bytes": float(wire_bytes),
         "payload_bytes": sum(event.sent_bytes for event in part),
     }
 
@@ -330,12 +375,12 @@ def _steps(trace):
     return trace.of(kind="step").by_rank()
 
 
-def _windows(trace):
-    """rank -> the (start, end) of its steps after the first; ranks without any are left out."""
+def _windows(trace, first=1):
+    """rank -> the (start, end) of its steps from this one on; ranks without any are left out."""
     return {
-        rank: [(event.start_s, event.end_s) for event in steps[1:]]
+        rank: [(event.start_s, event.end_s) for event in steps[first:]]
         for rank, steps in _steps(trace).items()
-        if len(steps) > 1
+        if len(steps) > first
     }
 
 

@@ -1,12 +1,14 @@
-"""How a strategy's step should come out, by closed form; and whether a run did."""
+"""What one step of a strategy sends and holds, by closed form; and whether a run agrees."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lablib.cluster.run import Run
 from lablib.record import metrics
+from lablib.record.wire_bytes import wire_bytes
 from lablib.units import show_bytes
 
 WITHIN = 0.1
@@ -17,10 +19,12 @@ class Expected:
     """What one step shows once it is warm.
 
     messages    name -> (calls, payload bytes), of all ranks together
+    wire_bytes  bytes that the link of the busiest rank carries (`record.wire_bytes`)
     live_bytes  tensors that the fullest rank holds at most; None where no closed form is known
     """
 
     messages: Mapping[str, tuple[int, int]]
+    wire_bytes: float
     live_bytes: float | None = None
 
     def complaints(self, run: Run) -> list[str]:
@@ -32,15 +36,33 @@ class Expected:
             for name in sorted(seen.keys() | self.messages.keys())
             if seen.get(name) != self.messages.get(name)
         ]
+        found += self.wire_complaints(metrics.last_step_wire_bytes(run.trace))
         if run.hardware:
             found += self.memory_complaints(run.metrics.live_bytes.max())
         return found
+
+    def wire_complaints(self, carried: float) -> list[str]:
+        """What is wrong with the bytes that the busiest rank's link carried in a step."""
+        if math.isclose(carried, self.wire_bytes, rel_tol=1e-9):
+            return []
+        return [f"wire: {carried:.0f} bytes on the busiest rank, not {self.wire_bytes:.0f}"]
 
     def memory_complaints(self, held: float) -> list[str]:
         """What is wrong with the bytes that the fullest rank held at most; a tenth is not."""
         if self.live_bytes is None or abs(held - self.live_bytes) <= WITHIN * self.live_bytes:
             return []
         return [f"memory: {show_bytes(held)}, not {show_bytes(self.live_bytes)}"]
+
+
+def wire_bytes_of_collectives(messages: Mapping[str, tuple[int, int]], ranks: int) -> float:
+    """Bytes that each rank's link carries for collectives in which all ranks pass equally much.
+
+    messages   as in `Expected`
+
+    >>> wire_bytes_of_collectives({"all_reduce": (4, 4000)}, ranks=4)
+    1500.0
+    """
+    return sum(wire_bytes(name, nbytes / ranks, ranks) for name, (_, nbytes) in messages.items())
 
 
 def _told(calls):

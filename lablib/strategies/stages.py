@@ -62,6 +62,24 @@ def messages(task: Task, stages: int, batch: int, pieces: int) -> dict[str, tupl
     return {"send": (calls, 2 * crossed_bytes * batch), "recv": (calls, 0)}
 
 
+def wire_bytes(task: Task, stages: int, ranks: int, batch: int) -> int:
+    """What the link of the busiest rank carries in one step, in each direction."""
+    return max(wire_bytes_by_rank(task, stages, ranks, batch))
+
+
+def wire_bytes_by_rank(task: Task, stages: int, ranks: int, batch: int) -> list[int]:
+    """What each rank's link carries in one step, in each direction.
+
+    At the cut between two stages, the first rank sends activations and receives their gradient;
+    the second rank does the reverse. Stage n lies on rank n % ranks.
+    """
+    carried = [0] * ranks
+    for number, blocks in enumerate(task.cut(stages)[1:], start=1):
+        for stage in (number - 1, number):
+            carried[stage % ranks] += input_bytes(task, blocks[0]) * batch
+    return carried
+
+
 def live_bytes(
     task: Task,
     cut: list[range],

@@ -21,13 +21,13 @@ _WIDE = 30
 
 
 def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
-    """Who sent how many bytes of payload to whom; numbers in the cells up to 8 ranks.
+    """Who sent how many wire bytes to whom; numbers in the cells up to 8 ranks.
 
     steps    the training step, or range of them, to count, from 0; None: the whole run
 
-    Counted as in `lablib.views.traffic`: exactly between two ranks; a collective's payload is
-    spread evenly, as the figure then says. Shades are logarithmic where the largest is over 30
-    times the smallest. Raises LabError when nothing was sent, or without these steps.
+    Counted as in `lablib.views.traffic`: exactly between two ranks; what a rank sends for a
+    collective is spread evenly, as the figure then says. Shades are logarithmic where the largest
+    is over 30 times the smallest. Raises LabError when nothing was sent, or without these steps.
     """
     from lablib.views.picture import blank, drawing
 
@@ -40,7 +40,7 @@ def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
             do="draw a run, and steps, in which ranks send one another something",
         )
     title = f"Who sends how much to whom ({', '.join([trace.clock, *only(trace, steps)])})"
-    rule = f"Payload; {RULE}." if has_collectives(trace) else "Payload."
+    rule = f"Wire bytes; {RULE}." if has_collectives(trace) else "Wire bytes."
     with drawing():
         side = 3.0 if trace.ranks <= 4 else 4.8
         picture = blank(max(6.8, side + 2), side + 1)
@@ -57,7 +57,7 @@ def _draw_cells(picture, axes, sent, ranks):
     from matplotlib.colors import LinearSegmentedColormap
 
     shades = LinearSegmentedColormap.from_list(
-        "payload", ["#fff3d6", palette.COMMUNICATION.color, "#8f5000"]
+        "traffic", ["#fff3d6", palette.COMMUNICATION.color, "#8f5000"]
     )
     norm = _norm(sent.values())
     sizes = [

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lablib.record.repeated import NO_DIFFERENCE
 from lablib.units import show_bytes
-from lablib.views import palette
+from lablib.views import palette, speedup_words
 from lablib.views.curves import draw_losses
 
 if TYPE_CHECKING:
@@ -23,15 +25,19 @@ _ON_PAPER = {"facecolor": palette.PAPER, "edgecolor": "none", "pad": 1.5}
 
 
 def comparison(
-    table: pandas.DataFrame, losses: Mapping[str, Sequence[float]] | None = None
+    table: pandas.DataFrame,
+    losses: Mapping[str, Sequence[float]] | None = None,
+    caution: str = "",
 ) -> Picture:
     """Four panels: speed-up, loss, and with one row a run time split and memory. Speed-up is curves
     over the number of ranks, or rows like the others where no strategy has several numbers.
 
     table    columns strategy, framework, ranks, clock, speedup, comm_share (0 to 1),
              peak_bytes_per_rank, final_loss; and where they are known comm_counted (what
-             `record.metrics.comm_counted` says) and memory_counted (what `lab.compare` says)
+             `record.metrics.comm_counted` says), memory_counted (what `lab.compare` says), and
+             speedup_low, speedup_high and finding (`record.repeated`): the range is drawn as a line
     losses   label -> loss of each step; None: the final losses are drawn
+    caution  what makes its times doubtful; written below the panels
 
     Colour says the framework, marker the strategy in it, a dashed line or edge that times are
     modelled; the loss is measured always, memory counted where times are modelled. NaN is written
@@ -45,11 +51,16 @@ def comparison(
     lines = _lines(rows)
     curves = any(len(members) > 1 for members in lines.values())
     legend = 0.2 * math.ceil(len(lines) / _COLUMNS) if curves else 0
+    width = 9 if curves else 12.5
+    notes = _notes(rows, caution, width)
     heights = [3.4 + legend, 1.5 + 0.27 * max(len(rows), 3)]
+    heights += [0.1 + 0.17 * len(notes)] if notes else []
     with drawing():
-        picture = blank(9 if curves else 12.5, sum(heights))
+        picture = blank(width, sum(heights))
         # Apart, so that the long names below do not push the upper panels to the right.
-        upper, lower = picture.subfigures(2, 1, height_ratios=heights)
+        upper, lower, *below = picture.subfigures(len(heights), 1, height_ratios=heights)
+        for part in below:
+            part.text(0.01, 1, "\n".join(notes), size=9, va="top")
         upper.suptitle(title, x=0.01, ha="left", weight="bold")
         if curves:
             speedup, loss = upper.subplots(1, 2)
@@ -66,8 +77,18 @@ def comparison(
         _legend(lower, _draw_time(time, rows))
         _draw_memory(memory, rows)
         _in_rows(in_rows, [_name(row, len(clocks) > 1) for row in rows])
-    picture.alt = _alt(title, rows)
+    picture.alt = " ".join([_alt(title, rows), *notes])
     return picture
+
+
+def _notes(rows, caution, width_in):
+    """Lines below the panels: what a range says, and what makes the times doubtful."""
+    from lablib.views.picture import plain
+
+    unknown = any(row.get("finding") == NO_DIFFERENCE for row in rows)
+    notes = [speedup_words.RULE] if unknown else []
+    notes += [f"Caution: {caution}."] if caution else []
+    return [plain(line) for note in notes for line in textwrap.wrap(note, int(14 * width_in))]
 
 
 def _clocks(clocks):
@@ -103,6 +124,9 @@ def _draw_speedup(axes: Axes, rows):
             markeredgecolor=palette.TEXT,
             markeredgewidth=0.5,
         )[0]
+        for row in filter(speedup_words.has_range, members):
+            color = palette.framework(framework).color
+            axes.plot([row["ranks"]] * 2, _range(row), "_-", color=color, linewidth=1, zorder=1)
     ranks = sorted({row["ranks"] for row in rows})
     handles["ideal"] = axes.plot(ranks, ranks, ":", color=palette.IDEAL.color, zorder=1)[0]
     if max(ranks, default=1) > 8:
@@ -118,17 +142,26 @@ def _draw_speedup(axes: Axes, rows):
     return handles
 
 
+def _range(row):
+    return row["speedup_low"], row["speedup_high"]
+
+
 def _draw_speedup_rows(axes: Axes, rows):
-    most = max((row["speedup"] for row in rows if row["speedup"] > 0), default=1)
+    ends = {id(row): max(row["speedup"], row.get("speedup_high", 0)) for row in rows}
+    most = max((end for end in ends.values() if end > 0), default=1)
     for place, row in enumerate(rows):
         if math.isnan(row["speedup"]):
             _not_recorded(axes, place)
             continue
         bar(axes, row["clock"], place, 0, row["speedup"], palette.framework(row["framework"]))
-        place_of_words = row["speedup"] + 0.03 * most, place
-        axes.text(*place_of_words, f"{row['speedup']:.3g}", size=9, va="center", bbox=_ON_PAPER)
+        if speedup_words.has_range(row):
+            axes.plot(_range(row), [place] * 2, "|-", color=palette.TEXT, linewidth=1)
+        end = row["speedup"] if math.isnan(ends[id(row)]) else ends[id(row)]
+        words = speedup_words.speedup(row)
+        axes.text(end + 0.03 * most, place, words, size=9, va="center", bbox=_ON_PAPER)
     axes.axvline(1, linestyle=":", color=palette.IDEAL.color)
-    axes.set_xlim(0, 1.25 * max(most, 1))
+    room = 1.7 if any(map(speedup_words.has_range, rows)) else 1.25
+    axes.set_xlim(0, room * max(most, 1))
     ranks = max(row["ranks"] for row in rows)
     axes.set(title="Speed-up", xlabel=f"times one process; ideal is {ranks}")
 
@@ -262,8 +295,11 @@ def _alt(title, rows):
     def said(row):
         ranks = f"{row['ranks']} rank{'' if row['ranks'] == 1 else 's'}"
         parts = [f"{row['strategy']} in {row['framework']} on {ranks}"]
+        if speedup_words.has_range(row):
+            parts.append(f"speed-up {speedup_words.speedup(row)}")
+        elif not math.isnan(row["speedup"]):
+            parts.append(f"speed-up {row['speedup']:.2f}")
         facts = (
-            ("speed-up {:.2f}", "speedup"),
             ("communication {:.0%} of a step", "comm_share"),
             ("loss {:.4g}", "final_loss"),
         )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lablib.errors import LabError
 from lablib.record.event import PHASES
@@ -158,9 +158,10 @@ def _draw_range(axes, by_rank):
 
 
 def messages(trace: Trace) -> Picture:
-    """Payload by message and by pass, of all ranks; how many messages beside each bar.
+    """Wire bytes by message and by pass, of all ranks; payload and calls beside each bar.
 
-    A message between two ranks counts once, at its send. Raises LabError without messages.
+    The formulas are in `record.wire_bytes`. A message between two ranks counts once, at its send.
+    Raises LabError without messages.
     """
     from lablib.views.picture import blank, drawing
 
@@ -171,36 +172,59 @@ def messages(trace: Trace) -> Picture:
             saw=repr(trace),
             do="draw a run on two ranks or more whose ranks send something",
         )
-    payload = _by_name(sent)
-    title = f"Payload that {trace.ranks} ranks put into messages ({trace.clock})"
+    rows = _by_name(sent)
+    title = f"Wire bytes of the messages of {trace.ranks} ranks ({trace.clock})"
     with drawing():
-        picture = blank(9, 1.7 + 0.42 * len(payload))
+        picture = blank(9, 1.7 + 0.42 * len(rows))
         axes = picture.subplots()
-        handles = _draw_payloads(axes, payload)
+        handles = _draw_messages(axes, rows)
         axes.set_title(title, loc="left")
         if handles:
             picture.legend(handles.values(), handles, loc="outside lower center", ncols=3)
-    said = (f"{name}: {_said_of_payload(by_phase, calls)}" for name, by_phase, calls in payload)
-    picture.alt = f"{title}. {'; '.join(said)}."
+    picture.alt = f"{title}. {'; '.join(f'{row.name}: {row.words}' for row in rows)}."
     return picture
 
 
+class _Messages(NamedTuple):
+    """All messages of one name: wire bytes by phase, payload, number of calls."""
+
+    name: str
+    by_phase: dict[str, float]
+    payload_bytes: int
+    calls: int
+
+    @property
+    def wire_bytes(self):
+        return sum(self.by_phase.values())
+
+    @property
+    def words(self):
+        calls = f"{self.calls} call{'' if self.calls == 1 else 's'}"
+        payload = show_bytes(self.payload_bytes)
+        return f"{show_bytes(self.wire_bytes)}, payload {payload} in {calls}"
+
+
 def _by_name(sent):
-    """(name, bytes by phase, calls) of each message, the largest first."""
-    calls, sizes = Counter(event.name for event in sent), Counter()
+    """A row for each name, the one with the most wire bytes first."""
+    calls, payload, wire = Counter(), Counter(), Counter()
     for event in sent:
-        sizes[event.name, event.phase] += event.nbytes
-    rows = [(name, {phase: sizes[name, phase] for phase in PHASES}, calls[name]) for name in calls]
-    return sorted(rows, key=lambda row: -sum(row[1].values()))
+        calls[event.name] += 1
+        payload[event.name] += event.nbytes
+        wire[event.name, event.phase] += event.wire_bytes
+    rows = [
+        _Messages(name, {phase: wire[name, phase] for phase in PHASES}, payload[name], calls[name])
+        for name in calls
+    ]
+    return sorted(rows, key=lambda row: -row.wire_bytes)
 
 
-def _draw_payloads(axes, payload):
+def _draw_messages(axes, rows):
     from lablib.views.picture import plain
 
     handles = {}
-    for place, (_, by_phase, calls) in enumerate(payload):
+    for place, row in enumerate(rows):
         left = 0
-        for phase, size in by_phase.items():
+        for phase, size in row.by_phase.items():
             if size:
                 label = phase if phase == "other" else f"{phase} pass"
                 handles[label] = axes.barh(
@@ -214,15 +238,11 @@ def _draw_payloads(axes, payload):
                     hatch=palette.PHASE_HATCH[phase],
                 )
             left += size
-        axes.text(left, place, f"  {_said_of_payload(by_phase, calls)}", size=9, va="center")
-    axes.set_yticks(range(len(payload)), [plain(name) for name, *_ in payload])
-    axes.set_ylim(len(payload) - 0.4, -0.6)
+        axes.text(left, place, f"  {row.words}", size=9, va="center")
+    axes.set_yticks(range(len(rows)), [plain(row.name) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     # Room for the words to the right of the longest bar.
-    axes.set_xlim(0, 1.35 * max(sum(payload[0][1].values()), 1))
+    axes.set_xlim(0, 1.6 * max(rows[0].wire_bytes, 1))
     axes.xaxis.set_major_formatter(lambda size, _: show_bytes(size))
-    axes.set_xlabel("payload, all ranks together")
+    axes.set_xlabel("wire bytes, all ranks together")
     return handles
-
-
-def _said_of_payload(by_phase, calls):
-    return f"{show_bytes(sum(by_phase.values()))} in {calls} call{'' if calls == 1 else 's'}"

@@ -84,7 +84,7 @@ def _page(comparison, alt, svg, traces):
         title=escape(f"Strategies compared ({clocks})"),
         style=_STYLE,
         figure=f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(alt)}">',
-        table=table.page(comparison.table),
+        table=table.page(comparison.table, comparison.conditions.get("caution", "")),
         conditions="".join(
             f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
             for name, value in comparison.conditions.items()
@@ -126,11 +126,17 @@ compressed file, and the trace stays on your computer.</p>
 <dl>
 <dt>clock</dt><dd>measured: timed on this computer; modelled: computed for the hardware named</dd>
 <dt>samples_per_s</dt><dd>samples of all ranks together, the first step left out</dd>
-<dt>speedup, efficiency</dt><dd>times the throughput of one process; that per rank</dd>
+<dt>speedup, efficiency</dt><dd>times the throughput of one process; that per rank. Measured runs
+are repeated in turn: the median is shown with the smallest and the largest ratio. A range that
+includes 1 shows no difference</dd>
 <dt>comm_share</dt><dd>share of a step in which a rank stood still for a message; inside a
 TensorFlow graph, where waiting cannot be seen, the share in which a message was under way, which
 is at most that large</dd>
-<dt>bytes_per_step</dt><dd>payload that all ranks put into messages in one step</dd>
+<dt>wire_bytes_per_rank</dt><dd>bytes that the link of the busiest rank carries in one step, if
+every collective uses the algorithm that sends the fewest bytes (a ring all-reduce of n bytes on R
+ranks: 2 (R - 1) / R n). Compare strategies by this number</dd>
+<dt>payload_bytes_per_step</dt><dd>bytes that all ranks together pass to messages in one step.
+Different collectives need different amounts of traffic for the same payload</dd>
 <dt>peak_bytes_per_rank</dt><dd>the most memory of any rank, as memory_counted says</dd>
 <dt>memory_counted</dt><dd>process: all that a rank had for itself; what ranks share, such as the
 framework's code, is not counted. tensors: the bytes of those alive at once. graph: the same,

@@ -6,7 +6,9 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from lablib.record.repeated import NO_DIFFERENCE
 from lablib.units import show_bytes
+from lablib.views import speedup_words
 
 if TYPE_CHECKING:
     import pandas
@@ -18,7 +20,7 @@ _SPARE = ("efficiency", "comm_counted")
 def cell(column: str, value) -> str:
     """A value as people read it; the column's name tells its unit.
 
-    >>> cell("bytes_per_step", 1.55e6), cell("efficiency", 0.64), cell("speedup", float("nan"))
+    >>> cell("wire_bytes_per_rank", 1.55e6), cell("efficiency", 0.64), cell("speedup", float("nan"))
     ('1.55 MB', '64%', '–')
     """
     if not isinstance(value, (int, float)):
@@ -36,22 +38,28 @@ def cell(column: str, value) -> str:
 
 def markdown(table: pandas.DataFrame) -> str:
     """The table for a Markdown file."""
+    table = _for_people(table)
     rows = [list(table.columns), ["---"] * len(table.columns), *_rows(table)]
     escaped = ([shown.replace("|", "\\|").replace("\n", " ") for shown in row] for row in rows)
     return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
 
 
-def page(table: pandas.DataFrame) -> str:
-    """The table for a page, what is the same in every row above it; everything is escaped."""
-    caption, table = _apart(table)
+def page(table: pandas.DataFrame, caution: str = "") -> str:
+    """The table for a page, what is the same in every row above it; everything is escaped.
+
+    caution   what makes its times doubtful
+    """
+    rule = _rule(table)
+    caption, table = _apart(_for_people(table))
 
     def cells(tag, values):
         return "".join(f"<{tag}>{escape(value)}</{tag}>" for value in values)
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in _rows(table))
     head = cells("th", table.columns)
-    caption = f"<p>{escape(caption)}</p>" if caption else ""
-    return f"{caption}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    notes = [caption, rule, f"Caution: {caution}." if caution else ""]
+    above = "".join(f"<p>{escape(note)}</p>" for note in notes if note)
+    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def text(table: pandas.DataFrame) -> str:
@@ -60,7 +68,8 @@ def text(table: pandas.DataFrame) -> str:
 
     table   a DataFrame, one row a run
     """
-    caption, table = _apart(table)
+    rule = _rule(table)
+    caption, table = _apart(_for_people(table))
     shown = dict(zip(table.columns, zip(*_rows(table), strict=True), strict=True))
     columns = {name: _column(table[name], shown[name]) for name in table.columns}
     for name in _SPARE:
@@ -68,7 +77,24 @@ def text(table: pandas.DataFrame) -> str:
             columns.pop(name, None)
     gap = " " if _wide(columns.values(), 2) else "  "
     rows = [gap.join(cells).rstrip() for cells in zip(*columns.values(), strict=True)]
-    return "\n".join(filter(None, [caption, *rows]))
+    return "\n".join(filter(None, [caption, rule, *rows]))
+
+
+def _for_people(table):
+    """The same table, with the range of each speed-up beside it in one column."""
+    if "speedup_low" not in table.columns:
+        return table
+    rows = table.to_dict("records")
+    written = {
+        "speedup": list(map(speedup_words.speedup, rows)),
+        "efficiency": list(map(speedup_words.efficiency, rows)),
+    }
+    return table.assign(**written).drop(columns=["speedup_low", "speedup_high", "finding"])
+
+
+def _rule(table):
+    unknown = "finding" in table.columns and NO_DIFFERENCE in set(table["finding"])
+    return speedup_words.RULE if unknown else ""
 
 
 def _apart(table):

@@ -26,7 +26,7 @@ _THIN, _THICK = 1.5, 9.0
 
 @dataclass(frozen=True)
 class _Loads:
-    """Bytes of payload on each link, by direction; `most` is the largest of both added up."""
+    """Wire bytes on each link, by direction; `most` is the largest of both added up."""
 
     near_out: Counter
     near_in: Counter
@@ -274,7 +274,7 @@ def _told_of_traffic(machine, trace, steps, loads):
     which = ", ".join([trace.clock, *only(trace, steps)])
     spread = has_collectives(trace)
     rule = f"; {RULE}" if spread else ""
-    yield f"payload of a run on {_count(trace.ranks, 'rank')} ({which}){rule}."
+    yield f"wire bytes of a run on {_count(trace.ranks, 'rank')} ({which}){rule}."
     if spread and machine.nodes > 1:
         yield "An algorithm that goes node by node moves less between nodes."
     yield "A device's is with its own node, a node's with the others."

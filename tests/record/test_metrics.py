@@ -131,33 +131,33 @@ def test_bytes_of_a_step_are_summed_over_ranks_and_the_median_over_steps():
         + [message(rank, 22, 23, 300) for rank in (0, 1)]
         + [message(0, 99, 99, 10**9)]  # after the last
     )
-    assert metrics.bytes_per_step(trace) == 400.0  # the median of 200 and 600
+    assert metrics.payload_bytes_per_step(trace) == 400.0  # the median of 200 and 600
 
 
 def test_a_message_between_two_ranks_counts_once():
     pair = [message(0, 12, 13, 100, "send"), message(1, 12, 13, 100, "recv")]
     there_and_on = [message(0, 22, 23, 100, "send"), message(1, 22, 23, 100, "recv")]
-    assert metrics.bytes_per_step(Trace(STEPS + pair + there_and_on)) == 100.0
+    assert metrics.payload_bytes_per_step(Trace(STEPS + pair + there_and_on)) == 100.0
 
 
 def test_a_step_without_messages_counts_as_none():
     trace = Trace([*STEPS, message(0, 12, 13, 100)])
-    assert metrics.bytes_per_step(trace) == 50.0
-    assert metrics.bytes_per_step(Trace(STEPS)) == 0.0
+    assert metrics.payload_bytes_per_step(trace) == 50.0
+    assert metrics.payload_bytes_per_step(Trace(STEPS)) == 0.0
 
 
 def test_derived_bytes_count():
     events = [message(0, start, start + 10, 8, derived=True) for start in (10, 20)]
-    assert metrics.bytes_per_step(Trace(STEPS + events)) == 8.0
+    assert metrics.payload_bytes_per_step(Trace(STEPS + events)) == 8.0
 
 
 def test_what_a_server_sends_counts_in_the_steps_of_those_it_serves():
     events = [message(7, start + 1, start + 2, 8, "send") for start in (0, 10, 20)]
-    assert metrics.bytes_per_step(Trace(STEPS + events)) == 8.0
+    assert metrics.payload_bytes_per_step(Trace(STEPS + events)) == 8.0
 
 
 def test_without_two_steps_there_are_no_bytes_per_step():
-    assert math.isnan(metrics.bytes_per_step(Trace([STEPS[0]])))
+    assert math.isnan(metrics.payload_bytes_per_step(Trace([STEPS[0]])))
 
 
 # Overlap

@@ -235,7 +235,7 @@ def test_the_link_with_more_traffic_is_thicker():
 @pytest.mark.parametrize("clock", ["measured", "modelled"])
 def test_the_clock_of_the_run_is_told_beside_the_machines(clock):
     diagram = diagrams.hardware(MACHINE, data_parallel(8, clock=clock), steps=range(1, 3))
-    assert f"payload of a run on 8 ranks ({clock}, steps 1 to 2 of 3)" in diagram.description
+    assert f"wire bytes of a run on 8 ranks ({clock}, steps 1 to 2 of 3)" in diagram.description
     assert "spread evenly over the others" in diagram.description
 
 

@@ -113,9 +113,19 @@ def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
     (_, y), cut = task.batch_at(0, batch), task.cut(ranks)
     sent = {"send": (2 * micro_batches, batch * input_bytes(task, cut[1][0]) + y.nbytes)}
     if any(getattr(block, "kind", "") not in _CLOSED_FORM for block in task.chain):
-        return Expected(sent)
+        return Expected(sent, _wire_bytes(task, cut, batch, y.nbytes))
     stages = (_held_bytes(task, blocks, batch, micro_batches) for blocks in cut)
-    return Expected(sent, max(stages))
+    return Expected(sent, _wire_bytes(task, cut, batch, y.nbytes), max(stages))
+
+
+def _wire_bytes(task, cut, batch, label_bytes):
+    """Of the busiest rank: every stage sends activations on and gradients back; the labels go from
+    the first stage to the last."""
+    crossed = [0, *(batch * input_bytes(task, blocks[0]) for blocks in cut[1:]), 0]
+    carried = [crossed[stage] + crossed[stage + 1] for stage in range(len(cut))]
+    carried[0] += label_bytes
+    carried[-1] += label_bytes
+    return max(carried)
 
 
 def _held_bytes(task, blocks, batch, micro_batches):

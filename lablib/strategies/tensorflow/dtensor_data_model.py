@@ -1,6 +1,7 @@
 """Data x model with DTensor, on a mesh of two axes: layers are cut along one of them, the batch
 along the other, and TensorFlow sums activations along the first, gradients along the second."""
 
+from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import column_row, dense_dtensor
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
@@ -46,4 +47,6 @@ def expected(task, ranks: int, batch: int) -> Expected:
     # computed from goes.
     kept_bytes = dense_dtensor.kept_bytes(task, batch // rows, MODEL)
     held_bytes = 3 * weight_bytes + 2 * pack_bytes + max(kept_bytes, weight_bytes)
-    return Expected({"all_reduce": sums}, held_bytes)
+    carried = wire_bytes("all_reduce", nbytes / MODEL, MODEL)  # activations along a row
+    carried += wire_bytes("all_reduce", pack_bytes + 4, rows)  # gradients and loss along a column
+    return Expected({"all_reduce": sums}, carried, held_bytes)

@@ -6,7 +6,7 @@ On CPUs, with TensorFlow 2.21, gathering is done by sums of arrays that are zero
 that takes more memory than cutting the weights saves, on any number of ranks. See `expected`."""
 
 from lablib.strategies import dense_dtensor
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -54,8 +54,9 @@ def expected(task, ranks: int, batch: int) -> Expected:
     held_bytes = 3 * (task.weight_bytes - gathered_bytes + gathered_bytes // ranks)
     held_bytes += dense_dtensor.kept_bytes(task, batch // ranks)
     if ranks == 1:
-        return Expected({}, held_bytes)
+        return Expected({}, 0, held_bytes)
     # A part is written into zeros of the whole array's shape, these into zeros of the pack's: all
     # weights twice. TensorFlow keeps the zeros for good, one array of each shape.
     zeros_bytes = pack_bytes + sum({array.shape: array.nbytes for array in gathered}.values())
-    return Expected(sums, held_bytes + zeros_bytes + gathered_bytes + pack_bytes)
+    held_bytes += zeros_bytes + gathered_bytes + pack_bytes
+    return Expected(sums, wire_bytes_of_collectives(sums, ranks), held_bytes)

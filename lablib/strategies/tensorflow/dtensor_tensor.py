@@ -2,7 +2,7 @@
 layer of a pair is cut by columns and the second by rows; TensorFlow sums where parts must meet."""
 
 from lablib.strategies import column_row, dense_dtensor
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 
@@ -38,4 +38,5 @@ def expected(task, ranks: int, batch: int) -> Expected:
     sums = {"all_reduce": column_row.all_reduces(task, ranks, batch)}
     # Its weights, their momentum and, computed early, that times its factor: see `single`.
     held_bytes = 3 * column_row.weight_bytes(task, ranks)
-    return Expected(sums, held_bytes + dense_dtensor.kept_bytes(task, batch, ranks))
+    held_bytes += dense_dtensor.kept_bytes(task, batch, ranks)
+    return Expected(sums, wire_bytes_of_collectives(sums, ranks), held_bytes)

@@ -5,7 +5,7 @@ A custom loop, because `Model.fit` under this strategy fails with Keras 3 (seen 
 2.21; https://github.com/keras-team/keras/issues/20585)."""
 
 from lablib.strategies import activations
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -59,11 +59,12 @@ def expected(task, ranks: int, batch: int, packing_mb: float = 0.0) -> Expected:
     held_bytes = 3 * task.weight_bytes  # see `single`
     between_passes = held_bytes + activations.saved_bytes_in_graph(task, batch // ranks)
     if ranks == 1:
-        return Expected({}, between_passes)
+        return Expected({}, 0, between_passes)
     packs = _packs([array.nbytes for array in task.weights().values()], _packing_bytes(packing_mb))
     sums = {"all_reduce": (ranks * len(packs), ranks * task.weight_bytes)}
     after_backward = held_bytes + task.weight_bytes + max(packs)  # all gradients, and their copy
-    return Expected(sums, max(between_passes, after_backward))
+    carried = wire_bytes_of_collectives(sums, ranks)
+    return Expected(sums, carried, max(between_passes, after_backward))
 
 
 def _packing_bytes(packing_mb):

@@ -2,7 +2,7 @@
 every few steps, all that the next step depends on. The same call goes on from there."""
 
 from lablib.strategies import checkpoint, faults
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 from lablib.strategies.tensorflow import multi_worker_mirrored
 
@@ -117,6 +117,6 @@ def _save(manager, steps):
 
 def expected(task, ranks, batch, **options) -> Expected:
     """The gradients in one all-reduce, the loss in another."""
-    sums = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + 4))}
+    sums = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + 4))} if ranks > 1 else {}
     alike = multi_worker_mirrored.expected(task, ranks, batch)
-    return Expected(sums if ranks > 1 else {}, alike.live_bytes)
+    return Expected(sums, wire_bytes_of_collectives(sums, ranks), alike.live_bytes)

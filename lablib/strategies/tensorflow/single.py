@@ -45,4 +45,4 @@ def expected(task, ranks: int, batch: int) -> Expected:
     # The most is held when the backward pass begins: weights, momentum, and momentum times its
     # factor, which needs no gradient, so that the graph has already computed it.
     saved_bytes = activations.saved_bytes_in_graph(task, batch)
-    return Expected({}, 3 * task.weight_bytes + saved_bytes)
+    return Expected({}, 0, 3 * task.weight_bytes + saved_bytes)

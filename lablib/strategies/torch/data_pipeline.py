@@ -1,6 +1,7 @@
 """Data x pipeline on a 2-D mesh: several pipelines, each on its shard of the batch. Activations
 travel along one axis; the gradients of a stage are averaged along the other, with its replicas."""
 
+from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
@@ -87,4 +88,13 @@ def expected(task, ranks, batch, micro_batches=4, pipelines=2) -> Expected:
     if held_bytes is not None:
         weights = [sum(task.chain[number].weight_bytes for number in blocks) for blocks in cut]
         held_bytes = max(held_bytes, 4 * max(weights))  # and momentum, gradients, all of them flat
-    return Expected(messages | {"all_reduce": (ranks, pipelines * task.weight_bytes)}, held_bytes)
+    messages |= {"all_reduce": (ranks, pipelines * task.weight_bytes)}
+    return Expected(messages, _wire_bytes(task, length, shard, pipelines), held_bytes)
+
+
+def _wire_bytes(task, length, shard, pipelines):
+    """Of the busiest rank: activations along its pipeline, gradients of its stage across them."""
+    along = stages.wire_bytes_by_rank(task, length, length, shard)
+    weights = [sum(task.chain[n].weight_bytes for n in blocks) for blocks in task.cut(length)]
+    across = (wire_bytes("all_reduce", nbytes, pipelines) for nbytes in weights)
+    return max(map(sum, zip(along, across, strict=True)))

@@ -3,6 +3,7 @@ activations; each such pair of ranks has its own shard of the batch, and gradien
 over the pairs, on each rank those of the weights that it holds."""
 
 from lablib.datasets import shard
+from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import column_row
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
@@ -75,8 +76,11 @@ def own_part(tensor):
 def expected(task, ranks: int, batch: int) -> Expected:
     pairs, weights = ranks // TENSOR, column_row.weight_bytes(task, TENSOR)
     calls, nbytes = column_row.all_reduces(task, TENSOR, batch // pairs)
+    carried = wire_bytes("all_reduce", nbytes / TENSOR, TENSOR)  # activations in a pair of ranks
+    carried += wire_bytes("all_reduce", weights, pairs)  # gradients between the pairs
     return Expected(
         {"all_reduce": (pairs * calls + ranks, pairs * nbytes + ranks * weights)},
+        carried,
         # The flat gradients come when the activations have gone.
         max(column_row.live_bytes(task, TENSOR, batch // pairs), 4 * weights),
     )

@@ -2,7 +2,7 @@
 batch each, and one sum of the gradients, sent in buckets while the backward pass still runs."""
 
 from lablib.strategies import activations, buckets
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -51,4 +51,5 @@ def expected(task, ranks, batch, bucket_mb=25.0, find_unused_parameters=False) -
         nbytes += _FLAG_BYTES * len(sizes)
     # Weights, gradients, momentum, and the buckets into which DDP copies the gradients.
     held = 4 * task.weight_bytes + activations.saved_bytes(task, batch // ranks)
-    return Expected({"all_reduce": (ranks * calls, ranks * nbytes)}, held)
+    messages = {"all_reduce": (ranks * calls, ranks * nbytes)}
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

@@ -4,7 +4,7 @@ A block's weights are gathered while the block before it still computes."""
 from itertools import pairwise
 
 from lablib.strategies.activations import saved_bytes
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.flat_buffer import backward_bytes, padded
 from lablib.strategies.strategy import Job, Strategy
 
@@ -68,7 +68,8 @@ def expected(task, ranks: int, batch: int, prefetch: bool = True) -> Expected:
     calls, whole = ranks * len(sizes), sum(sizes)
     messages = {"all_gather": (2 * calls, 2 * whole), "reduce_scatter": (calls, ranks * whole)}
     backward = backward_bytes(sizes, ranks, 4, saved_bytes(task, batch // ranks))
-    return Expected(messages, live_bytes=2 * whole / ranks + backward)
+    held = 2 * whole / ranks + backward
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)
 
 
 def _padded_bytes(weight, ranks):

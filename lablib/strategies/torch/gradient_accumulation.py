@@ -4,7 +4,7 @@ one after the other. Their gradients add up on the rank; only the last one's pas
 from contextlib import nullcontext
 
 from lablib.strategies import activations, buckets
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -53,4 +53,5 @@ def expected(task, ranks, batch, micro_batches=4, bucket_mb=25.0) -> Expected:
     # Weights, gradients, momentum and DDP's buckets; a gradient that is added to those before it.
     micro_batch = -(-batch // ranks // micro_batches)
     held = 4 * task.weight_bytes + max(sizes) + activations.saved_bytes(task, micro_batch)
-    return Expected({"all_reduce": (ranks * calls, ranks * sum(sizes))}, held)
+    messages = {"all_reduce": (ranks * calls, ranks * sum(sizes))}
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

@@ -71,5 +71,6 @@ def expected(task, ranks, batch, micro_batches=4, stages_per_rank=2) -> Expected
     piece = batch // micro_batches
     return Expected(
         stages.messages(task, len(cut), batch, micro_batches),
+        stages.wire_bytes(task, len(cut), ranks, batch),
         stages.live_bytes(task, cut, order, piece, buffers=micro_batches),
     )

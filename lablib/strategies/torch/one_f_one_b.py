@@ -60,5 +60,6 @@ def expected(task, ranks, batch, micro_batches=4) -> Expected:
     piece = batch // micro_batches
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),
+        stages.wire_bytes(task, ranks, ranks, batch),
         stages.live_bytes(task, task.cut(ranks), order, piece, buffers=micro_batches),
     )

@@ -54,5 +54,6 @@ def expected(task, ranks, batch) -> Expected:
     order = [stages.passes(rank, pieces=1, ahead=1) for rank in range(ranks)]
     return Expected(
         stages.messages(task, ranks, batch, pieces=1),
+        stages.wire_bytes(task, ranks, ranks, batch),
         stages.live_bytes(task, task.cut(ranks), order, batch),
     )

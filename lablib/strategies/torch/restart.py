@@ -5,7 +5,7 @@ from math import prod
 
 from lablib.strategies import checkpoint, faults
 from lablib.strategies.checkpoint import Checkpoint
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -101,8 +101,10 @@ def expected(task, ranks, batch, **options) -> Expected:
     """The gradients in one message, and a flag for each array that says whether it was used."""
     flags_bytes = 4 * len(task.weights())
     inside = sum(prod(block.shape_in) + prod(block.shape_out) for block in task.chain)
+    messages = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + flags_bytes))}
     return Expected(
-        {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + flags_bytes))},
+        messages,
+        wire_bytes_of_collectives(messages, ranks),
         # Weights, momentum, gradients, their bucket; what an MLP's backward pass needs.
         live_bytes=4 * task.weight_bytes + 4 * inside * batch / ranks,
     )

@@ -35,4 +35,4 @@ def train(me, job: Job) -> dict:
 
 def expected(task, ranks, batch) -> Expected:
     # The most is held between the two passes: weights, momentum, the gradients of the step before.
-    return Expected({}, 3 * task.weight_bytes + activations.saved_bytes(task, batch))
+    return Expected({}, 0, 3 * task.weight_bytes + activations.saved_bytes(task, batch))

@@ -2,7 +2,7 @@
 parts on all ranks, and puts the all-reduces where the parts must meet."""
 
 from lablib.strategies import column_row
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -41,7 +41,6 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    return Expected(
-        {"all_reduce": column_row.all_reduces(task, ranks, batch)},
-        column_row.live_bytes(task, ranks, batch),
-    )
+    messages = {"all_reduce": column_row.all_reduces(task, ranks, batch)}
+    carried = wire_bytes_of_collectives(messages, ranks)
+    return Expected(messages, carried, column_row.live_bytes(task, ranks, batch))

@@ -2,7 +2,7 @@
 `ZeroRedundancyOptimizer` gives each weight to one rank, which keeps its momentum and updates it."""
 
 from lablib.strategies import activations, buckets
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -49,7 +49,8 @@ def expected(task, ranks: int, batch: int, bucket_mb: float = 25.0) -> Expected:
     calls, whole = ranks * len(buckets.packed(sizes, bucket_mb)), ranks * sum(sizes)
     messages = {"all_reduce": (calls, whole), "broadcast": (ranks * len(sizes), whole)}
     held = 2 * task.weight_bytes + _fullest(sizes, ranks) + max(sizes)
-    return Expected(messages, held + activations.saved_bytes(task, batch // ranks))
+    held += activations.saved_bytes(task, batch // ranks)
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)
 
 
 def _fullest(sizes, ranks):

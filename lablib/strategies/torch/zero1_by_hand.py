@@ -2,7 +2,7 @@
 only. It updates that shard, and the ranks gather what the others have updated."""
 
 from lablib.strategies.activations import saved_bytes
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.flat_buffer import flattened, only_float32, padded, trained, views
 from lablib.strategies.strategy import Job, Strategy
 
@@ -52,4 +52,4 @@ def expected(task, ranks: int, batch: int) -> Expected:
     messages = {"reduce_scatter": (ranks, ranks * whole), "all_gather": (ranks, whole)}
     largest = max(array.nbytes for array in task.weights().values())
     held = 2 * whole + 2 * whole / ranks + largest + saved_bytes(task, batch // ranks)
-    return Expected(messages, live_bytes=held)
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

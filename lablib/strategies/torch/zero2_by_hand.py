@@ -2,7 +2,7 @@
 gradient is reduce-scattered as soon as the backward pass has it, then forgotten."""
 
 from lablib.strategies.activations import saved_bytes
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.flat_buffer import (
     backward_bytes,
     flattened,
@@ -82,4 +82,5 @@ def expected(task, ranks: int, batch: int) -> Expected:
     calls, whole = ranks * len(blocks), sum(blocks)
     messages = {"reduce_scatter": (calls, ranks * whole), "all_gather": (calls, whole)}
     backward = backward_bytes(blocks, ranks, 2, saved_bytes(task, batch // ranks))
-    return Expected(messages, live_bytes=whole + whole / ranks + backward)
+    held = whole + whole / ranks + backward
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

@@ -2,7 +2,7 @@
 forward pass and again for its backward pass; in between no rank has them whole."""
 
 from lablib.strategies.activations import saved_bytes
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.flat_buffer import (
     backward_bytes,
     flattened,
@@ -133,4 +133,5 @@ def expected(task, ranks: int, batch: int) -> Expected:
         "reduce_scatter": (ranks * len(blocks), ranks * whole),
     }
     backward = backward_bytes(blocks, ranks, 3, saved_bytes(task, batch // ranks))
-    return Expected(messages, live_bytes=2 * whole / ranks + backward)
+    held = 2 * whole / ranks + backward
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

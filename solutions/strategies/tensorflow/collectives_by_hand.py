@@ -5,7 +5,7 @@ sums these over the workers, and each divides by their number before its optimiz
 so the workers must begin with the same weights, and nobody but this file sees to that."""
 
 from lablib.strategies import activations
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
 
 EXERCISES = ("3.4",)
@@ -86,8 +86,9 @@ def cut_up(tensor, model):
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    sums = {"all_reduce": (ranks, ranks * task.weight_bytes)}
+    sums = {"all_reduce": (ranks, ranks * task.weight_bytes)} if ranks > 1 else {}
+    carried = wire_bytes_of_collectives(sums, ranks)
     held_bytes = 3 * task.weight_bytes  # see `single`
     between_passes = held_bytes + activations.saved_bytes_in_graph(task, batch // ranks)
     flattened = held_bytes + 2 * task.weight_bytes  # the gradients, and all of them end to end
-    return Expected(sums if ranks > 1 else {}, max(between_passes, flattened))
+    return Expected(sums, carried, max(between_passes, flattened))

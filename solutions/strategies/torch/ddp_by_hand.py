@@ -5,7 +5,7 @@ from functools import partial
 
 from lablib.errors import LabError
 from lablib.strategies import activations, buckets
-from lablib.strategies.expected import Expected
+from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.flat_buffer import only_float32
 from lablib.strategies.strategy import Job, Strategy
 
@@ -90,4 +90,5 @@ def expected(task, ranks, batch, bucket_mb=25.0) -> Expected:
     calls = len(buckets.packed(sizes, bucket_mb))
     # Weights, momentum, and buckets that are the gradients; one gradient is not yet in its bucket.
     held = 3 * task.weight_bytes + max(sizes) + activations.saved_bytes(task, batch // ranks)
-    return Expected({"all_reduce": (ranks * calls, ranks * sum(sizes))}, held)
+    messages = {"all_reduce": (ranks * calls, ranks * sum(sizes))}
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

@@ -39,5 +39,6 @@ def expected(task, ranks, batch, micro_batches=4) -> Expected:
     order = [stages.passes(rank, micro_batches, ahead=micro_batches) for rank in range(ranks)]
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),
+        stages.wire_bytes(task, ranks, ranks, batch),
         stages.live_bytes(task, task.cut(ranks), order, batch // micro_batches),
     )

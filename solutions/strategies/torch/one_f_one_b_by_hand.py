@@ -40,5 +40,6 @@ def expected(task, ranks, batch, micro_batches=4) -> Expected:
     order = [stages.passes(rank, micro_batches, ahead=ranks - 1 - rank) for rank in range(ranks)]
     return Expected(
         stages.messages(task, ranks, batch, micro_batches),
+        stages.wire_bytes(task, ranks, ranks, batch),
         stages.live_bytes(task, task.cut(ranks), order, batch // micro_batches),
     )

@@ -113,4 +113,5 @@ def expected(task, ranks, batch, staleness=None) -> Expected:
     # Weights and gradients; then what the forward pass keeps, later the gradients as one vector.
     share = -(-batch // workers)
     worker = 2 * whole + max(whole, activations.saved_bytes(task, share))
-    return Expected(messages, max(server, worker))
+    # The server's link carries the gradients of all workers, and as many weights back.
+    return Expected(messages, workers * whole, max(server, worker))

@@ -1,0 +1,62 @@
+"""How a measured speed-up and its range are written: a range that includes 1 is no finding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from lablib.record.repeated import MEASURED_ONCE, NO_DIFFERENCE
+
+NO_FINDING = "≈ 1"
+RULE = (
+    f"{NO_FINDING} means that the range includes 1: no difference that this measurement can show."
+)
+
+
+def has_range(row: Mapping) -> bool:
+    """Return whether a row's speed-up has a range that is worth showing."""
+    low, high = row.get("speedup_low", math.nan), row.get("speedup_high", math.nan)
+    return low < high
+
+
+def speedup(row: Mapping) -> str:
+    """Return a row's speed-up with its range.
+
+    >>> speedup({"speedup": 1.4, "speedup_low": 1.2, "speedup_high": 1.6, "finding": "faster"})
+    '1.4 (1.2 to 1.6)'
+    >>> row = {"speedup": 1.1, "speedup_low": 0.9, "speedup_high": 1.3}
+    >>> speedup(row | {"finding": "no difference"})
+    '≈ 1 (0.9 to 1.3)'
+    >>> speedup({"speedup": 1.1, "finding": "measured once"}), speedup({"speedup": 1.1})
+    ('1.1 (once)', '1.1')
+    """
+    if math.isnan(row["speedup"]):
+        return "–"
+    if row.get("finding") == MEASURED_ONCE:
+        return f"{row['speedup']:.3g} (once)"
+    if not has_range(row):
+        return f"{row['speedup']:.3g}"
+    shown = NO_FINDING if row["finding"] == NO_DIFFERENCE else f"{row['speedup']:.3g}"
+    return f"{shown} ({row['speedup_low']:.2g} to {row['speedup_high']:.2g})"
+
+
+def efficiency(row: Mapping) -> str:
+    """Return a row's efficiency: its range where the speed-up is no finding, "≈ 100%" where that
+    range includes 100 %.
+
+    >>> row = {"ranks": 2, "efficiency": 0.7, "speedup_low": 1.2, "speedup_high": 1.6}
+    >>> efficiency(row | {"finding": "faster"})
+    '70%'
+    >>> efficiency(row | {"ranks": 1, "speedup_low": 0.9, "finding": "no difference"})
+    '≈ 100%'
+    """
+    if math.isnan(row["efficiency"]):
+        return "–"
+    if not has_range(row):
+        return f"{row['efficiency']:.0%}"
+    low, high = row["speedup_low"] / row["ranks"], row["speedup_high"] / row["ranks"]
+    if low <= 1 <= high:
+        return "≈ 100%"
+    if row["finding"] == NO_DIFFERENCE:
+        return f"{low:.0%} to {high:.0%}"
+    return f"{row['efficiency']:.0%}"
