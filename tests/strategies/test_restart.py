@@ -224,6 +224,7 @@ def test_that_claim_about_a_step_can_fail():
     run = lab.Cluster(2, hardware="dgx-a100").run(twin)
     assert [told.split(":")[0] for told in expected("torch", 2).complaints(run)] == [
         "all_reduce",
+        "wire",
         "memory",
     ]
 
