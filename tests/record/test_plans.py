@@ -1,6 +1,7 @@
 """Claims about plans: the simulator plays them, and their closed forms come out."""
 
 import pytest
+from pipeline_orders import gpipe, one_f_one_b
 
 from lablib.errors import LabError
 from lablib.hardware import Hardware, Link
@@ -9,7 +10,7 @@ from lablib.hardware.network import point_to_point_s
 from lablib.record import metrics, plans
 from lablib.record.program import Cost
 from lablib.record.simulator import simulate
-from lablib.strategies.stages import gpipe, interleaved, one_f_one_b
+from lablib.strategies.stages import interleaved
 
 DEVICE = Device("unit", {"fp32": 1e9}, 1e15, 1e12)
 LAYER = plans.Layer(Cost(1e6), 1000)  # 1 ms forward, 2 ms backward

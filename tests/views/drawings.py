@@ -3,13 +3,14 @@
 import itertools
 import math
 
+from pipeline_orders import gpipe, one_f_one_b
+
 from lablib.hardware import Hardware, Link
 from lablib.hardware.device import Device
 from lablib.record import plans
 from lablib.record.program import Cost
 from lablib.record.simulator import simulate
 from lablib.record.trace import Event, Trace
-from lablib.strategies.stages import gpipe, one_f_one_b
 
 
 def data_parallel(ranks=2, steps=3, clock="measured"):

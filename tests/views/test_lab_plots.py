@@ -12,12 +12,12 @@ from drawings import (
     with_passes,
     words,
 )
+from pipeline_orders import one_f_one_b
 
 from lablib.errors import LabError
 from lablib.record import metrics
 from lablib.record.program import Cost
 from lablib.record.trace import Event, Trace
-from lablib.strategies.stages import one_f_one_b
 from lablib.views import palette, plots
 from lablib.views.schedule import schedule
 
