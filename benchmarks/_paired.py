@@ -1,6 +1,7 @@
 """Measure two things in turn, A B A B ..., and report the ratio pair by pair.
 
 A machine's speed drifts; a ratio of neighbours does not. Medians are reported, with the range.
+A busy computer is no judge: `refusal` says why, before and after the measurement.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
+
+from lablib import busy_computer
+from lablib.machine import cores
+
+NOT_JUDGED = 2  # exit status: neither kept nor missed
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,22 @@ def spread(times: list[float]) -> str:
     return f"median {median(times):.3f} s ({min(times):.3f} to {max(times):.3f}, {len(times)} runs)"
 
 
-def report(title: str, claims: list[Claim], notes: list[str]) -> int:
-    """Print the claims; 1 when one does not hold, for the exit status."""
+def refusal() -> str:
+    """Why this computer cannot judge anything now; "" when it can. Takes a second."""
+    return busy_computer.too_busy(busy_computer.other_cores(interval_s=1), cores())
+
+
+def report(title: str, claims: list[Claim], notes: list[str], refused: str = "") -> int:
+    """Print the claims; for the exit status 1 when one does not hold, 2 when none can be judged.
+
+    refused   why nothing can be judged; the notes are printed all the same
+    """
     print(f"# {title}\n  on {platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     for note in notes:
         print(f"  {note}")
+    if refused:
+        print(f"  NOT JUDGED: {refused}. Run it again when the computer has nothing else to do.")
+        return NOT_JUDGED
     for claim in claims:
         print(f"  {claim}")
     return int(not all(claim.holds for claim in claims))

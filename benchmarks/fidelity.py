@@ -5,6 +5,10 @@ python benchmarks/fidelity.py --throttled   only inside a network that has been 
 
 Two ranks with one thread each train with data parallelism. The measured run's program is played
 on `lab.Hardware.measure()`: its own CPU seconds, and the loopback's alpha and beta.
+
+A rank that waits for a core takes longer than its CPU seconds, and the model cannot know by how
+much. So only pairs whose ranks had a core nearly always are judged. Exit status 2: nothing can be
+judged, because the computer is busy.
 """
 
 from __future__ import annotations
@@ -12,11 +16,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from statistics import median
 
-from _paired import Claim, report
+from _paired import NOT_JUDGED, Claim, refusal, report
 
 import lablib as lab
+from lablib import busy_computer
 from lablib.cluster import launch
 from lablib.progress_bars import bar
 from lablib.record import metrics
@@ -26,6 +32,7 @@ STRATEGIES = {"torch": "ddp", "tensorflow": "multi_worker_mirrored"}
 TASKS = ("digits-cnn", "wide-mlp")
 TIMES, STEPS = 5, 8
 WITHIN = 0.15
+FAIR_SHARE, FEWEST = 0.9, 3
 RATE = "200mbit"
 SLOW_DOWN = f"tc qdisc add dev lo root tbf rate {RATE} burst 128kb latency 2s"
 
@@ -35,12 +42,50 @@ def step_s(trace) -> float:
     return median(s for rank in range(2) for s in metrics.step_s(trace, rank)[2:])
 
 
-def pair(task, framework, host) -> tuple[float, float]:
-    """(measured, modelled) seconds of a step."""
+@dataclass(frozen=True)
+class Pair:
+    """Seconds of a step, measured and modelled; and the share of its time in which the measured
+    rank had a core (`busy_computer.cpu_share`), of the rank that had the least."""
+
+    measured_s: float
+    modelled_s: float
+    cpu_share: float
+
+    @property
+    def ratio(self):
+        return self.modelled_s / self.measured_s
+
+    @property
+    def fair(self):
+        """The model plays CPU seconds, so it cannot know of time in which a rank had no core."""
+        return self.cpu_share >= FAIR_SHARE
+
+
+def pair(task, framework, host) -> Pair:
     run = lab.train(
         STRATEGIES[framework], task=task, ranks=2, steps=STEPS, threads=1, progress=False
     )
-    return step_s(run.trace), step_s(run.on(host).trace)
+    share = min(busy_computer.cpu_share(run, rank) for rank in range(2))
+    return Pair(step_s(run.trace), step_s(run.on(host).trace), share)
+
+
+def judged(text: str, pairs: list[Pair]) -> tuple[list[str], list[Claim]]:
+    """What the pairs show, and the claim about those that can be judged: at least three."""
+    fair = [each for each in pairs if each.fair]
+    shares = ", ".join(f"{each.cpu_share:.0%}" for each in pairs)
+    notes = [f"  {text}: ranks had a core for {shares} of the time that they needed one"]
+    if len(fair) < FEWEST:
+        return [*notes, f"    not judged: fewer than {FEWEST} pairs with {FAIR_SHARE:.0%}"], []
+    ratios = [each.ratio for each in fair]
+    measured, modelled = (
+        show_s(median(getattr(each, name) for each in fair))
+        for name in ("measured_s", "modelled_s")
+    )
+    notes += [
+        f"    measured {measured}, modelled {modelled} a step; modelled / measured "
+        f"{median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(fair)} pairs)"
+    ]
+    return notes, [Claim(f"{text}: modelled is off by", abs(median(ratios) - 1), WITHIN)]
 
 
 def claims(link: str):
@@ -55,12 +100,21 @@ def claims(link: str):
                     pairs[task].append(pair(task, framework, hosts[-1]))
                 progress.update()
             notes.append(f"loopback {link}, {framework}: {hosts[TIMES // 2].within}")
-            for task, times in pairs.items():
-                off = abs(median(modelled / measured for measured, modelled in times) - 1)
-                seen = [show_s(median(column)) for column in zip(*times)]
-                notes.append(f"  {task}: measured {seen[0]}, modelled {seen[1]} a step")
-                held.append(Claim(f"{link}, {framework}, {task}: modelled is off by", off, WITHIN))
+            for task, found in pairs.items():
+                more, claim = judged(f"{link}, {framework}, {task}", found)
+                notes, held = notes + more, held + claim
     return notes, held
+
+
+def measured_and_judged(title: str, link: str) -> int:
+    """Measure and report, unless the computer is busy before or afterwards."""
+    if why := refusal():
+        return report(title, [], [], f"{why} before the measurement")
+    notes, held = claims(link)
+    why = refusal()
+    if why:
+        return report(title, held, notes, f"{why} after the measurement")
+    return report(title, held, notes, "" if held else "the ranks lacked cores")
 
 
 def throttled() -> int:
@@ -71,8 +125,8 @@ def throttled() -> int:
     zygote.wait_ready()
     inside = ["nsenter", f"--net=/proc/{zygote.process.pid}/ns/net", *SLOW_DOWN.split()]
     subprocess.run(inside, check=True)
-    notes, held = claims(f"at {RATE}")
-    return report(f"Modelled and measured steps, loopback slowed to {RATE}", held, notes)
+    title = f"Modelled and measured steps, loopback slowed to {RATE}"
+    return measured_and_judged(title, f"at {RATE}")
 
 
 def slowed_down() -> int:
@@ -91,6 +145,5 @@ def slowed_down() -> int:
 if __name__ == "__main__":
     if "--throttled" in sys.argv[1:]:
         sys.exit(throttled())
-    notes, held = claims("as it is")
-    status = report("Modelled and measured steps on this computer", held, notes)
-    sys.exit(slowed_down() or status)
+    status = measured_and_judged("Modelled and measured steps on this computer", "as it is")
+    sys.exit(status if status == NOT_JUDGED else slowed_down() or status)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lablib.cluster.spec import threads_per_rank
 from lablib.machine import cores
+from lablib.record import intervals, metrics
 
 if TYPE_CHECKING:
     from lablib.cluster.run import Run
@@ -42,18 +43,35 @@ def too_busy(used_cores: float, needed_cores: int) -> str:
 def cpu_share(run: Run, rank: int) -> float:
     """Return a rank's CPU seconds over the seconds in which it did not wait for messages.
 
-    1 means that the rank always had a core when it needed one. NaN where that cannot be seen: on
-    modelled hardware, in TensorFlow's graphs that contain messages, and with several TensorFlow
-    threads, whose seconds are not CPU seconds.
+    Counted are its steps after the first. 1 means that the rank always had a core when it needed
+    one. In TensorFlow's graphs, where waits are not seen, the time in which a message was under
+    way counts as waiting; so the true share may be smaller. NaN where it cannot be known: without
+    two steps, on modelled hardware, where the times of messages were not seen, and with several
+    TensorFlow threads, whose seconds are not CPU seconds.
     """
-    torch = run.spec.framework == "torch"
-    if run.hardware or not (torch or _threads(run) == 1):
+    part = run.trace.of(rank=rank)
+    steps = [(event.start_s, event.end_s) for event in part.of(kind="step")][1:]
+    in_cpu_seconds = run.spec.framework == "torch" or _threads(run) == 1
+    if run.hardware or not in_cpu_seconds or any(event.derived for event in part):
         return math.nan
-    rows = (row for row in run.records[rank]["rows"] if row[0] == "compute")
-    cpu_s = sum(row[3] for row in rows)
-    busy_s = run.metrics.compute_s[rank]
-    waits_unknown = math.isnan(run.metrics.wait_s[rank])
-    return math.nan if waits_unknown or busy_s < _LEAST_S else cpu_s / busy_s
+    kind = "wait" if metrics.waits_seen(run.trace) else "message"
+    waits = [(event.start_s, event.end_s) for event in part.of(kind=kind)]
+    busy_s = intervals.seconds(intervals.without(steps, waits))
+    cpu_s = sum(_cpu_s_by_step(run.records[rank]["rows"])[1:])
+    return cpu_s / busy_s if busy_s >= _LEAST_S else math.nan
+
+
+def _cpu_s_by_step(rows):
+    found, cpu_s = [], None  # None between the steps
+    for row in rows:
+        if row[0] == "begin":
+            cpu_s = 0.0
+        elif row[0] == "compute" and cpu_s is not None:
+            cpu_s += row[3]
+        elif row[0] == "step" and cpu_s is not None:
+            found.append(cpu_s)
+            cpu_s = None
+    return found
 
 
 def ranks_lacked_cores(run: Run) -> str:

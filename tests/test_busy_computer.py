@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -43,6 +44,11 @@ def test_they_disturb_where_too_few_cores_are_left(monkeypatch, used, needed, of
     assert bool(busy_computer.too_busy(used, needed)) == disturbs
 
 
+@pytest.fixture(autouse=True)
+def short_runs_count_too(monkeypatch):
+    monkeypatch.setattr(busy_computer, "_LEAST_S", 0.0)
+
+
 @pytest.fixture(scope="module")
 def run():
     return lab.train("ddp", ranks=2, steps=6, threads=1, progress=False)
@@ -52,18 +58,27 @@ def with_cpu_seconds(run, times):
     """The same run; of the time in which its ranks did not wait they had a core for this share."""
     records = []
     for rank, record in enumerate(run.records):
-        rows = [row for row in record["rows"] if row[0] != "compute"]
-        cpu_s = float(times * run.metrics.compute_s[rank])
-        records.append(record | {"rows": [*rows, ("compute", "other", (), cpu_s)]})
+        share = busy_computer.cpu_share(run, rank)
+        rows = [
+            (*row[:3], row[3] * times / share) if row[0] == "compute" else row
+            for row in record["rows"]
+        ]
+        records.append(record | {"rows": rows})
     return replace(run, records=records)
 
 
 @pytest.mark.parametrize("times, lacked", [(1.0, False), (0.9, False), (0.3, True)])
 def test_ranks_that_waited_for_a_core_are_noticed(monkeypatch, run, times, lacked):
     monkeypatch.setattr(busy_computer, "cores", lambda: 2)
-    monkeypatch.setattr(busy_computer, "_LEAST_S", 0.0)
     why = busy_computer.ranks_lacked_cores(with_cpu_seconds(run, times))
     assert ("had a core for only 30%" in why) == bool(why) == lacked
+
+
+def test_in_graphs_of_tensorflow_the_time_of_messages_is_taken_for_waiting():
+    run = lab.train("multi_worker_mirrored", ranks=2, steps=6, threads=1, progress=False)
+    assert all(0 < busy_computer.cpu_share(run, rank) < 3 for rank in range(2))
+    split = lab.train("device_split", ranks=2, steps=3, threads=1, progress=False)
+    assert math.isnan(busy_computer.cpu_share(split, 0))  # when its messages moved was not seen
 
 
 def test_ranks_that_share_cores_among_themselves_are_no_sign_of_others(monkeypatch, run):
