@@ -22,7 +22,7 @@ HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy
 ON_RANKS_ONLY = {
     f"{framework}_{part}"
     for framework, parts in {
-        "torch": "costs futures memory recorder relay",
+        "torch": "agreement costs futures init memory phases recorder relay uncompiled",
         "tensorflow": "costs graph memory peak placement recorder seconds threads",
     }.items()
     for part in parts.split()

@@ -382,9 +382,9 @@ def _pickled(function):
 
 
 def _cells():
-    """The text of notebook cells that ran: they are in no file that a rank could read."""
+    """Text and name of notebook cells that ran: they are in no file that a rank could read."""
     return {
-        name: "".join(entry[2])
+        name: ["".join(entry[2]), failures.cell_name(name)]
         for name, entry in list(linecache.cache.items())
         if len(entry) == 4 and entry[1] is None and "ipykernel" in name
     }

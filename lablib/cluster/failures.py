@@ -18,6 +18,7 @@ DIED = "died"  # by a signal, or with an exit status
 FORGED = "forged"  # it sent what no rank sends
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
+_cells: dict[str, str] = {}
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
 
 
@@ -76,7 +77,7 @@ class Fate:
         if self.cause == said.UNSENDABLE:
             return "return numbers, text, lists, dicts, arrays or tensors, and run the cell again"
         if self.cause or self.code != -signal.SIGKILL:
-            return "mend that line and run the cell again"
+            return "correct that line, then run the cell again"
         return "find out who ended it: you, a job limit, or the system when memory was used up"
 
     @property
@@ -152,12 +153,23 @@ def place(where: str) -> str:
     'train.py, line 5'
     """
     filename, _, line = where.rpartition(":")
+    name = cell_name(filename) or filename.rpartition("/")[2]
+    return f"{name}, line {line}"
+
+
+def cell_name(filename: str) -> str:
+    """ "cell 3" for the file name of a notebook's cell; "" for other files."""
+    if filename in _cells:
+        return _cells[filename]
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     compiler = getattr(shell, "compile", None)
     cell = compiler and compiler.format_code_name(filename)
-    if cell:
-        return f"{cell[0].lower()} {cell[1].removeprefix('In')}, line {line}"
-    return f"{filename.rpartition('/')[2]}, line {line}"
+    return f"{cell[0].lower()} {cell[1].removeprefix('In')}" if cell else ""
+
+
+def know_cells(names: dict[str, str]) -> None:
+    """On a rank, which has no notebook: the kernel's names of its cells, by file name."""
+    _cells.update(names)
 
 
 def where(fate: Fate, board: dict, stack: str) -> str:

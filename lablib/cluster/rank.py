@@ -15,7 +15,7 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import clock_notes, rank_errors, wire
+from lablib.cluster import clock_notes, failures, rank_errors, wire
 from lablib.cluster.no_keyboard import take_away_the_keyboard
 from lablib.record.recorder import Recorder
 
@@ -174,7 +174,8 @@ def _show_sources(sources):
     """Notebook cells are in no file: AutoGraph and tracebacks read them from here."""
     import linecache
 
-    for filename, text in sources.items():
+    failures.know_cells({filename: cell for filename, (_, cell) in sources.items()})
+    for filename, (text, _) in sources.items():
         linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
 
 

@@ -1,4 +1,4 @@
-"""Functions of a framework that a rank on modelled hardware may not call."""
+"""Functions of a framework that a rank may not call, for example on modelled hardware."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from typing import Any
 
 from lablib.errors import LabError
 
+_MODELLED = "on modelled hardware"
+_MEASURE = "leave hardware out: the run is then measured on this computer"
 
-def forbid(module: Any, names: Iterable[str], what: str) -> None:
+
+def forbid(
+    module: Any, names: Iterable[str], what: str, where: str = _MODELLED, do: str = _MEASURE
+) -> None:
     """From now on those functions of the module raise LabError.
 
-    what   why: what they do has no program that could be played
+    what    why: for example that nothing is known about what they do
+    where   the ranks that may not call them, and `do` what to do instead
     """
     for name in names:
-        setattr(module, name, _refusal(name, what))
+        setattr(module, name, _refusal(name, what, where, do))
 
 
-def _refusal(name, what):
+def _refusal(name, what, where, do):
     def refused(*_, **__):
-        raise LabError(
-            f"{name} cannot be used on modelled hardware.",
-            saw=what,
-            do="leave hardware away: the run is then measured on this computer",
-        )
+        raise LabError(f"{name} cannot be used {where}.", saw=what, do=do)
 
     return refused

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from lablib.cluster.torch_memory import LiveBytes
+from lablib.cluster.torch_uncompiled import uncompiled
 
 _PRECISIONS = {
     torch.float64: "fp64",
@@ -52,6 +53,7 @@ class CountedCosts(TorchDispatchMode):
         self._counts = {}
         return costs, 0.0
 
+    @uncompiled
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         # Runs at every operation of a rank, so each microsecond of it counts.
         kwargs = kwargs or {}

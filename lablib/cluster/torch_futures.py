@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from lablib.cluster.torch_uncompiled import uncompiled
 from lablib.record.recorder import Recorder
 
 _Future = torch._C.Future
@@ -38,6 +39,7 @@ def follow(future: torch._C.Future, number: int, ended: Callable) -> torch._C.Fu
 
 
 def _wait(wait, recorder):
+    @uncompiled
     @functools.wraps(wait)
     def call(self):
         # In a callback the message has ended, and which thread it runs in is chance.
@@ -56,6 +58,7 @@ def _wait(wait, recorder):
 def _then(then):
     makes = _calls_back(then)
 
+    @uncompiled
     @functools.wraps(then)
     def call(self, callback):
         future = makes(self, callback)
@@ -69,8 +72,10 @@ def _calls_back(method):
     """The method, whose callback is not counted: if the message has ended already it runs here at
     once, else in the backend's thread, and the counts must not depend on which."""
 
+    @uncompiled
     @functools.wraps(method)
     def call(self, callback):
+        @uncompiled
         @functools.wraps(callback)
         def uncounted(future):
             before, _thread.calls_back = getattr(_thread, "calls_back", False), True
@@ -86,6 +91,7 @@ def _calls_back(method):
 
 
 def _collect_all(collect):
+    @uncompiled
     @functools.wraps(collect)
     def call(futures):
         future = collect(futures)

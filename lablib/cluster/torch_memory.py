@@ -35,7 +35,10 @@ class LiveBytes:
                 self.see(part)
 
     def _see(self, tensor):
-        storage = tensor.untyped_storage()
+        try:
+            storage = tensor.untyped_storage()
+        except NotImplementedError:
+            return  # a sparse tensor: its parts were seen before it was put together
         place = storage._cdata
         if place in self._alive or tensor.is_meta:
             return

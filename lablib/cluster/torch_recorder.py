@@ -8,19 +8,25 @@ collectives, point to point, DDP, FSDP2, pipelines, device meshes, object collec
 from __future__ import annotations
 
 import functools
+import os
 import socket
+import tempfile
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch.distributed import rpc
-from torch.nn.modules import module as nn_module
 
+from lablib.cluster import torch_agreement
+from lablib.cluster.message_table import Entry, MessageTable
 from lablib.cluster.refusals import forbid
 from lablib.cluster.relay_link import Link
 from lablib.cluster.torch_costs import CountedCosts
 from lablib.cluster.torch_futures import follow, see_waits
+from lablib.cluster.torch_init import Membership
+from lablib.cluster.torch_phases import record_phases
 from lablib.cluster.torch_relay import RelayedGroup, refuse
+from lablib.cluster.torch_uncompiled import run_as_written, uncompiled
 from lablib.errors import LabError
 from lablib.record.recorder import CpuSeconds, Recorder
 
@@ -49,8 +55,10 @@ _COLLECTIVES = {
     "barrier": ("barrier", None),
 }
 _recorder: Recorder
+_table: MessageTable
 _line_to_relay: Link | None = None
-_modules_entered = 0
+_times_made = 0  # the default group
+_destroyed: list[dist.ProcessGroup] = []
 _under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
 
 
@@ -63,8 +71,9 @@ def join(
     listening   descriptor of the socket that the store is served on; rank 0 only
     relay       descriptor of the line to the relay, when the ranks have no common network
     """
-    global _recorder, _line_to_relay
+    global _recorder, _line_to_relay, _table
     _recorder = recorder
+    _table = MessageTable(os.path.join(tempfile.gettempdir(), "messages"), rank, ranks)
     timeout = timedelta(seconds=timeout_s)
     if relay is None:
         where = "127.0.0.1", port, ranks, rank == 0, timeout
@@ -74,21 +83,23 @@ def join(
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     torch_groups = dist.distributed_c10d
     torch_groups._new_process_group_helper = _recorded_too(torch_groups._new_process_group_helper)
-    nn_module.register_module_forward_pre_hook(_enter)
-    nn_module.register_module_forward_hook(_leave, always_call=True)
-    torch.autograd.backward = _backward(torch.autograd.backward)
-    torch.autograd.grad = _backward(torch.autograd.grad)
+    record_phases(recorder)
     see_waits(recorder)
     dist.monitored_barrier = dist.distributed_c10d.monitored_barrier = _monitored_barrier
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
+    Membership(rank, ranks, _kind(ranks).name.lower(), store).replace_torchs()
     recorder.spent = CpuSeconds()
+    if relay is not None:
+        what = "ranks without a common network", "in this exercise"
+        forbid(rpc, ["init_rpc"], *what, "use dist.send, dist.recv and dist.barrier")
     if counts:
-        forbid(rpc, ["init_rpc"], "remote calls pass by the process group: nobody counts them")
+        forbid(rpc, ["init_rpc"], "remote calls, which the recorder does not see")
         costs = CountedCosts()
         costs.__enter__()  # for as long as the rank lives
         recorder.spent, recorder.memory = costs.take, costs.memory
+        torch.compile = run_as_written(torch.compile)
         torch.UntypedStorage.resize_ = _resize(torch.UntypedStorage.resize_, costs.memory)
 
 
@@ -101,19 +112,26 @@ class _RecordedGroup(dist.ProcessGroup):
     def getBackendName(self):  # noqa: N802 - torch looks for this name
         return "lab"
 
+    def shutdown(self):
+        """Keep the connections until the rank ends: others may still need what it has sent."""
+        _destroyed.append(self)
+
+    @uncompiled
     def send(self, tensors, destination, tag):
-        group = (self.ranks[self.rank()], self.ranks[destination])
-        return self._sent("send", self.inner.send, tensors, destination, tag, group)
+        return self._sent("send", tensors, destination, tag, (self.rank(), destination))
 
+    @uncompiled
     def recv(self, tensors, source, tag):
-        group = (self.ranks[source], self.ranks[self.rank()])
-        return self._sent("recv", self.inner.recv, tensors, source, tag, group)
+        return self._sent("recv", tensors, source, tag, (source, self.rank()))
 
+    @uncompiled
     def recv_anysource(self, tensors, tag):
+        _table.receives_from_anybody()
         group = (-1, self.ranks[self.rank()])
         number = _issue("recv", _nbytes(tensors), group, f"{self.channel}:any>{group[1]}:{tag}")
         return _RecordedWork(self.inner.recv_anysource(tensors, tag), number, watch=False)
 
+    @uncompiled
     def monitored_barrier(self, *args, **options):
         number = _issue("barrier", 0, self.ranks, self.channel)
         start_s = _recorder.waits(number)
@@ -121,10 +139,20 @@ class _RecordedGroup(dist.ProcessGroup):
         _recorder.waited(number, start_s)
         _recorder.done(number)
 
-    def _sent(self, name, call, tensors, peer, tag, group):
-        channel = f"{self.channel}:{group[0]}>{group[1]}:{tag}"
-        number = _issue(name, _nbytes(tensors), group, channel)
-        return _RecordedWork(call(tensors, peer, tag), number, watch=False)
+    def _sent(self, name, tensors, peer, tag, ends):
+        source, target = (torch_agreement.global_rank(rank, name, self.ranks) for rank in ends)
+        alike = torch_agreement.one_message(name, tensors)
+        channel = f"{self.channel}:{source}>{target}:{tag}"
+        number = _issue(name, _nbytes(tensors), (source, target), channel)
+        if _table.is_predictable(target):
+            self._agree(number, (source, target), alike)
+        work = getattr(self.inner, name)(tensors, peer, tag)
+        return _RecordedWork(work, number, watch=False)
+
+    def _agree(self, number, group, alike, sends=(), receives=()):
+        channel, order, line = _recorder.place_of(number)
+        entry = Entry(channel, order, alike, line, tuple(sends), tuple(receives))
+        torch_agreement.check(_table, entry, self.ranks[self.rank()], group)
 
 
 class _RelayedAndRecorded(_RecordedGroup):
@@ -134,9 +162,16 @@ class _RelayedAndRecorded(_RecordedGroup):
 
 
 def _recorded(method, name, payload):
+    @uncompiled
     def call(self, *args, **options):
+        compares = payload is not None and len(self.ranks) > 1
+        about = (
+            torch_agreement.passed(method, name, payload, args, self.ranks) if compares else None
+        )
         nbytes = 0 if payload is None else _nbytes(args[payload])
         number = _issue(name, nbytes, self.ranks, self.channel)
+        if about:
+            self._agree(number, self.ranks, *about)
         waits_later = getattr(args[-1], "asyncOp", True) if args else True
         return _RecordedWork(getattr(self.inner, method)(*args, **options), number, waits_later)
 
@@ -157,11 +192,13 @@ class _End:
     def __init__(self, number):
         self.number, self.over = number, False
 
+    @uncompiled
     def seen(self, _=None):
         if not self.over:
             self.over = True
             _recorder.done(self.number)
 
+    @uncompiled
     def waited_for_in_cpp(self):
         if self.over:
             _recorder.waited(self.number, _recorder.waits(self.number, over=True))
@@ -183,6 +220,7 @@ class _RecordedWork(dist.Work):
         if watch:
             _under_way[number] = inner, self._end
 
+    @uncompiled
     def wait(self, *timeout):
         start_s = _recorder.waits(self.number, over=self.inner.is_completed())
         answer = self.inner.wait(*timeout)
@@ -191,6 +229,7 @@ class _RecordedWork(dist.Work):
         self._end.seen()
         return answer
 
+    @uncompiled
     def get_future(self):
         # Whoever waits for it in C++ does so unseen: be called when the message ends. Calling
         # Python from the backend's thread is dear, so other messages are looked after by `_issue`.
@@ -204,6 +243,7 @@ class _RecordedWork(dist.Work):
             engine.queue_callback(self._end.waited_for_in_cpp)
         return self._future
 
+    @uncompiled
     def is_completed(self):
         return self.inner.is_completed()
 
@@ -230,22 +270,31 @@ def _create(options, _):
     inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
     members = options.global_ranks_in_group or range(options.group_size)
     device, kind, backend = _backend(options)
-    recorded = _RecordedGroup(inner, options.group_id, members, kind.name.lower())
+    recorded = _RecordedGroup(inner, _channel(options), members, kind.name.lower())
     for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
         group._register_backend(device, kind, backend)
         group._set_default_backend(kind)
     return recorded
 
 
+def _channel(options):
+    """torch numbers its groups from 0 again when the default group is made again."""
+    return options.group_id if _times_made == 1 else f"{_times_made}.{options.group_id}"
+
+
 def _recorded_too(make):
     """So are groups whose backend is named: dist.new_group(backend="gloo")."""
 
     @functools.wraps(make)
-    def call(size, rank, members, backend, *args, **options):
+    def call(size, rank, members, backend, store, *args, **options):
+        global _times_made
+        if not members:  # the default group: in the store may be the addresses of the one before
+            _times_made += 1
+            store = dist.PrefixStore(f"default group {_times_made}", store)
         asked = dist.BackendConfig(backend).device_backend_map.get("cpu")
         if _kind(size).name.lower() in (backend, asked):
             backend = dist.Backend("lab")
-        return make(size, rank, members, backend, *args, **options)
+        return make(size, rank, members, backend, store, *args, **options)
 
     return call
 
@@ -258,7 +307,7 @@ def _relayed(options):
         if method not in vars(RelayedGroup):
             refuse(method, name)
     group = RelayedGroup(options.group_rank, options.group_size, _line_to_relay)
-    return _RelayedAndRecorded(group, options.group_id, range(options.group_size), "relay")
+    return _RelayedAndRecorded(group, _channel(options), range(options.group_size), "relay")
 
 
 def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
@@ -304,34 +353,9 @@ def _nbytes(tensors):
     return sum(map(_nbytes, tensors))
 
 
-def _enter(*_):
-    global _modules_entered
-    _modules_entered += 1
-    if _modules_entered == 1:
-        _recorder.enters("forward")
-
-
-def _leave(*_):
-    global _modules_entered
-    _modules_entered -= 1
-    if _modules_entered == 0:
-        _recorder.leaves()
-
-
-def _backward(run_pass):
-    @functools.wraps(run_pass)
-    def call(*args, **kwargs):
-        _recorder.enters("backward")
-        try:
-            return run_pass(*args, **kwargs)
-        finally:
-            _recorder.leaves()
-
-    return call
-
-
 def _resize(resize, memory):
     @functools.wraps(resize)
+    @uncompiled
     def call(storage, nbytes):
         answer = resize(storage, nbytes)
         memory.resized(storage)

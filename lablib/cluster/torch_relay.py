@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 
 from lablib.cluster.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, Link
+from lablib.errors import LabError
 
 
 class RelayedGroup(dist.ProcessGroup):
@@ -142,7 +143,11 @@ def _into(tensors):
     def take(data):
         sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
         if tensors and len(data) != sum(sizes):
-            raise RuntimeError(f"a buffer of {sum(sizes)} bytes met a message of {len(data)} bytes")
+            raise LabError(
+                "A message does not fit the tensor that receives it.",
+                saw=f"a message of {len(data)} bytes, a tensor of {sum(sizes)} bytes",
+                do="receive into a tensor with the size and the dtype of the one that is sent",
+            )
         start = 0
         for tensor, nbytes in zip(tensors, sizes, strict=True):
             if nbytes:

@@ -113,6 +113,10 @@ class Recorder:
         self.goes_on()
         return number
 
+    def place_of(self, number: int) -> tuple[str, int, str]:
+        """Channel, order and learner's line of a message that was issued."""
+        return self._messages[number][2:]
+
     def done(self, number: int, at_s: float | None = None) -> None:
         """The message has ended. Called from the framework's own threads, too."""
         self.rows.append(("done", number, self.clock() if at_s is None else at_s))

@@ -508,7 +508,7 @@ def talks(me):
     dist.broadcast(x, 0)
     dist.all_gather([torch.empty(10) for _ in range(me.ranks)], x)
     dist.reduce_scatter_single(torch.empty(10), torch.ones(10 * me.ranks))
-    dist.all_to_all_single(torch.empty(10), x)
+    dist.all_to_all_single(torch.empty(12), torch.ones(12))  # 3 for each of 4 ranks
     dist.barrier()
     if me.rank == 0:
         dist.send(x, 1)

@@ -112,7 +112,7 @@ def test_every_kind_of_message_is_an_event_with_its_bytes_group_and_line():
     assert seen[("broadcast", everyone)] == [40]
     assert seen[("all_gather", everyone)] == [40]
     assert seen[("reduce_scatter", everyone)] == [160]
-    assert seen[("all_to_all", everyone)] == [40]
+    assert seen[("all_to_all", everyone)] == [48]
     assert seen[("barrier", everyone)] == [0]
     assert seen[("send", (0, 1))] == [40]
 

@@ -1,0 +1,248 @@
+"""Refuses a message whose ranks do not agree, at the learner's line and before any data moves.
+
+gloo compares nothing: ranks that pass different types get wrong numbers, other sizes wait forever
+or end the process. Checks as those of torch's TORCH_DISTRIBUTED_DEBUG=DETAIL, without a message
+of their own: the ranks compare what they pass in a `MessageTable`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+import torch.distributed as dist
+
+from lablib.cluster.failures import place
+from lablib.cluster.message_table import Entry, MessageTable
+from lablib.errors import LabError
+
+# Methods of a process group for which gloo reads the memory as if the tensor had no gaps; and
+# those for which it also reads it as if the elements were in their usual order.
+_NO_GAPS = ("allreduce", "broadcast", "reduce")
+_CONTIGUOUS = ("scatter", "reduce_scatter", "alltoall_base", "all_to_all_single", "send", "recv")
+_BY_ROOT = ("broadcast", "reduce", "gather", "scatter")
+_REDUCES = ("all_reduce", "reduce", "reduce_scatter")
+_LONGEST_SHOWN = 200
+_DTYPES = re.compile(r"(\w+) \[")
+_STRIDES = re.compile(r" with strides \[[^]]*\]")
+_CURES = {
+    "types": "convert the tensor to the same dtype on every rank, for example with .float()",
+    "shapes": "give the tensor the same shape on every rank",
+    "memory layouts": "pass x.contiguous() on every rank",
+    "operations": "write the same op= on every rank",
+    "roots": "write the same src= or dst= on every rank",
+}
+
+
+def passed(method: str, name: str, payload: int, args: Sequence, ranks: Sequence[int]) -> tuple:
+    """What this rank passes to a collective: the signature, and the elements to and from each rank.
+
+    method    of torch's process group; `name` is what the learner calls it
+    payload   which of `args` has the tensors that this rank sends
+    ranks     global ranks of the group
+
+    Raises LabError for what is wrong on this rank alone.
+    """
+    _check_layouts(method, name, args)
+    if name == "all_to_all":
+        sends, receives = _splits(method, args, len(ranks))
+        return f"{name}: {_dtype(_first(args).dtype)}", sends, receives
+    # Of a scatter, only the root has the list, and of an all_gather, ranks may differ in parts.
+    compared = 0 if method in ("scatter", "allgather") else payload
+    parts = [f"{name}: {_tensors(args[compared])}"]
+    if name in _REDUCES:
+        operation = getattr(args[-1], "reduceOp", dist.ReduceOp.SUM)
+        parts.append(getattr(operation, "op", operation).name)
+    if name in _BY_ROOT:
+        parts.append(f"root {global_rank(getattr(args[-1], 'rootRank', 0), name, ranks)}")
+    return ("; ".join(parts),)
+
+
+def one_message(name: str, tensors: Sequence[torch.Tensor]) -> str:
+    """What sender and receiver must pass alike. Raises LabError for what is wrong on this rank."""
+    _check_layouts(name, name, tensors)
+    (tensor,) = tensors
+    return f"message: {_dtype(tensor.dtype)}; {tensor.numel()} elements"
+
+
+def global_rank(rank: int, name: str, ranks: Sequence[int]) -> int:
+    """The global number of `rank` of a group. Raises LabError when the group has no such rank."""
+    if not 0 <= rank < len(ranks):
+        raise LabError(
+            f"There is no rank {rank} in the group of this {name}.",
+            saw=f"a group of {len(ranks)} ranks",
+            do=f"choose a rank from 0 to {len(ranks) - 1}",
+        )
+    return ranks[rank]
+
+
+def check(table: MessageTable, entry: Entry, rank: int, group: Sequence[int]) -> None:
+    """Show the others what this rank passes; raises LabError if one of them passes another thing.
+
+    rank, group   this rank, and the ranks of the message, by their global numbers
+    """
+    table.write(entry)
+    for other_rank, other in table.different(entry, group):
+        if other_rank == rank or other.signature.split(":")[0] != entry.signature.split(":")[0]:
+            continue  # two different calls: the search for deadlocks explains them
+        both = sorted([(rank, entry), (other_rank, other)])
+        if entry.sends and entry.signature == other.signature:
+            _check_splits(both, group)
+            _check_splits(both[::-1], group)
+        else:
+            raise _one_to_one(*both) if entry.signature.startswith("message") else _unlike(*both)
+
+
+def _unlike(one, other):
+    what = _difference(one[1].signature, other[1].signature)
+    name = one[1].signature.partition(":")[0]
+    return LabError(
+        f"The ranks pass different {what} to this {name}.",
+        saw="\n".join(
+            f"rank {rank} passes {_shown(entry.signature)}{_at(entry)}"
+            for rank, entry in (one, other)
+        ),
+        do=_CURES[what],
+    )
+
+
+def _shown(signature):
+    return signature.partition(": ")[2].replace("; ", ", ")[:_LONGEST_SHOWN]
+
+
+def _difference(one, other):
+    """What differs first, in the plural; one of the keys of `_CURES`."""
+    mine, theirs = next(
+        pair for pair in zip(one.split("; "), other.split("; ")) if len(set(pair)) > 1
+    )
+    if mine.startswith("root "):
+        return "roots"
+    if mine.isupper():
+        return "operations"
+    if len({_STRIDES.sub("", tensors) for tensors in (mine, theirs)}) == 1:
+        return "memory layouts"
+    return "shapes" if set(_DTYPES.findall(mine)) == set(_DTYPES.findall(theirs)) else "types"
+
+
+def _one_to_one(one, other):
+    sends, receives = (one, other) if one[0] == int(_source(one[1])) else (other, one)
+    return LabError(
+        "A message does not fit the tensor that receives it.",
+        saw=f"rank {sends[0]} sends {_elements(sends[1])}{_at(sends[1])}\n"
+        f"rank {receives[0]} receives {_elements(receives[1])}{_at(receives[1])}",
+        do="receive into a tensor with the size and the dtype of the one that is sent",
+    )
+
+
+def _source(entry):
+    return entry.channel.rpartition(":")[0].rpartition(":")[2].partition(">")[0]
+
+
+def _elements(entry):
+    dtype, count = entry.signature.partition(": ")[2].split("; ")
+    return f"{count} of {dtype}"
+
+
+def _check_splits(both, group):
+    (source, sends), (target, receives) = both
+    sent, expected = sends.sends[group.index(target)], receives.receives[group.index(source)]
+    if sent != expected:
+        raise LabError(
+            "The sizes in this all_to_all do not fit one another.",
+            saw=f"rank {source} sends {sent} elements to rank {target}{_at(sends)}\n"
+            f"rank {target} expects {expected} elements from rank {source}{_at(receives)}",
+            do="let rank j receive from rank i as many elements as rank i sends to rank j",
+        )
+
+
+def _at(entry):
+    return f" ({place(entry.line)})" if entry.line else ""
+
+
+def _check_layouts(method, name, args):
+    if method in _CONTIGUOUS or method in _NO_GAPS:
+        for tensor in _flat(args):
+            if tensor.layout is torch.strided and not tensor.is_contiguous():
+                if method in _CONTIGUOUS or not _fills_its_memory(tensor):
+                    raise _not_contiguous(name, tensor)
+
+
+def _fills_its_memory(tensor):
+    """True if its elements have no gaps and do not overlap, in whatever order they are."""
+    return torch.empty_like(tensor, device="meta").stride() == tensor.stride()
+
+
+def _not_contiguous(name, tensor):
+    return LabError(
+        f"{name} needs a contiguous tensor.",
+        saw=f"shape {list(tensor.shape)} with strides {list(tensor.stride())}: a view of a larger "
+        "tensor, or a transposed one, whose elements do not lie one after the other",
+        do="write x = x.contiguous() and pass that; if the call writes into x, copy it back",
+    )
+
+
+def _flat(args):
+    for value in args:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _flat(value)
+
+
+def _first(args):
+    return next(_flat(args))
+
+
+def _tensors(value):
+    if isinstance(value, torch.Tensor):
+        return _looks(value)
+    looks = [_looks(tensor) for tensor in _flat(value)]
+    if len(looks) > 1 and len(set(looks)) == 1:
+        return f"{len(looks)} times {looks[0]}"
+    return ", ".join(looks)
+
+
+def _looks(tensor):
+    text = _dtype_and_shape(tensor.dtype, tensor.shape)
+    if tensor.layout is torch.strided and not tensor.is_contiguous():
+        return f"{text} with strides {list(tensor.stride())}"
+    return text
+
+
+@lru_cache(maxsize=4096)
+def _dtype_and_shape(dtype, shape):
+    return f"{_dtype(dtype)} {list(shape)}"
+
+
+def _dtype(dtype):
+    return str(dtype).removeprefix("torch.")
+
+
+def _splits(method, args, ranks):
+    received, sent, *sizes = args
+    if method == "alltoall":
+        return [tensor.numel() for tensor in sent], [tensor.numel() for tensor in received]
+    sends = _split(sent, sizes[1], ranks, "input")
+    return sends, _split(received, sizes[0], ranks, "output")
+
+
+def _split(tensor, sizes, ranks, which):
+    length = tensor.shape[0] if tensor.dim() else 0
+    if not sizes:
+        if length % ranks:
+            raise LabError(
+                f"all_to_all_single cannot cut its {which} into {ranks} equal parts.",
+                saw=f"{which} of shape {list(tensor.shape)}",
+                do=f"make the first dimension divisible by {ranks}, or give split sizes",
+            )
+        return [tensor.numel() // ranks] * ranks
+    if sum(sizes) != length or len(sizes) != ranks:
+        raise LabError(
+            f"The {which} split sizes of all_to_all_single do not fit its {which}.",
+            saw=f"{which} of shape {list(tensor.shape)}, split sizes {list(sizes)}, {ranks} ranks",
+            do=f"give {ranks} sizes that add up to {length}",
+        )
+    row = tensor.numel() // length if length else 0
+    return [size * row for size in sizes]

@@ -1,0 +1,104 @@
+"""What `init_process_group` and `init_rpc` do on a rank, which is in its process group already.
+
+Nearly every torch program begins with `init_process_group`. The kit has made the group by then, so
+the call only has to ask for the same group. After `destroy_process_group` it makes a new one. A
+program may name any address to meet at: all ranks meet at the store that the kit opened for them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch.distributed as dist
+
+from lablib.errors import LabError
+
+_c10d = dist.distributed_c10d
+
+
+class Membership:
+    """This rank's place in the default group.
+
+    backend   "gloo" or "nccl": what carries the messages
+    store     where all ranks of the cluster meet
+    """
+
+    def __init__(self, rank: int, ranks: int, backend: str, store: dist.Store):
+        self.rank, self.ranks, self.backend, self.store = rank, ranks, backend, store
+        self._asked = False  # the program has called init_process_group for the present group
+
+    def replace_torchs(self) -> None:
+        """Put the functions below in the place of torch's own."""
+        dist.init_process_group = _c10d.init_process_group = self._init(dist.init_process_group)
+        dist.get_backend = _c10d.get_backend = _named(dist.get_backend, self.backend)
+        dist.rendezvous = _c10d.rendezvous = self._meet
+
+    def _init(self, init: Callable) -> Callable:
+        @functools.wraps(init)
+        def call(
+            backend=None, init_method=None, timeout=None, world_size=-1, rank=-1, *more, **ways
+        ):
+            self._check_backend(backend)
+            self._check_numbers(rank, world_size)
+            made = dist.is_initialized()
+            if made and self._asked:
+                raise LabError(
+                    "This program has called init_process_group before.",
+                    saw="a second call while the default process group exists",
+                    do="call it once, or call dist.destroy_process_group() in between",
+                )
+            self._asked = True
+            if not made:
+                init(backend, init_method, timeout, world_size, rank, *more, **ways)
+
+        return call
+
+    def _check_backend(self, backend):
+        if backend in (None, "lab"):
+            return
+        device = "cuda" if self.backend == "nccl" else "cpu"
+        try:
+            asked = dist.BackendConfig(dist.Backend(backend)).device_backend_map.get(device)
+        except (ValueError, RuntimeError):  # torch has no such backend
+            asked = None
+        if asked != self.backend:
+            raise LabError(
+                f"The ranks of this cluster communicate over {self.backend}.",
+                saw=f"backend={backend!r}"
+                + (", which needs a GPU for each rank" if "nccl" in str(backend) else ""),
+                do=f'write dist.init_process_group("{self.backend}"), or leave the backend out',
+            )
+
+    def _check_numbers(self, rank, ranks):
+        if ranks not in (-1, None, self.ranks):
+            raise LabError(
+                "init_process_group asks for another number of ranks than this cluster has.",
+                saw=f"world_size={ranks}; the cluster has {self.ranks} ranks",
+                do=f"leave world_size out, or start the function with lab.Cluster({ranks})",
+            )
+        if rank not in (-1, None, self.rank):
+            raise LabError(
+                "init_process_group gives this process another rank than the cluster does.",
+                saw=f"rank={rank} on rank {self.rank} of {self.ranks}",
+                do="write rank=me.rank, or leave rank out",
+            )
+
+    def _meet(self, url, rank=-1, world_size=-1, **_):
+        """Yield (store, rank, ranks), as torch's `rendezvous` does for the address `url`."""
+        yield (
+            self.store,
+            self.rank if rank < 0 else rank,
+            self.ranks if world_size < 1 else world_size,
+        )
+
+
+def _named(get_backend, name):
+    """torch's `get_backend`, which says what carries the messages: programs ask if it is gloo."""
+
+    @functools.wraps(get_backend)
+    def call(group=None):
+        backend = get_backend(group)
+        return dist.Backend(name) if backend == "lab" else backend
+
+    return call
