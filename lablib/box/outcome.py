@@ -89,5 +89,5 @@ def _left_or_raised(fate):
     if fate.cause == said.UNSENDABLE:
         return "returned what is not plain data"
     kind = getattr(builtins, fate.error, None)
-    known = isinstance(kind, type) and issubclass(kind, BaseException)
+    known = isinstance(kind, type) and issubclass(kind, BaseException) or fate.error == "LabError"
     return f"raised {fate.error if known else 'an exception that is not Python’s own'}{line}"

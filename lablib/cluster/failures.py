@@ -103,6 +103,7 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     failed = in_order(fates)
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
     saw = [where(first, boards[first.rank], stacks[first.rank])]
+    saw += _too_small(first, boards[first.rank])
     saw += _others(first, others)
     echoes = {fate.rank for fate in failed[1:] if fate.echo}
     saw += _left_waiting(boards, {fate.rank for fate in fates} - {f.rank for f in failed} | echoes)
@@ -193,6 +194,14 @@ def stack_line(stack: str) -> str:
         if found and is_learners(found[1]):
             return f"{found[1]}:{found[2]}"
     return ""
+
+
+def _too_small(fate, board):
+    """A line about a receive from any rank: from a known rank, the sizes are compared before."""
+    receives = board.get("state") == "waiting" and board.get("name") == "recv"
+    if receives and fate.code == -signal.SIGABRT:
+        return ["gloo ends a process that receives a message larger than the tensor for it"]
+    return []
 
 
 def _others(first, others):

@@ -38,16 +38,17 @@ class Entry(NamedTuple):
 
 
 class MessageTable:
-    """The entries of `ranks` ranks, in the file `path`, which the first rank that comes makes."""
+    """The entries of `ranks` ranks, in the file `path`, which the first rank that comes makes.
 
-    def __init__(self, path: str, rank: int, ranks: int):
+    Without a path the rank sees only its own: it has no others, or shares no memory with them.
+    """
+
+    def __init__(self, path: str | None, rank: int, ranks: int):
         # Flags of the ranks; heads, slot by slot, so that one look finds all ranks'; texts.
         self._heads = ranks
         self._texts = ranks + ranks * _SLOTS * _HEAD.size
         size = self._texts + ranks * _SLOTS * _TEXT_BYTES
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            file.truncate(size)  # sparse: only entries that are written take memory
-            self._map = mmap.mmap(file.fileno(), size)
+        self._map = _shared(path, size) if path else mmap.mmap(-1, size)
         self._rank, self._ranks = rank, ranks
 
     def receives_from_anybody(self) -> None:
@@ -102,6 +103,12 @@ class MessageTable:
             if zlib.crc32(shown) == checksum:
                 return signature, _entry(shown.decode("utf-8", "replace").split("\n", 5))
         return 0, None
+
+
+def _shared(path, size):
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        file.truncate(size)  # sparse: only entries that are written take memory
+        return mmap.mmap(file.fileno(), size)
 
 
 def _key(entry):

@@ -49,9 +49,8 @@ def passed(method: str, name: str, payload: int, args: Sequence, ranks: Sequence
     if name == "all_to_all":
         sends, receives = _splits(method, args, len(ranks))
         return f"{name}: {_dtype(_first(args).dtype)}", sends, receives
-    # Of a scatter, only the root has the list, and of an all_gather, ranks may differ in parts.
-    compared = 0 if method in ("scatter", "allgather") else payload
-    parts = [f"{name}: {_tensors(args[compared])}"]
+    compared = args[0] if name == "scatter" or _is_uneven(method, args) else args[payload]
+    parts = [f"{name}: {_tensors(compared, layouts=method in _NO_GAPS)}"]
     if name in _REDUCES:
         operation = getattr(args[-1], "reduceOp", dist.ReduceOp.SUM)
         parts.append(getattr(operation, "op", operation).name)
@@ -115,7 +114,8 @@ def _shown(signature):
 def _difference(one, other):
     """What differs first, in the plural; one of the keys of `_CURES`."""
     mine, theirs = next(
-        pair for pair in zip(one.split("; "), other.split("; ")) if len(set(pair)) > 1
+        (pair for pair in zip(one.split("; "), other.split("; ")) if len(set(pair)) > 1),
+        (one, other),
     )
     if mine.startswith("root "):
         return "roots"
@@ -195,18 +195,23 @@ def _first(args):
     return next(_flat(args))
 
 
-def _tensors(value):
+def _is_uneven(method, args):
+    """True for an all_gather of tensors of different sizes, which only nccl offers."""
+    return method == "allgather" and len({tensor.shape for tensor in _flat(args[0])}) > 1
+
+
+def _tensors(value, layouts):
     if isinstance(value, torch.Tensor):
-        return _looks(value)
-    looks = [_looks(tensor) for tensor in _flat(value)]
+        return _looks(value, layouts)
+    looks = [_looks(tensor, layouts) for tensor in _flat(value)]
     if len(looks) > 1 and len(set(looks)) == 1:
         return f"{len(looks)} times {looks[0]}"
     return ", ".join(looks)
 
 
-def _looks(tensor):
+def _looks(tensor, layouts):
     text = _dtype_and_shape(tensor.dtype, tensor.shape)
-    if tensor.layout is torch.strided and not tensor.is_contiguous():
+    if layouts and tensor.layout is torch.strided and not tensor.is_contiguous():
         return f"{text} with strides {list(tensor.stride())}"
     return text
 

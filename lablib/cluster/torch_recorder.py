@@ -73,7 +73,8 @@ def join(
     """
     global _recorder, _line_to_relay, _table
     _recorder = recorder
-    _table = MessageTable(os.path.join(tempfile.gettempdir(), "messages"), rank, ranks)
+    shared = os.path.join(tempfile.gettempdir(), "messages") if ranks > 1 and not relay else None
+    _table = MessageTable(shared, rank, ranks)
     timeout = timedelta(seconds=timeout_s)
     if relay is None:
         where = "127.0.0.1", port, ranks, rank == 0, timeout

@@ -40,6 +40,12 @@ def test_what_is_wrong_on_one_rank_alone_is_said_at_its_line(cluster, job, wrong
     assert "disagreements.py, line" in caught.value.saw
 
 
+def test_a_tensor_too_small_for_a_message_from_anybody_is_named_as_the_cause(cluster):
+    with pytest.raises(lab.RankFailed, match="rank 1 of 2 was killed by signal SIGABRT") as caught:
+        cluster.run(disagreements.smaller_than_a_message_from_anybody)
+    assert "larger than the tensor" in caught.value.saw
+
+
 @pytest.mark.parametrize("hardware", [None, "dgx-a100"])
 def test_what_may_differ_from_rank_to_rank_is_accepted(hardware):
     first, second = lab.Cluster(2, hardware=hardware).run(disagreements.agrees).values
