@@ -308,7 +308,7 @@ def _relayed(options):
         if method not in vars(RelayedGroup):
             refuse(method, name)
     group = RelayedGroup(options.group_rank, options.group_size, _line_to_relay)
-    return _RelayedAndRecorded(group, _channel(options), range(options.group_size), "relay")
+    return _RelayedAndRecorded(group, options.group_id, range(options.group_size), "relay")
 
 
 def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
