@@ -175,10 +175,12 @@ class Execution:
     def _own(self, seat, ports):
         """What only this rank is told."""
         device = "cpu" if self.spec.device == "cpu" else f"cuda:{seat.rank % self._gpus()}"
+        loopback = "lo0" if sys.platform == "darwin" else "lo"
         env = self.spec.environment(seat, ports) | {
             "TMPDIR": str(self.folder),  # TensorFlow leaves a file for every function it traces
             "OMP_NUM_THREADS": str(self._threads()),
-            "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+            "GLOO_SOCKET_IFNAME": loopback,
+            "TP_SOCKET_IFNAME": loopback,  # torch's rpc
         }
         if self.spec.device == "cpu":
             env["CUDA_VISIBLE_DEVICES"] = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 
+import psutil
 import torch
 import torch.distributed as dist
 from torch.distributed import rpc
@@ -72,9 +73,16 @@ def calls_remotely(me):
     return answer.item()
 
 
+def _listens_on_loopback_only():
+    sockets = psutil.Process().net_connections("inet")
+    listening = {it.laddr.ip for it in sockets if it.status == psutil.CONN_LISTEN}
+    assert listening and all("127.0.0.1" in ip for ip in listening), listening
+
+
 def calls_remotely_at_an_address(me):
     options = rpc.TensorPipeRpcBackendOptions(init_method="tcp://localhost:29511")
     rpc.init_rpc(f"w{me.rank}", rank=me.rank, world_size=me.ranks, rpc_backend_options=options)
+    _listens_on_loopback_only()
     answer = rpc.rpc_async(f"w{1 - me.rank}", torch.add, (torch.ones(1), me.rank)).wait()
     rpc.shutdown()
     return answer.item()
