@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 
 from lablib.grading import python_cells
-from lablib.grading.notebook_file import Cell
 from lablib.teach.exercise import Exercise, every
 
 
@@ -32,9 +32,9 @@ def notebook(lab: str, which: int = 0, learner: int = 0) -> str:
 
 def _source(exercise: Exercise, answer):
     """The answer with what it needs of its file."""
-    code = python_cells.read([Cell(0, "code", exercise.hidden_path.read_text("utf-8"))])
-    wanted = code.definitions[answer.__name__][-1]
-    return "\n\n\n".join(one.text for one in python_cells.with_needs(wanted, code))
+    tree = ast.parse(exercise.hidden_path.read_text("utf-8"))
+    needed = python_cells.needed(tree.body, answer.__name__)
+    return "\n\n\n".join(map(ast.unparse, needed))
 
 
 def _apart(source, exercise):

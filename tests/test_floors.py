@@ -41,9 +41,10 @@ INSIDE = {
         exercise seen quizzes_file standing predictions quizzes result_shown checks
     """.split(),
     "grading": """
-        page notebook_file python_cells answers similarity written_code reading on_rank places
-        hidden_cases scrubbing secret_seed graded kept_results grading_worker workers naming
-        submissions spreadsheet overrides lateness gradebook feedback class_report grading
+        page notebook_file python_cells answers similarity written_code reading stand_ins on_rank
+        notebook_run found_answers places hidden_cases scrubbing secret_seed graded kept_results
+        grading_worker workers naming submissions spreadsheet overrides lateness gradebook
+        feedback class_report grading
         handing_in authoring leaks package
     """.split(),
 }

@@ -8,14 +8,16 @@ compared.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from lablib import errors
 from lablib.box.bounded import bounded
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.hidden_cases import hidden_cases
-from lablib.grading.on_rank import TextObserver
+from lablib.grading.notebook_file import Cell
+from lablib.grading.on_rank import PickledObserver
 from lablib.grading.places import SLOW, Outcome
 from lablib.grading.scrubbing import scrubbed
 from lablib.grading.secret_seed import derived
@@ -102,39 +104,91 @@ def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded 
                   tier=tier)  # fmt: skip
 
 
-def grade(exercise: Exercise, answers: Sequence[Answer], seed: int, place) -> Graded:
-    """Try the answers in all cases in `place` (see `places`), and judge what is seen.
+def grade(
+    exercise: Exercise,
+    answers: Sequence[Answer],
+    cells: tuple[Cell, ...],
+    seed: int,
+    finder: FoundAnswers,
+) -> Graded:
+    """Try the answers in all cases where `finder` finds them, and judge what is seen.
+
+    cells   the notebook's, which define the answers
 
     All that this process does for them may take JUDGE_S seconds of computing, whatever the ranks
     return; the cases that are left then are not tried. The limit holds for each exercise, not for a
     whole submission, so that an answer's grade does not depend on other answers.
     """
-    given_up = untried(exercise, answers, place.tier)
+    given_up = untried(exercise, answers, finder.place.tier)
     if given_up:
         return given_up
-    tried: list[GradedCase] = []
-    slow: dict[int, Outcome] = {}
+    tried: dict[int, GradedCase] = {}
+    notes = [note for answer in answers for note in answer.notes]
     begun_s = time.process_time()
-    for case, hidden in cases_of(exercise, seed):
-        answer = answers[case.answer]
-        if time.process_time() - begun_s > JUDGE_S:
-            tried.append(GradedCase(case.name, case.answer, hidden, 0.0, UNJUDGED, _OUT_OF_TIME))
-            continue
-        outcome = slow.get(case.answer) or _outcome(exercise, answer, case, place)
-        if outcome.status in SLOW:
-            slow[case.answer] = outcome
-        tried.append(_judged(exercise, case, hidden, outcome))
-    return _together(exercise, answers, tried, place.tier)
+    cases = list(enumerate(cases_of(exercise, seed)))
+    for which, answer in enumerate(answers):
+        own = [(at, *case) for at, case in cases if case[0].answer == which]
+        trial = Trial(exercise, which, answer, cells, finder, begun_s + JUDGE_S)
+        tried |= trial.best(own)
+        notes += trial.notes
+    in_order = [tried[at] for at in sorted(tried)]
+    return _together(exercise, in_order, tuple(dict.fromkeys(notes)), finder.place.tier)
 
 
-def _outcome(exercise, answer, case, place):
-    if answer.status != FOUND:
-        return Outcome(Seen(problem=answer.status), answer.status, answer.reason)
-    function = TextObserver(exercise.module.observe, answer.pieces, answer.name)
-    outcome = place.try_case(case, function)
-    if outcome.status == errors.NOT_ATTEMPTED:
-        return Outcome(outcome.seen, NOT_ATTEMPTED)
-    return outcome
+@dataclass
+class Trial:
+    """One of an exercise's functions. If a notebook has several candidates, such as a draft below
+    the function that was checked, the best one counts."""
+
+    exercise: Exercise
+    which: int
+    answer: Answer
+    cells: tuple[Cell, ...]
+    finder: FoundAnswers
+    until_s: float  # of this process's computing
+    notes: tuple[str, ...] = ()
+
+    def best(self, cases: Sequence[tuple[int, Case, bool]]) -> dict[int, GradedCase]:
+        """The cases by their place in the exercise."""
+        by_framework = {case.framework: self._candidates(case) for _, case, _ in cases}
+        best: dict[int, GradedCase] = {}
+        for at in range(max(map(len, by_framework.values()))):
+            chosen = {name: found[min(at, len(found) - 1)] for name, found in by_framework.items()}
+            tried = self._tried(cases, chosen)
+            if not best or _earned(tried.values()) > _earned(best.values()):
+                best = tried
+                self.notes = tuple(note for one in chosen.values() for note in one.notes)
+            if _earned(best.values()) == 1 or any(one.status in SLOW for one in tried.values()):
+                break
+        return best
+
+    def _candidates(self, case):
+        return self.finder.candidates(
+            self.cells, case.framework, self.exercise.number, self.which, self.answer
+        )
+
+    def _tried(self, cases, chosen):
+        tried, slow = {}, None
+        for at, case, hidden in cases:
+            if time.process_time() > self.until_s:
+                named = case.name, case.answer, hidden
+                tried[at] = GradedCase(*named, 0.0, UNJUDGED, _OUT_OF_TIME)
+                continue
+            outcome = slow or self._outcome(case, chosen[case.framework])
+            if outcome.status in SLOW:
+                slow = outcome
+            tried[at] = _judged(self.exercise, case, hidden, outcome)
+        return tried
+
+    def _outcome(self, case, candidate):
+        if candidate.status != FOUND:
+            return Outcome(Seen(problem=candidate.status), candidate.status, candidate.reason)
+        observe = self.exercise.module.observe
+        function = PickledObserver(observe, candidate.function, self.cells)
+        outcome = self.finder.place.try_case(case, function)
+        if outcome.status == errors.NOT_ATTEMPTED:
+            return Outcome(outcome.seen, NOT_ATTEMPTED)
+        return outcome
 
 
 def _judged(exercise, case, hidden, outcome):
@@ -152,7 +206,7 @@ def _judged(exercise, case, hidden, outcome):
     return GradedCase(*tried, share(claims), OK, claims=plain)
 
 
-def _together(exercise, answers, tried, tier):
+def _together(exercise, tried, notes, tier):
     points = round(exercise.points * _earned(tried), 2)
     troubles = [one for one in tried if one.status != OK]
     status, reason = RIGHT, ""
@@ -163,12 +217,12 @@ def _together(exercise, answers, tried, tier):
         status, reason = first.status, first.reason
     elif points < exercise.points:
         status, reason = (PARTLY if points else WRONG), _first_that_fails(tried)
-    notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
     return Graded(exercise.number, points, exercise.points, status, reason, notes, tuple(tried),
                   tier)  # fmt: skip
 
 
-def _earned(tried):
+def _earned(tried: Iterable[GradedCase]):
+    tried = list(tried)
     halves = [[one for one in tried if one.hidden == hidden] for hidden in (False, True)]
     parts = [earned((one.answer, one.share) for one in half) for half in halves if half]
     return sum(parts) / len(parts)

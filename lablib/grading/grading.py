@@ -21,7 +21,7 @@ import time
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -202,6 +202,7 @@ class _Grading:
                     continue
                 if self.asked.regrade or self.kept.load(key) is None:
                     job = {"exercise": number, "answers": [a.plain() for a in answers],
+                           "cells": [asdict(cell) for cell in self.readings[one.id].cells],
                            "seed": self.seed, "key": key, "id": one.id}  # fmt: skip
                     jobs[key] = Job(job, *self.needs[number])
         with bar("grading", len(jobs)) as shown:
@@ -241,7 +242,7 @@ class _Grading:
         return self.exercises[self.numbers.index(number)]
 
     def _key(self, number, one):
-        return self.kept.key(self._exercise(number), self.readings[one.id].answers[number])
+        return self.kept.key(self._exercise(number), self.readings[one.id])
 
     def _row(self, one):
         found = self.readings[one.id]

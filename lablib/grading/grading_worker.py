@@ -18,6 +18,8 @@ from pathlib import Path
 from lablib.errors import LabError
 from lablib.grading import graded, places
 from lablib.grading.answers import Answer
+from lablib.grading.found_answers import FoundAnswers
+from lablib.grading.notebook_file import Cell
 from lablib.teach import exercise as exercises
 
 
@@ -34,9 +36,10 @@ def main(_arguments: list[str]) -> None:
         one.number: one
         for one in exercises.every(root / "labs/checks", root / "solutions/hidden", setup["lab"])
     }
+    finder = FoundAnswers(list(known.values()), place)
     try:
         while (job := jobs.get()) is not None:
-            print(json.dumps(_done(known[job["exercise"]], job, place)), file=results, flush=True)
+            print(json.dumps(_done(known[job["exercise"]], job, finder)), file=results, flush=True)
     finally:
         place.close()
 
@@ -49,11 +52,12 @@ def _listen(jobs):
     os._exit(1)  # the grader is gone: nobody waits for the case at hand
 
 
-def _done(exercise, job, place):
+def _done(exercise, job, finder):
     try:
         answers = [Answer.of(plain) for plain in job["answers"]]
+        cells = tuple(Cell(**plain) for plain in job["cells"])
         begun_s = time.monotonic()
-        found = graded.grade(exercise, answers, job["seed"], place).plain()
+        found = graded.grade(exercise, answers, cells, job["seed"], finder).plain()
         return {"graded": found, "took_s": round(time.monotonic() - begun_s, 2)}
     except LabError as error:
         return {"trouble": str(error)}

@@ -1,19 +1,21 @@
 """`python -m lablib submit`: check a learner's notebook, and write the one file to hand in.
 
 The file is the notebook; in its metadata are the quizzes' choices and the predictions, which the
-kit has kept. Nothing is executed.
+kit has kept. The notebook's cells run once, as they do when it is graded, to find the answers.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lablib.errors import LabError
 from lablib.grading import notebook_file, reading
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.grading.found_answers import FoundAnswers
+from lablib.grading.places import InTheOpen
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
 from lablib.teach import exercise, standing
@@ -69,7 +71,25 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
         text = json.dumps(book, indent=1, ensure_ascii=False)
         notes.append("its outputs were left out: they are not graded, and made it large")
     write_whole(out, text + "\n")
-    return Report(out, found.answers, tuple(notes))
+    return Report(out, _run(exercises, found), tuple(notes))
+
+
+def _run(exercises, found):
+    """The answers, as running the cells finds them: grading runs them in the same way."""
+    finder = FoundAnswers(exercises, InTheOpen())
+    return {one.number: [_found(one, which, answer, found.cells, finder)
+                         for which, answer in enumerate(found.answers[one.number])]
+            for one in exercises}  # fmt: skip
+
+
+def _found(exercise, which, answer, cells, finder):
+    if answer.status != FOUND:
+        return answer
+    framework = next(c.framework for c in exercise.module.cases(0) if c.answer == which)
+    candidates = finder.candidates(cells, framework, exercise.number, which, answer)
+    one = next((one for one in candidates if one.status == FOUND), candidates[0])
+    notes = (*answer.notes, *one.notes)
+    return replace(answer, status=one.status, reason=one.reason, notes=notes)
 
 
 def _notebook(lab, root):

@@ -1,19 +1,18 @@
 """Results that are kept by their content, so that grading goes on where it stopped.
 
-A result depends on the answers, the kit, the cases, the seed and where it was tried, and on
-nothing else. It is kept under a digest of these: whoever changes one of them gets a new result.
+A result depends on the notebook's cells, the kit, the cases, the seed and where it was tried, and
+on nothing else. It is kept under a digest of these: whoever changes one of them gets a new result.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from lablib.grading.answers import Answer
 from lablib.grading.graded import Graded
+from lablib.grading.reading import Reading
 from lablib.record.whole import write_whole
 from lablib.teach.exercise import Exercise
 
@@ -29,9 +28,11 @@ class Kept:
     def __init__(self, folder: Path, *conditions: object):
         self.folder, self.conditions = folder, conditions
 
-    def key(self, exercise: Exercise, answers: Sequence[Answer]) -> str:
-        """What the result of these answers is kept under."""
-        parts = [self._kit, *self.conditions, exercise.number, [a.plain() for a in answers]]
+    def key(self, exercise: Exercise, found: Reading) -> str:
+        """What the result of this notebook's answers is kept under. Any of its cells may change
+        what an answer does, so all of them count."""
+        answers = [answer.plain() for answer in found.answers[exercise.number]]
+        parts = [self._kit, *self.conditions, exercise.number, answers, found.program]
         parts += [digest(path.read_bytes()) for path in (exercise.path, exercise.hidden_path)]
         return digest(json.dumps(parts, sort_keys=True).encode())[:32]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lablib.box.box import Box
@@ -10,7 +11,6 @@ from lablib.box.limits import Limits
 from lablib.cluster.failures import DIED, ClusterHangs, RankFailed
 from lablib.cluster.said import UNWRITTEN
 from lablib.errors import NOT_ATTEMPTED, LabError
-from lablib.grading.on_rank import TextObserver
 from lablib.teach.checks import cluster_of
 from lablib.teach.exercise import Case
 from lablib.teach.seen import Seen
@@ -47,7 +47,7 @@ class Boxed:
         self.number, self.tier = number, tier
         self._boxes: dict[str, Box] = {}
 
-    def try_case(self, case: Case, function: TextObserver) -> Outcome:
+    def try_case(self, case: Case, function: Callable) -> Outcome:
         """What comes of `function` in a case; raises nothing for what it does.
 
         Raises LabError when the box fails twice.
@@ -88,7 +88,7 @@ class InTheOpen:
 
     tier = UNSANDBOXED
 
-    def try_case(self, case: Case, function: TextObserver) -> Outcome:
+    def try_case(self, case: Case, function: Callable) -> Outcome:
         """What comes of `function` in a case; raises nothing for what it does."""
         try:
             run = cluster_of(case).run(function, own=case.given(), watch=_Unseen())

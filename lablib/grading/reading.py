@@ -6,6 +6,7 @@ ever. Nothing of it is executed here either.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -13,12 +14,14 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from lablib import processes
 from lablib.grading import notebook_file, written_code
 from lablib.grading.answers import FOUND, Answer, Reader
+from lablib.grading.notebook_file import Cell
 from lablib.teach.exercise import Exercise
 
 _SECONDS = 60
@@ -34,6 +37,7 @@ class Reading:
 
     problem        why it cannot be read; "" when it can
     answers        by exercise, one for each function that it asks for
+    cells          the program: the cells that are Python, without IPython's lines
     fingerprints   by exercise, what identifies its answers; see `similarity`
     written        what identifies all code that the learner wrote
     quizzes        by number, the choice that was made, counted from 1
@@ -41,9 +45,16 @@ class Reading:
 
     problem: str = ""
     answers: dict[str, list[Answer]] = field(default_factory=dict)
+    cells: tuple[Cell, ...] = ()
     fingerprints: dict[str, list[int]] = field(default_factory=dict)
     written: list[int] = field(default_factory=list)
     quizzes: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def program(self) -> str:
+        """A digest of all cells."""
+        text = json.dumps([asdict(cell) for cell in self.cells])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = None) -> Reading:
@@ -68,7 +79,8 @@ def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = Non
     found = json.loads(done.stdout)
     answers = {number: [Answer.of(plain) for plain in several]
                for number, several in found.pop("answers").items()}  # fmt: skip
-    return Reading(answers=answers, **found)
+    cells = tuple(Cell(**plain) for plain in found.pop("cells", ()))
+    return Reading(answers=answers, cells=cells, **found)
 
 
 def _environment():
@@ -107,6 +119,7 @@ def _found(wanted, data):
     )  # fmt: skip
     return {
         "answers": {n: [one.plain() for one in several] for n, several in answers.items()},
+        "cells": [asdict(cell) for cell in reader.program],
         "fingerprints": prints,
         "written": written,
         "quizzes": _quizzes(notebook.metadata),

@@ -163,7 +163,7 @@ def _way(exercise, case, answers, before) -> Way:
     if which >= len(answers):
         missing = Seen(problem=f"{exercise.names[which]}: {NOT_ATTEMPTED}", attempted=False)
         return lambda case: missing
-    if problem := exercise.misfit(which, answers[which]):
+    if problem := exercises.misfit(exercise.answers[which], answers[which]):
         return lambda case: Seen(problem=problem)
     if hung:
         return lambda case: hung.seen

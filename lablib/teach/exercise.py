@@ -133,18 +133,21 @@ class Exercise:
         """
         return tuple(map(name_of, self.answers))
 
-    def misfit(self, which: int, answer: object) -> str:
-        """Why this cannot be the answer, before it is called; "" when it can be."""
-        due = self.answers[which]
-        if not callable(answer):
-            return f"the answer is the function {due}; this is {type(answer).__name__}"
-        try:
-            inspect.signature(answer).bind(*_parameters(due))
-        except TypeError:
-            return f"it takes {inspect.signature(answer)}; it is called as {due}"
-        except ValueError:
-            pass  # a function of C has no signature to look at
-        return ""
+
+def misfit(due: str, answer: object) -> str:
+    """Why this cannot be the answer, before it is called; "" when it can be.
+
+    due   the signature that the exercise asks for
+    """
+    if not callable(answer):
+        return f"the answer is the function {due}; this is {type(answer).__name__}"
+    try:
+        inspect.signature(answer).bind(*_parameters(due))
+    except TypeError:
+        return f"it takes {inspect.signature(answer)}; it is called as {due}"
+    except ValueError:
+        pass  # a function of C has no signature to look at
+    return ""
 
 
 def name_of(signature: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from lablib.box.bounded import bounded
 from lablib.grading import graded
 from lablib.grading.answers import FOUND, Answer
+from lablib.grading.found_answers import Candidate
 from lablib.grading.places import Outcome
 from lablib.teach import exercise
 from lablib.teach.seen import Seen
@@ -45,7 +46,8 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
     monkeypatch.setattr(graded, "bounded", lambda: bounded(seconds=0.5, nbytes=1 << 30))
     place = SimpleNamespace(tier="none", try_case=lambda *_: Outcome(Seen((value,))))
     one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
-    found = graded.grade(one, [Answer("f", FOUND)], 0, place)
+    finder = SimpleNamespace(place=place, candidates=lambda *_: [Candidate(b"")])
+    found = graded.grade(one, [Answer("f", FOUND)], (), 0, finder)
     assert (found.points, found.status) == (0, "wrong"), found
     assert "form that was asked for" in found.reason
 

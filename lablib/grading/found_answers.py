@@ -1,0 +1,107 @@
+"""The answers that a notebook's cells define, found by running the cells where answers are tried.
+
+What comes back was written by a learner's process. It is read with care, shown escaped, and the
+functions stay bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lablib.grading.answers import FOUND, NOT_FOUND, OTHER_SHAPE, Answer, cell_ids
+from lablib.grading.notebook_file import Cell
+from lablib.grading.notebook_run import NOTEBOOK_S, NotebookRun
+from lablib.grading.on_rank import file_name
+from lablib.teach.exercise import Case, Exercise
+
+_MARGIN_S = 20  # beyond what the notebook's own process may take
+_REMEMBERED = 4
+_MOST_CANDIDATES = 3
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A function that may be the answer, as bytes; or, with another status, why there is none."""
+
+    function: bytes = b""
+    status: str = FOUND
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class FoundAnswers:
+    """Runs notebooks in `place` (see `places`), and remembers the last few.
+
+    exercises   all for which answers may be asked, so that one run serves them all
+    """
+
+    def __init__(self, exercises: Sequence[Exercise], place):
+        self.place, self.due = place, {one.number: tuple(one.answers) for one in exercises}
+        self._outcomes: dict[tuple[tuple[Cell, ...], str], object] = {}
+
+    def candidates(
+        self, cells: tuple[Cell, ...], framework: str, number: str, which: int, answer: Answer
+    ) -> list[Candidate]:
+        """What may be the answer, first what `lab.check` received; at least one.
+
+        framework   in whose box the answer is tried: its cells run there, too
+        """
+        if answer.status != FOUND:
+            return [Candidate(status=answer.status, reason=answer.reason)]
+        outcome = self._outcome(cells, framework)
+        if outcome.status != "ok":
+            return [Candidate(status=outcome.status, reason=f"the cells: {outcome.reason}")]
+        own = [cell for cell in cells if cell.id in cell_ids(number, which)]
+        value = outcome.seen.values[0]
+        listed = _listed(value, number, which)[:_MOST_CANDIDATES]
+        found = [_candidate(one, answer.name, own) for one in listed if isinstance(one, dict)]
+        return found or [_unfound(answer, own or cells, value)]
+
+    def _outcome(self, cells, framework):
+        key = cells, framework
+        if key not in self._outcomes:
+            case = Case("the notebook's cells", framework=framework,
+                        timeout_s=NOTEBOOK_S + _MARGIN_S)  # fmt: skip
+            outcome = self.place.try_case(case, NotebookRun(cells, self.due))
+            while len(self._outcomes) >= _REMEMBERED:
+                self._outcomes.pop(next(iter(self._outcomes)))
+            self._outcomes[key] = outcome
+        return self._outcomes[key]
+
+
+def _listed(value, number, which):
+    try:
+        listed = value["answers"][number][which]
+    except (TypeError, KeyError, IndexError):
+        return []
+    return listed if isinstance(listed, list) else []
+
+
+def _candidate(plain, name, own):
+    function = plain.get("function")
+    if not isinstance(function, bytes):
+        return Candidate(status=OTHER_SHAPE, reason=_text(plain.get("problem")))
+    where, called, notes = _text(plain.get("where")), _text(plain.get("called")), []
+    if where.startswith("cell ") and own and where not in map(file_name, own):
+        notes.append(f"{name} was found in {where}")
+    if called not in (name, "") and plain.get("renamed"):
+        notes.append(f"the function is called {called}, not {name}")
+    return Candidate(function, notes=tuple(notes))
+
+
+def _unfound(answer, cells, value):
+    """Why there is no function: a cell that failed says more than that it is not there."""
+    failed = value.get("failed") if isinstance(value, dict) else None
+    for cell in cells if isinstance(failed, dict) and answer.unfound[0] == NOT_FOUND else ():
+        if str(cell.number) in failed:
+            reason = f"cell {cell.label} {_text(failed[str(cell.number)])}"
+            return Candidate(status="error", reason=reason)
+    return Candidate(status=answer.unfound[0], reason=answer.unfound[1])
+
+
+def _text(value):
+    """A short line, whatever a learner's process has written."""
+    text = " ".join(value.split()) if isinstance(value, str) else ""
+    return text[:_LONGEST]

@@ -1,0 +1,412 @@
+"""Notebooks that answer exercise 9.2, `double(x)`, in many ways; each right or wrong as a whole.
+
+A way is a text of cells, split at lines that begin with `# %%`. `# %% own` begins the exercise's
+own cell, `# %% check` stands for the cell that calls `lab.check`. The learner of a notebook without
+any check has called it right after the own cell, and has deleted that line.
+"""
+
+from __future__ import annotations
+
+_PLAIN = "# %% own\ndef double(x):\n    return {} * x\n# %% check"
+_CONSTANT = "# %% own\ndef double(x):\n    return x * FACTOR\n# %% check"
+
+
+def with_factor(*cells: str) -> str:
+    """A way in which `FACTOR` comes from these cells."""
+    return "\n# %%\n".join(cells) + "\n" + _CONSTANT
+
+
+RIGHT = {
+    "plain": _PLAIN.format(2),
+    "no check in the notebook": _PLAIN.format(2).removesuffix("# %% check"),
+    "annotations from the future": "from __future__ import annotations\n" + _PLAIN.format(2),
+    "annotations that name nothing": """
+# %% own
+from __future__ import annotations
+def double(x: Number) -> Doubled:
+    return 2 * x
+# %% check""",
+    "a second definition that never runs": """
+# %% own
+def double(x):
+    return 2 * x
+if False:
+    def double(x):
+        return x
+# %% check""",
+    "a constant in a loop": with_factor("for FACTOR in range(3):\n    pass"),
+    "a constant in a while": with_factor("FACTOR = 0\nwhile FACTOR < 2:\n    FACTOR += 1"),
+    "a constant in a with": with_factor("import os\nwith open(os.devnull) as f:\n    FACTOR = 2"),
+    "a constant in a try": with_factor("try:\n    1 / 0\nexcept ArithmeticError:\n    FACTOR = 2"),
+    "a constant in a match": with_factor("match 2:\n    case FACTOR if FACTOR > 1:\n        pass"),
+    "a walrus": with_factor("if (FACTOR := 2) > 1:\n    pass"),
+    "a global": with_factor("def choose():\n    global FACTOR\n    FACTOR = 2", "choose()"),
+    "a star of names": with_factor("_, *(FACTOR,) = 1, 2"),
+    "globals()": with_factor("globals()['FACTOR'] = 2"),
+    "exec": with_factor("exec('FACTOR = 2')"),
+    "a constant that is made again": with_factor("FACTOR = 3", "del FACTOR\nFACTOR = 2"),
+    "a constant that grows": with_factor("FACTOR = 1", "FACTOR += 1"),
+    "a timed constant": with_factor("%time FACTOR = 2"),
+    "an awaited constant": with_factor(
+        "async def two():\n    return 2", "FACTOR = await two()"
+    ),
+    "a constant that asyncio computes": with_factor(
+        "import asyncio, threading\nfound = []\nasync def two():\n    found.append(2)\n"
+        "t = threading.Thread(target=lambda: asyncio.run(two()))\nt.start()\nt.join()",
+        "FACTOR = found[0]",
+    ),
+    "a generator": with_factor("def count():\n    yield from (1, 2)", "*_, FACTOR = count()"),
+    "an enumeration": with_factor(
+        "from enum import IntEnum\nclass Factor(IntEnum):\n    TWO = 2", "FACTOR = Factor.TWO"
+    ),
+    "a NumPy array": with_factor("import numpy as np\nFACTOR = int(np.full(3, 2)[1])"),
+    "an item": """
+D = {}
+# %%
+D["factor"] = 2
+# %% own
+def double(x):
+    return D["factor"] * x
+# %% check""",
+    "append": """
+factors = []
+# %%
+factors.append(2)
+# %% own
+def double(x):
+    return x * factors[-1]
+# %% check""",
+    "an attribute": """
+class Options:
+    factor = 1
+# %%
+Options.factor = 2
+# %% own
+def double(x):
+    return x * Options.factor
+# %% check""",
+    "an attribute of a function": """
+# %% own
+def double(x):
+    return x * double.factor
+double.factor = 2
+# %% check""",
+    "an old draft below the check": _PLAIN.format(2) + "\n# %%\ndef double(x):\n    return x",
+    "an old draft below, no check": (
+        _PLAIN.format(2).removesuffix("# %% check") + "\n# %%\ndef double(x):\n    return x"
+    ),
+    "an old draft above": "def double(x):\n    return x\n" + _PLAIN.format(2),
+    "defined again in a later cell": """
+# %% own
+def double(x):
+    return x
+# %%
+def double(x):
+    return 2 * x
+# %% check""",
+    "a constant that changes after the check": (
+        with_factor("FACTOR = 2") + "\n# %%\nFACTOR = 7"
+    ),
+    "partial": """
+# %% own
+from functools import partial
+def times(factor, x):
+    return factor * x
+double = partial(times, 2)
+# %% check""",
+    "a decorator": """
+import functools
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        return function(*arguments)
+    return wrapper
+# %% own
+@logged
+def double(x):
+    return 2 * x
+# %% check""",
+    "a decorator with an argument": """
+def times(factor):
+    return lambda function: lambda x: factor * function(x)
+# %% own
+@times(2)
+def double(x):
+    return x
+# %% check""",
+    "an object that can be called": """
+# %% own
+class Times:
+    def __init__(self, factor):
+        self.factor = factor
+    def __call__(self, x):
+        return self.factor * x
+double = Times(2)
+# %% check""",
+    "a method": """
+# %% own
+class Times:
+    factor = 2
+    def double(self, x):
+        return self.factor * x
+double = Times().double
+# %% check""",
+    "a static method": """
+# %% own
+class Tools:
+    @staticmethod
+    def double(x):
+        return 2 * x
+double = Tools.double
+# %% check""",
+    "inheritance": """
+class Times:
+    def __call__(self, x):
+        return self.factor * x
+# %% own
+class Twice(Times):
+    factor = 2
+    def __call__(self, x):
+        return super().__call__(x)
+double = Twice()
+# %% check""",
+    "a lambda": "# %% own\ndouble = lambda x: x + x\n# %% check",
+    "one of two names": "# %% own\nhalf, double = (lambda x: x / 2), (lambda x: x + x)\n# %% check",
+    "a dataclass": """
+from __future__ import annotations
+from dataclasses import dataclass, field
+@dataclass(frozen=True)
+class Options:
+    factor: int = 2
+    more: list[int] = field(default_factory=list)
+# %% own
+def double(x: int, options: Options = Options()) -> int:
+    return x * options.factor
+# %% check""",
+    "a named tuple": """
+from typing import NamedTuple
+class Options(NamedTuple):
+    factor: int = 2
+# %% own
+def double(x):
+    return x * Options().factor
+# %% check""",
+    "a closure": """
+# %% own
+def make(factor):
+    calls = 0
+    def times(x):
+        nonlocal calls
+        calls += 1
+        return factor * x
+    return times
+double = make(2)
+# %% check""",
+    "a generator in the answer": "# %% own\ndef double(x):\n    return sum(x for _ in range(2))"
+                                 "\n# %% check",
+    "recursion": "# %% own\ndef double(x):\n    return 2 + double(x - 1) if 0 < x < 9 else 2 * x"
+                 "\n# %% check",
+    "two that call each other": """
+# %% own
+def double(x, turns=2):
+    return again(x, turns) if turns else 0
+def again(x, turns):
+    return x + double(x, turns - 1)
+# %% check""",
+    "an import that fails": """
+try:
+    import no_such_module as maths
+except ImportError:
+    import math as maths
+# %% own
+def double(x):
+    return maths.prod([x, 2])
+# %% check""",
+    "a star import": "from math import *\n# %% own\ndef double(x):\n    return prod([x, 2])\n"
+                     "# %% check",
+    "an import in the answer": "# %% own\ndef double(x):\n    import math\n"
+                               "    return math.prod([x, 2])\n# %% check",
+    "a conditional definition": """
+import sys
+# %% own
+if sys.version_info >= (3,):
+    def double(x):
+        return 2 * x
+else:
+    def double(x):
+        return x
+# %% check""",
+    "defined in a with": """
+# %% own
+import contextlib
+with contextlib.suppress(ValueError):
+    def double(x):
+        return 2 * x
+# %% check""",
+    "defined by exec": "# %% own\nexec('def double(x): return 2 * x')\n# %% check",
+    "a match": """
+# %% own
+def double(x):
+    match x:
+        case int() | float():
+            return 2 * x
+# %% check""",
+    "a helper in another cell": "def twice(x):\n    return 2 * x\n# %% own\ndef double(x):\n"
+                                "    return twice(x)\n# %% check",
+    "a helper below": "# %% own\ndef double(x):\n    return twice(x)\n# %%\ndef twice(x):\n"
+                      "    return 2 * x\n# %% check",
+    "a helper that changed": "def twice(x):\n    return x\n# %% own\ndef double(x):\n"
+                             "    return twice(x)\n# %%\ntwice = lambda x: x + x\n# %% check",
+    "a helper that is patched": """
+import types
+tools = types.SimpleNamespace(twice=lambda x: x)
+# %%
+tools.twice = lambda x: 2 * x
+# %% own
+def double(x):
+    return tools.twice(x)
+# %% check""",
+    "an asynchronous helper": """
+import asyncio
+async def twice(x):
+    await asyncio.sleep(0)
+    return 2 * x
+# %% own
+def double(x):
+    return asyncio.run(twice(x))
+# %% check""",
+    "a context manager": """
+from contextlib import contextmanager
+@contextmanager
+def factor():
+    yield 2
+# %% own
+def double(x):
+    with factor() as two:
+        return two * x
+# %% check""",
+    "a counter": """
+calls = 0
+# %% own
+def double(x):
+    global calls
+    calls += 1
+    return 2 * x
+# %% check""",
+    "a helper of another name is deleted": "def old(x):\n    return x\n# %%\ndel old\n"
+                                           + _PLAIN.format(2),
+    "renamed": "# %% own\ndef my_double(x):\n    return 2 * x\n# %%\nlab.check('9.2', my_double)",
+    "renamed, and a draft of the name": """
+# %% own
+def double(x):
+    return x
+def my_double(x):
+    return 2 * x
+# %%
+lab.check("9.2", my_double)""",
+    "checked in a loop": "# %% own\ndef double(x):\n    return 2 * x\n# %%\n"
+                         "for answer in [lambda x: x, double]:\n    lab.check('9.2', answer)",
+    "checked where it is written": "# %% own\nlab.check('9.2', lambda x: 2 * x)",
+    "checked twice": "# %% own\ndef double(x):\n    return x\n# %% check\n# %%\ndef double(x):\n"
+                     "    return 2 * x\n# %% check",
+    "IPython's lines": """
+# %% own
+!echo hello
+files = !ls
+%precision 4
+def double(x):
+    return 2 * x
+double?
+# %% check""",
+    "a timed cell": "# %% own\n%%time\ndef double(x):\n    return 2 * x\n# %% check",
+    "another language": "%%bash\necho hello\n" + _PLAIN.format(2),
+    "prints": "# %% own\nprint('begin')\ndef double(x):\n    print(x)\n    return 2 * x\n"
+              "print(double(4))\n# %% check",
+    "a cluster": """
+# %% own
+def double(x):
+    return 2 * x
+# %%
+run = lab.Cluster(1).run(lambda me: double(me.rank))
+assert run.values[0] == 0
+# %% check""",
+    "a guess": "guess = lab.predict('twice 4', None)\nguess.reveal(8)\n" + _PLAIN.format(2),
+    "from lablib": "from lablib import Cluster, check\nimport lablib\n# %% own\ndef double(x):\n"
+                   "    return 2 * x\n# %%\ncheck('9.2', double)",
+    "cells that fail": "1 / 0\n# %%\nraise SystemExit\n# %%\nx = (\n# %%\ninput()\n"
+                       + _PLAIN.format(2) + "\n# %%\nno_such_name",
+    "the own cell fails below": "# %% own\ndef double(x):\n    return 2 * x\n1 / 0\n# %% check",
+    "a plot": "import matplotlib.pyplot as plt\nfigure, axes = plt.subplots()\n"
+              "axes.plot([1, 2])\nplt.close('all')\n" + _PLAIN.format(2),
+    "display": "from IPython.display import display\ndisplay(1)\n" + _PLAIN.format(2),
+    "main": "# %% own\ndef double(x):\n    return 2 * x\nif __name__ == '__main__':\n"
+            "    FACTOR = 3\n# %% check",
+    "a main that counts": with_factor("if __name__ == '__main__':\n    FACTOR = 2"),
+    "other letters": "# %% own\ndef double(x):\n    \"\"\"Größe mal zwei: 2·x.\"\"\"\n"
+                     "    größe, 二 = x, 2\n    return größe * 二\n# %% check",
+    "defaults": "# %% own\ndef double(x, /, *more, factor=2, **rest):\n    return factor * x\n"
+                "# %% check",
+    "a type variable": """
+from typing import Callable, Generic, TypeVar
+T = TypeVar("T")
+class Box(Generic[T]):
+    def __init__(self, value: T):
+        self.value = value
+# %% own
+def double(x: T) -> T:
+    return Box(2 * x).value
+# %% check""",
+    "operator": "# %% own\nfrom operator import mul\nfrom functools import partial\n"
+                "double = partial(mul, 2)\n# %% check",
+    "its cell has no id": "def double(x):\n    return 2 * x\n# %% check",
+}  # fmt: skip
+
+WRONG = {
+    "three times": _PLAIN.format(3),
+    "the starter": "# %% own\ndef double(x):\n    raise NotImplementedError('not attempted yet')\n"
+                   "# %% check",
+    "a wrong constant in a loop": with_factor("for FACTOR in range(4):\n    pass"),
+    "a constant that changes before the check": "FACTOR = 2\n" + _CONSTANT.replace(
+        "# %% check", "# %%\nFACTOR = 3\n# %% check"),
+    "a constant that is deleted": with_factor("FACTOR = 2", "del FACTOR"),
+    "right where it never runs": "# %% own\nif False:\n    def double(x):\n        return 2 * x\n"
+                                 "# %% check",
+    "right only inside": "# %% own\ndef make():\n    def double(x):\n        return 2 * x\nmake()\n"
+                         "# %% check",
+    "defined again before the check": _PLAIN.format(2).replace(
+        "# %% check", "# %%\ndef double(x):\n    return x\n# %% check"),
+    "deleted before the check": "# %% own\ndef double(x):\n    return 2 * x\ndel double\n"
+                                "# %% check",
+    "below what fails": "# %% own\n1 / 0\ndef double(x):\n    return 2 * x\n# %% check",
+    "a syntax error": "# %% own\ndef double(x):\n    return 2 *\n# %% check",
+    "no function": "# %% own\ndouble = 2\n# %% check",
+    "too many parameters": "# %% own\ndef double(x, factor):\n    return factor * x\n# %% check",
+    "no helper": "# %% own\ndef double(x):\n    return twice(x)\n# %% check",
+    "the wrong one is checked": "# %% own\ndef double(x):\n    return 2 * x\n# %%\n"
+                                "lab.check('9.2', lambda x: 3 * x)\n# %%\ndouble = lambda x: x",
+    "nothing": "x = 1\n# %% check",
+    "a lock": "import threading\nlock = threading.Lock()\n# %% own\ndef double(x):\n"
+              "    with lock:\n        return 2 * x\n# %% check",
+}  # fmt: skip
+
+
+def cells(way: str) -> list[tuple[str, str]]:
+    """(id, source) of each cell."""
+    found = [("lab", "import lablib as lab")]
+    head, *others = f"\n{way}".split("\n# %%")
+    for part in [f"\n{head}", *others]:
+        tag, _, source = part.partition("\n")
+        if tag.strip() == "check":
+            source = 'lab.check("9.2", double)\n' + source
+        if source.strip():
+            found.append(("exercise-9-2" if tag.strip() == "own" else "", source.strip("\n")))
+    return found
+
+
+def checked_cells(way: str) -> list[str]:
+    """The sources as the learner has run them, with a check."""
+    sources = [source for _, source in cells(way)]
+    if "check" not in way:
+        ids = [identity for identity, _ in cells(way)]
+        sources.insert(ids.index("exercise-9-2") + 1, 'lab.check("9.2", double)')
+    return sources
