@@ -16,7 +16,7 @@ from ways_to_answer import RIGHT, WRONG, cells, checked_cells
 from lablib.grading import grading, handing_in
 from lablib.machine import ROOT
 
-pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(600)]
 WAYS = RIGHT | WRONG
 # As a notebook's kernel: each way in a shell of its own, in this order.
 _CHECK = """
@@ -78,7 +78,8 @@ def checked(base):
 @pytest.fixture(scope="module")
 def graded(base):
     """By way, the row of grades.csv."""
-    grading.grade(grading.Asked(base / "class", course.LAB, base / "out", root=base / "course"))
+    asked = grading.Asked(base / "class", course.LAB, base / "out", 2, root=base / "course")
+    grading.grade(asked)
     with open(base / "out/grades.csv", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 

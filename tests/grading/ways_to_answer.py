@@ -35,17 +35,14 @@ if False:
         return x
 # %% check""",
     "a constant in a loop": with_factor("for FACTOR in range(3):\n    pass"),
-    "a constant in a while": with_factor("FACTOR = 0\nwhile FACTOR < 2:\n    FACTOR += 1"),
     "a constant in a with": with_factor("import os\nwith open(os.devnull) as f:\n    FACTOR = 2"),
     "a constant in a try": with_factor("try:\n    1 / 0\nexcept ArithmeticError:\n    FACTOR = 2"),
     "a constant in a match": with_factor("match 2:\n    case FACTOR if FACTOR > 1:\n        pass"),
     "a walrus": with_factor("if (FACTOR := 2) > 1:\n    pass"),
     "a global": with_factor("def choose():\n    global FACTOR\n    FACTOR = 2", "choose()"),
-    "a star of names": with_factor("_, *(FACTOR,) = 1, 2"),
     "globals()": with_factor("globals()['FACTOR'] = 2"),
     "exec": with_factor("exec('FACTOR = 2')"),
     "a constant that is made again": with_factor("FACTOR = 3", "del FACTOR\nFACTOR = 2"),
-    "a constant that grows": with_factor("FACTOR = 1", "FACTOR += 1"),
     "a timed constant": with_factor("%time FACTOR = 2"),
     "an awaited constant": with_factor(
         "async def two():\n    return 2", "FACTOR = await two()"
@@ -56,10 +53,6 @@ if False:
         "FACTOR = found[0]",
     ),
     "a generator": with_factor("def count():\n    yield from (1, 2)", "*_, FACTOR = count()"),
-    "an enumeration": with_factor(
-        "from enum import IntEnum\nclass Factor(IntEnum):\n    TWO = 2", "FACTOR = Factor.TWO"
-    ),
-    "a NumPy array": with_factor("import numpy as np\nFACTOR = int(np.full(3, 2)[1])"),
     "an item": """
 D = {}
 # %%
@@ -126,14 +119,6 @@ def logged(function):
 def double(x):
     return 2 * x
 # %% check""",
-    "a decorator with an argument": """
-def times(factor):
-    return lambda function: lambda x: factor * function(x)
-# %% own
-@times(2)
-def double(x):
-    return x
-# %% check""",
     "an object that can be called": """
 # %% own
 class Times:
@@ -151,14 +136,6 @@ class Times:
         return self.factor * x
 double = Times().double
 # %% check""",
-    "a static method": """
-# %% own
-class Tools:
-    @staticmethod
-    def double(x):
-        return 2 * x
-double = Tools.double
-# %% check""",
     "inheritance": """
 class Times:
     def __call__(self, x):
@@ -171,7 +148,6 @@ class Twice(Times):
 double = Twice()
 # %% check""",
     "a lambda": "# %% own\ndouble = lambda x: x + x\n# %% check",
-    "one of two names": "# %% own\nhalf, double = (lambda x: x / 2), (lambda x: x + x)\n# %% check",
     "a dataclass": """
 from __future__ import annotations
 from dataclasses import dataclass, field
@@ -182,14 +158,6 @@ class Options:
 # %% own
 def double(x: int, options: Options = Options()) -> int:
     return x * options.factor
-# %% check""",
-    "a named tuple": """
-from typing import NamedTuple
-class Options(NamedTuple):
-    factor: int = 2
-# %% own
-def double(x):
-    return x * Options().factor
 # %% check""",
     "a closure": """
 # %% own
@@ -202,17 +170,6 @@ def make(factor):
     return times
 double = make(2)
 # %% check""",
-    "a generator in the answer": "# %% own\ndef double(x):\n    return sum(x for _ in range(2))"
-                                 "\n# %% check",
-    "recursion": "# %% own\ndef double(x):\n    return 2 + double(x - 1) if 0 < x < 9 else 2 * x"
-                 "\n# %% check",
-    "two that call each other": """
-# %% own
-def double(x, turns=2):
-    return again(x, turns) if turns else 0
-def again(x, turns):
-    return x + double(x, turns - 1)
-# %% check""",
     "an import that fails": """
 try:
     import no_such_module as maths
@@ -224,18 +181,6 @@ def double(x):
 # %% check""",
     "a star import": "from math import *\n# %% own\ndef double(x):\n    return prod([x, 2])\n"
                      "# %% check",
-    "an import in the answer": "# %% own\ndef double(x):\n    import math\n"
-                               "    return math.prod([x, 2])\n# %% check",
-    "a conditional definition": """
-import sys
-# %% own
-if sys.version_info >= (3,):
-    def double(x):
-        return 2 * x
-else:
-    def double(x):
-        return x
-# %% check""",
     "defined in a with": """
 # %% own
 import contextlib
@@ -338,26 +283,11 @@ assert run.values[0] == 0
     "the own cell fails below": "# %% own\ndef double(x):\n    return 2 * x\n1 / 0\n# %% check",
     "a plot": "import matplotlib.pyplot as plt\nfigure, axes = plt.subplots()\n"
               "axes.plot([1, 2])\nplt.close('all')\n" + _PLAIN.format(2),
-    "display": "from IPython.display import display\ndisplay(1)\n" + _PLAIN.format(2),
-    "main": "# %% own\ndef double(x):\n    return 2 * x\nif __name__ == '__main__':\n"
-            "    FACTOR = 3\n# %% check",
     "a main that counts": with_factor("if __name__ == '__main__':\n    FACTOR = 2"),
     "other letters": "# %% own\ndef double(x):\n    \"\"\"Größe mal zwei: 2·x.\"\"\"\n"
                      "    größe, 二 = x, 2\n    return größe * 二\n# %% check",
     "defaults": "# %% own\ndef double(x, /, *more, factor=2, **rest):\n    return factor * x\n"
                 "# %% check",
-    "a type variable": """
-from typing import Callable, Generic, TypeVar
-T = TypeVar("T")
-class Box(Generic[T]):
-    def __init__(self, value: T):
-        self.value = value
-# %% own
-def double(x: T) -> T:
-    return Box(2 * x).value
-# %% check""",
-    "operator": "# %% own\nfrom operator import mul\nfrom functools import partial\n"
-                "double = partial(mul, 2)\n# %% check",
     "its cell has no id": "def double(x):\n    return 2 * x\n# %% check",
 }  # fmt: skip
 
@@ -368,11 +298,8 @@ WRONG = {
     "a wrong constant in a loop": with_factor("for FACTOR in range(4):\n    pass"),
     "a constant that changes before the check": "FACTOR = 2\n" + _CONSTANT.replace(
         "# %% check", "# %%\nFACTOR = 3\n# %% check"),
-    "a constant that is deleted": with_factor("FACTOR = 2", "del FACTOR"),
     "right where it never runs": "# %% own\nif False:\n    def double(x):\n        return 2 * x\n"
                                  "# %% check",
-    "right only inside": "# %% own\ndef make():\n    def double(x):\n        return 2 * x\nmake()\n"
-                         "# %% check",
     "defined again before the check": _PLAIN.format(2).replace(
         "# %% check", "# %%\ndef double(x):\n    return x\n# %% check"),
     "deleted before the check": "# %% own\ndef double(x):\n    return 2 * x\ndel double\n"
@@ -380,7 +307,6 @@ WRONG = {
     "below what fails": "# %% own\n1 / 0\ndef double(x):\n    return 2 * x\n# %% check",
     "a syntax error": "# %% own\ndef double(x):\n    return 2 *\n# %% check",
     "no function": "# %% own\ndouble = 2\n# %% check",
-    "too many parameters": "# %% own\ndef double(x, factor):\n    return factor * x\n# %% check",
     "no helper": "# %% own\ndef double(x):\n    return twice(x)\n# %% check",
     "the wrong one is checked": "# %% own\ndef double(x):\n    return 2 * x\n# %%\n"
                                 "lab.check('9.2', lambda x: 3 * x)\n# %%\ndouble = lambda x: x",
