@@ -36,6 +36,11 @@ ODD_VALUES = {
 }  # fmt: skip
 
 
+def grade(one, place):
+    finder = SimpleNamespace(place=place, candidates=lambda *_: [Candidate(b"")])
+    return graded.grade(one, [Answer("f", FOUND)], (), 0, finder)
+
+
 @pytest.mark.parametrize("kind", ODD_VALUES)
 def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_path, monkeypatch):
     judge, value = ODD_VALUES[kind]
@@ -46,8 +51,7 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
     monkeypatch.setattr(graded, "bounded", lambda: bounded(seconds=0.5, nbytes=1 << 30))
     place = SimpleNamespace(tier="none", try_case=lambda *_: Outcome(Seen((value,))))
     one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
-    finder = SimpleNamespace(place=place, candidates=lambda *_: [Candidate(b"")])
-    found = graded.grade(one, [Answer("f", FOUND)], (), 0, finder)
+    found = grade(one, place)
     assert (found.points, found.status) == (0, "wrong"), found
     assert "form that was asked for" in found.reason
 
@@ -76,8 +80,7 @@ def test_the_judge_of_one_exercise_stops_at_its_limit_and_the_next_one_is_judged
             burns(costs_s)
             return Outcome(Seen((1,)))
 
-        return graded.grade(one, [Answer("f", FOUND)], 0,
-                            SimpleNamespace(tier="none", try_case=try_case))  # fmt: skip
+        return grade(one, SimpleNamespace(tier="none", try_case=try_case))
 
     begun_s = time.process_time()
     slow = found(0.3)
