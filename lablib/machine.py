@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 
+from lablib.files import ROOT
 from lablib.units import show_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
 # Debian's name of a package -> the commands that show it is there, here or on other systems.
 DEBIAN_PACKAGES = {
     "bubblewrap": ("bwrap",),
@@ -104,11 +104,7 @@ def report() -> Report:
 
 
 def cores() -> int:
-    """Cores that this process may use at once: affinity and the quotas of its control groups.
-
-    >>> cores() >= 1
-    True
-    """
+    """Cores that this process may use at once: affinity and the quotas of its control groups."""
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
     else:
@@ -123,11 +119,7 @@ def memory_bytes() -> int:
 
 
 def find_command(package: str) -> str:
-    """The path of the command that Debian's `package` brings, "" when it is not here.
-
-    >>> find_command("chromium") in ("", shutil.which("chromium"), find_command("chromium"))
-    True
-    """
+    """The path of the command that Debian's `package` brings, "" when it is not here."""
     return next(filter(None, map(shutil.which, DEBIAN_PACKAGES[package])), "")
 
 

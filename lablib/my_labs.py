@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lablib import processes
 from lablib.errors import LabError
+from lablib.files import home
 from lablib.machine import ROOT
 from lablib.record.whole import write_whole
 
@@ -200,7 +201,7 @@ def _digest(path):
 
 
 def _record(root):
-    return root / ".lablib" / "labs.json"
+    return home(root) / "labs.json"
 
 
 def _read_record(root) -> dict[str, str]:
@@ -212,7 +213,7 @@ def _read_record(root) -> dict[str, str]:
 
 
 def _write_record(root, seen):
-    _record(root).parent.mkdir(exist_ok=True)
+    _record(root).parent.mkdir(parents=True, exist_ok=True)
     _record(root).write_text(json.dumps(seen, indent=1))
 
 

@@ -1,13 +1,20 @@
-"""What every test gets: a way to say what it needs, and the proof that no process is left."""
+"""What every test gets: a way to say what it needs, and folders of the session for what it writes.
+
+The session ends with two proofs: no process is left, and outside of the session's own folders
+nothing has changed.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
+import site
 import sys
+import tempfile
 import time
 import uuid
+from pathlib import Path
 
 import psutil
 import pytest
@@ -21,17 +28,76 @@ with contextlib.suppress(ImportError):
 
 NAME = "LABLIB_TEST_SESSION"
 VANISH_WITHIN_S = 5
+CHECKOUT = Path(__file__).resolve().parents[1]
+# Written by git, by the set-up and as caches of Python, pytest and ruff.
+NOT_LOOKED_AT = {".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache"}
+# Where programs write instead of into the home folder, when these say so.
+BEFORE_HOME = """
+    JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR MPLCONFIGDIR KERAS_HOME
+    XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_STATE_HOME
+""".split()
 _session = pytest.StashKey[pytest.Session]()
+_folder = pytest.StashKey[Path]()
+_before = pytest.StashKey[dict]()
 
 
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", 'needs(what): skip without it; "bubblewrap", "chromium" or "gpu"'
     )
+    config.addinivalue_line(
+        "markers", "xdist_group(name): together, in a session without xdist, too"
+    )
     if not hasattr(config, "workerinput"):
         # Every process that a test starts inherits this name, whoever its parent becomes. A
         # session inside a session has a longer one, so that it answers for its own only.
         os.environ[NAME] = f"{os.environ.get(NAME, '')}/{uuid.uuid4()}"
+        config.stash[_before] = state_of(CHECKOUT)
+        config.stash[_folder] = _write_only_into_a_folder_of_the_session()
+
+
+def _write_only_into_a_folder_of_the_session() -> Path:
+    """Make it, and tell this process and all that it starts to take it for home and for /tmp."""
+    # Only for pytest's own folders, which it keeps for three sessions and removes itself.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())  # packages of the real home
+    for name in BEFORE_HOME:
+        os.environ.pop(name, None)
+    folder = Path(tempfile.mkdtemp(prefix="lablib-tests-"))
+    folder.chmod(0o755)  # some tests run as another user
+    for name, variable in (("home", "HOME"), ("tmp", "TMPDIR"), ("lablib", "LABLIB_HOME")):
+        (folder / name).mkdir()
+        os.environ[variable] = str(folder / name)
+    tempfile.tempdir = None  # so that Python asks TMPDIR again
+    return folder
+
+
+def pytest_unconfigure(config):
+    if _folder in config.stash:
+        shutil.rmtree(config.stash[_folder], ignore_errors=True)
+
+
+def state_of(checkout: Path) -> dict[str, tuple]:
+    """Size and time of every file and the names of all folders, by path: ignored ones, too."""
+    found = {}
+    for where, folders, files in os.walk(checkout):
+        folders[:] = [name for name in folders if name not in NOT_LOOKED_AT]
+        found |= {os.path.relpath(os.path.join(where, name), checkout): () for name in folders}
+        for name in files:
+            path = os.path.join(where, name)
+            status = os.lstat(path)
+            found[os.path.relpath(path, checkout)] = (status.st_size, status.st_mtime_ns)
+    return found
+
+
+def changes(before: dict[str, tuple], folder: Path) -> list[str]:
+    """What the session changed in the checkout and left in its folder for temporary files."""
+    after = state_of(CHECKOUT)
+    paths = sorted(path for path in before.keys() | after.keys()
+                   if before.get(path) != after.get(path))  # fmt: skip
+    verbs = {(True, True): "changed", (True, False): "removed", (False, True): "made"}
+    found = [f"{verbs[path in before, path in after]} {path}" for path in paths]
+    return found + [f"left {path.name}" for path in sorted((folder / "tmp").glob("lablib-*"))]
 
 
 # The files that take longest, longest first: the workers of pytest-xdist begin with them, so that
@@ -87,6 +153,8 @@ def pytest_terminal_summary(terminalreporter, config):
             _fail(terminalreporter, config, "no_test_is_skipped", reason)
     for process in processes_left():
         _fail(terminalreporter, config, "no_process_is_left", process)
+    for change in changes(config.stash[_before], config.stash[_folder]):
+        _fail(terminalreporter, config, "nothing_else_is_changed", change)
 
 
 def _fail(reporter, config, claim, message):

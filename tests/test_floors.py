@@ -13,7 +13,7 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 FLOORS = """
-    processes errors units progress_bars machine datasets tasks hardware record cluster
+    processes errors files units progress_bars machine datasets tasks hardware record cluster
     busy_computer calibration box strategies views training comparison teach grading checkup my_labs
     __init__ cli_teaching cli __main__
 """.split()

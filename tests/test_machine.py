@@ -217,6 +217,17 @@ def test_gpus_are_what_nvidia_smi_lists(monkeypatch, tmp_path, script, state, sa
     assert (finding.state, finding.found) == (state, says)
 
 
+def test_a_command_is_found_under_each_of_its_names_and_not_where_there_is_none(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert machine.find_command("chromium") == ""
+    stand_in(tmp_path / "google-chrome", "")
+    assert machine.find_command("chromium") == str(tmp_path / "google-chrome")
+    stand_in(tmp_path / "chromium", "")
+    assert machine.find_command("chromium") == str(tmp_path / "chromium")
+
+
 def test_containment_without_bubblewrap_is_said_with_its_cure(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     finding = machine._containment()

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
 from pathlib import Path
 
+from lablib.files import home
+
 _KEPT_RUNS = 10
 _SHOWN_AT_ONCE_BYTES = 1 << 16
-
-
-def home() -> Path:
-    """The folder `.lablib` in which the kit keeps what it writes for its user.
-
-    Beside the kit's own folders, or where LABLIB_HOME says.
-    """
-    beside = Path(__file__).resolve().parents[2] / ".lablib"
-    return Path(os.environ.get("LABLIB_HOME") or beside)
 
 
 class Echo:

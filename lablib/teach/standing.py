@@ -9,8 +9,8 @@ import json
 from html import escape
 from pathlib import Path
 
-from lablib.cluster.logs import home
 from lablib.errors import LabError
+from lablib.files import home
 from lablib.record.whole import write_whole
 from lablib.teach import exercise, quizzes_file
 

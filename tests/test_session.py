@@ -1,4 +1,5 @@
-"""The session's own guards: nothing stays alive, and in CI nothing is skipped in silence."""
+"""The session's own guards: no process stays alive, nothing outside of the session's folders
+changes, and in CI nothing is skipped in silence."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,22 @@ import subprocess
 def test_that_waits_for_its_child():
     subprocess.run(["true"], check=True)
 """
+CHANGES = """
+import os, tempfile
+from pathlib import Path
+from lablib.files import home
+ROOT = Path(__file__).parents[1]
+def test_that_changes_the_checkout():
+    (ROOT / "demo").mkdir()
+    (ROOT / "demo" / "index.html").write_text("a page")
+    (ROOT / ".lablib" / "logs" / "old").unlink()
+    os.utime(ROOT / "README.md", ns=(1, 1))
+    tempfile.mkdtemp(prefix="lablib-")
+def test_that_writes_where_it_may(tmp_path):
+    for folder in (tmp_path, home(), Path.home()):
+        (folder / "mine").write_text("mine")
+    tempfile.mkdtemp()
+"""
 SKIPS = """
 import pytest
 @pytest.mark.skip(reason="{reason}")
@@ -32,9 +50,13 @@ def test_done(): pass
 
 
 def session(folder, test, *options, **environment):
-    """Run one test file under a copy of our conftest; (exit status, output)."""
-    (folder / "conftest.py").write_text(CONFTEST.read_text())
-    (folder / "test_it.py").write_text(test)
+    """Run one test file under a copy of our conftest in a small checkout; (exit status, output)."""
+    for name in ("tests", ".lablib/logs"):
+        (folder / name).mkdir(parents=True)
+    (folder / "README.md").write_text("A checkout.")
+    (folder / ".lablib" / "logs" / "old").write_text("a developer's own log")
+    (folder / "tests" / "conftest.py").write_text(CONFTEST.read_text())
+    (folder / "tests" / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\n")
     plain = {name: text for name, text in os.environ.items() if name != "LABLIB_STRICT_SKIPS"}
     # Half of a short session is the import of plugins that it does not need.
@@ -64,6 +86,34 @@ def test_a_clean_session_passes(tmp_path, options):
     status, output = session(tmp_path, CLEAN, *options)
     assert status == 0, output
     assert "1 passed" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist.plugin", "-n", "2")])
+def test_what_a_test_changes_outside_of_the_sessions_folders_fails_the_session(tmp_path, options):
+    status, output = session(tmp_path, CHANGES, *options)
+    found = re.findall(r"nothing_else_is_changed - (.*)", output)
+    assert found[:-1] == [
+        "removed .lablib/logs/old", "changed README.md", "made demo", "made demo/index.html",
+    ], output  # fmt: skip
+    assert re.fullmatch(r"left lablib-\w+", found[-1])
+    assert status == 1 and "2 passed, 5 errors" in output.splitlines()[-1]
+
+
+def test_what_writes_into_the_home_folder_finds_the_sessions_own():
+    import IPython.paths
+    import jupyter_core.paths
+    import matplotlib
+
+    from lablib.files import home
+
+    session_folder = Path(tempfile.gettempdir()).parent
+    assert session_folder.name.startswith("lablib-tests-")
+    for folder in (
+        Path.home(), home(), IPython.paths.get_ipython_dir(), matplotlib.get_configdir(),
+        matplotlib.get_cachedir(), jupyter_core.paths.jupyter_config_dir(),
+        jupyter_core.paths.jupyter_data_dir(), jupyter_core.paths.jupyter_runtime_dir(),
+    ):  # fmt: skip
+        assert Path(folder).is_relative_to(session_folder)
 
 
 @pytest.mark.parametrize(
