@@ -103,29 +103,84 @@ WRONG = {{
     "always zero": lambda x, ranks: torch.zeros_like(x),
 }}
 '''
-_ANSWER = '''import torch.distributed as dist
+_CONTRACT = """### Exercise {number} · {title}
 
+Write `{name}`, which runs on every rank.
 
-def {name}(x, ranks):
+- `x` is a tensor of shape `[n]`, this rank's own.
+- `ranks` is the number of ranks.
+- Afterwards `x` holds the mean of all ranks' tensors. Use one collective.
+
+With `x = [1, 2]` on rank 0 and `x = [3, 6]` on rank 1, both ranks end with `[2, 4]`.
+
+<details><summary>Hint 1</summary>Which collective gives every rank the sum?</details>
+<details><summary>Hint 2</summary>Divide the sum by the number of ranks.</details>"""
+_ANSWER = '''def {name}(x, ranks):
     """The mean of x over all ranks, in place."""
+    import torch.distributed as dist
+
     ### BEGIN SOLUTION
     dist.all_reduce(x)
     x /= ranks
     ### END SOLUTION'''
+_OPENING = """# Lab {lab} · {title}
+
+**Objectives.** After this lab you can
+
+- say what this lab teaches.
+
+**You need** lab 00.
+
+**It takes** an hour."""
+_QUESTION = """## {title}
+
+Two ranks hold 0 and 1. **Predict**: what is the mean of their numbers?"""
+_GUESS = """guess = lab.predict("mean of the ranks' numbers", None)
+numbers = lab.Cluster(2).run(lambda me: me.rank).values
+guess.reveal(sum(numbers) / len(numbers))"""
+_ENDING = """## Takeaways
+
+- One sentence for each idea of this lab."""
+_TERMS = """## Terms
+
+- **mean**: the sum, divided by how many there are.
+
+## Further reading
+
+- [PyTorch: distributed communication](https://docs.pytorch.org/docs/stable/distributed.html), the
+  PyTorch authors."""
+_QUIZ = """[a]
+question = "Two ranks hold 1 and 3. What does rank 0 hold after an all-reduce with the sum?"
+[[a.choices]]
+text = "4"
+right = true
+why = "An all-reduce gives the sum to every rank."
+[[a.choices]]
+text = "1"
+why = "It put 1 in. What it gets out is made of both ranks' numbers."
+"""
+_MOST_CHARACTERS = 40  # of a name or a title: the lines that hold it stay short enough
+_TAKEN = {"lab", "guess", "numbers", "x", "ranks", "dist"}
 
 
 def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
-    """Write the two files of exercise `number`, and its cells at the end of the lab's notebook, a
-    new one where there is none; what to do next, in words.
+    """Write the two files of exercise `number`, and its cells into the lab's notebook: before its
+    takeaways, or into a new notebook. Return what to do next, in words.
 
-    Raises LabError for a number or a name that cannot be, if the exercise exists, and if there are
-    no solutions to add it to.
+    The notebook is then a draft: tests of its style do not count what it does not have yet.
+
+    Raises LabError for a number, a name or a title that cannot be, if the exercise exists, and if
+    there are no solutions to add it to.
     """
-    named = re.fullmatch(r"[a-z]\w*", name, re.A) and not keyword.iskeyword(name)
-    if not (named and re.fullmatch(r"\d{1,2}\.\d{1,2}", number)):
+    title = title or name.replace("_", " ").capitalize()
+    if not (re.fullmatch(r"\d{1,2}\.\d{1,2}", number) and _is_name(name)):
         raise LabError("An exercise has a number and a name, for its files and its function.",
                        saw=f"{number!r}, {name!r}",
                        do="for example: python -m lablib author 5.1 --name top_k")  # fmt: skip
+    if len(title) > _MOST_CHARACTERS or not title.isprintable() or set(title) & set('"\\{}'):
+        raise LabError("This title does not fit.", saw=repr(title),
+                       do=f"choose at most {_MOST_CHARACTERS} characters, without quotation marks, "
+                       "backslashes and braces")  # fmt: skip
     release.solutions(root)
     checks, hidden = root / "labs" / "checks", root / "solutions" / "hidden"
     known = [one for one in exercise.every(checks, hidden) if one.number == number]
@@ -133,7 +188,6 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
         raise LabError("This exercise exists.", saw=str(known[0].path),
                        do="choose another number, or change the files")  # fmt: skip
     file = f"{number.replace('.', '_')}_{name}.py"
-    title = title or name.replace("_", " ").capitalize()
     notebook = _add_cells(number, name, title, root)
     for folder, text in ((checks, _PUBLIC), (hidden, _HIDDEN)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,11 +195,18 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
     return (
         f"labs/checks/{file}           what is asked, the public cases, the claims\n"
         f"solutions/hidden/{file}      hidden cases, right answers, wrong ones\n"
-        f"{notebook}: three cells at its end; move them where they belong. The answer's cell is "
-        f"known by its id, exercise-{number.replace('.', '-')}: move it, do not copy it\n\n"
+        f"{notebook}: three cells; move them where they belong. The answer's cell is known by its "
+        f"id, exercise-{number.replace('.', '-')}: move it, do not copy it. When the lab is "
+        'finished, run it whole and delete "draft" from its metadata\n\n'
         f'Now: make test ARGS="tests/teach/test_exercises.py -k {number}"   passes; keep it so.\n'
         "Then: python -m lablib release\n"
     )
+
+
+def _is_name(name):
+    """Whether a file and a function of a notebook can have this name."""
+    free = not keyword.iskeyword(name) and name not in _TAKEN
+    return free and len(name) <= _MOST_CHARACTERS and re.fullmatch(r"[a-z]\w*", name, re.A)
 
 
 def _add_cells(number, name, title, root):
@@ -153,27 +214,45 @@ def _add_cells(number, name, title, root):
     lab, own = number.partition(".")[0].zfill(2), number.replace(".", "-")
     there = sorted((root / "solutions").glob(f"{lab}_*.ipynb"))
     path = there[0] if there else root / "solutions" / f"{lab}_{name}.ipynb"
-    book = json.loads(path.read_text("utf-8")) if there else _new_notebook(lab, title)
-    book["cells"] += [
-        _cell(f"exercise-{own}-text", "markdown", f"### Exercise {number} · {title}"),
+    book = json.loads(path.read_text("utf-8")) if there else _new_notebook(lab, title, root)
+    book["metadata"]["lablib"] = {"draft": True}
+    at = next((n for n, cell in enumerate(book["cells"]) if _begins_the_end(cell)), None)
+    at = len(book["cells"]) if at is None else at
+    book["cells"][at:at] = [
+        _cell(
+            f"exercise-{own}-text",
+            "markdown",
+            _CONTRACT.format(number=number, title=title, name=name),
+        ),
         _cell(f"exercise-{own}", "code", _ANSWER.format(name=name)),
         _cell(f"check-{own}", "code", f'lab.check("{number}", {name})'),
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(book, indent=1, sort_keys=True, ensure_ascii=False)
     write_whole(path, text + "\n")
     return path.relative_to(root)
 
 
-def _new_notebook(lab, title):
-    cells = [_cell("title", "markdown", f"# Lab {lab} · {title}"),
-             _cell("imports", "code", "import lablib as lab")]  # fmt: skip
-    return {
-        "cells": cells,
-        "metadata": {"kernelspec": release.KERNEL},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+def _begins_the_end(cell):
+    return re.search(r"^#+ Takeaways", "".join(cell["source"]), re.MULTILINE)
+
+
+def _new_notebook(lab, title, root):
+    quiz = root / "labs" / "checks" / f"{lab}_quizzes.toml"
+    if not quiz.exists():
+        quiz.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(quiz, _QUIZ)
+    cells = [
+        _cell("title", "markdown", _OPENING.format(lab=lab, title=title)),
+        _cell("imports", "code", "import lablib as lab"),
+        _cell("question", "markdown", _QUESTION.format(title=title)),
+        _cell("guess", "code", _GUESS),
+        _cell("takeaways", "markdown", _ENDING),
+        _cell("knowledge-check", "markdown", "## Knowledge check"),
+        _cell("quiz", "code", f'lab.quiz("{int(lab)}.a")'),
+        _cell("terms", "markdown", _TERMS),
+    ]
+    metadata = {"kernelspec": release.KERNEL}
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def _cell(identity, kind, source):

@@ -107,7 +107,14 @@ def lab_of(notebook: dict, name: str) -> dict:
             kept |= {"execution_count": None, "outputs": []}
         cells.append(kept)
     metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
+    if is_draft(notebook):
+        metadata["lablib"] = {"draft": True}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def is_draft(notebook: dict) -> bool:
+    """Whether the author has begun something in this lab that is not finished."""
+    return bool(notebook["metadata"].get("lablib", {}).get("draft"))
 
 
 def cut(source: str, where: str) -> tuple[str, list[str]]:

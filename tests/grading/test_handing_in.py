@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import course
 import pytest
+import test_lab_style
 
 from lablib import cli, my_labs
 from lablib.errors import LabError
-from lablib.grading import authoring, handing_in, package, reading
+from lablib.grading import authoring, handing_in, leaks, package, reading
 from lablib.machine import ROOT
-from lablib.teach import release, standing
+from lablib.teach import quizzes_file, release, standing
 from lablib.teach.exercise import every
 
 QUIZ = """[a]
@@ -296,8 +298,59 @@ def test_new_exercises_are_cells_of_one_notebook(tmp_path):
         assert not any(answer.notes for answers in found.values() for answer in answers)
 
 
+AUTHORED = [("05", "5.1", "top_k", "Send the largest"), ("04", "4.9", "a" * 40, "T" * 40),
+            ("00", "0.2", "greet", "What's a rank?")]  # fmt: skip
+
+
+@pytest.mark.parametrize("lab, number, name, title", AUTHORED)
+def test_what_author_writes_is_in_the_style_of_the_kit(tmp_path, lab, number, name, title):
+    for folder in ("labs", "solutions", "lablib"):
+        shutil.copytree(ROOT / folder, tmp_path / folder,
+                        ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    authoring.begin(number, name, title, tmp_path)
+    changed = release.release(tmp_path)
+    assert [file[:2] for file in changed] == [lab]
+    for folder in ("labs", "solutions"):
+        book = json.loads((tmp_path / folder / changed[0]).read_text())
+        assert test_lab_style.complaints(book) == []
+        assert test_lab_style.complaints_about_outputs(book) == []
+    file = f"{number.replace('.', '_')}_{name}.py"
+    written = [tmp_path / "labs/checks" / file, tmp_path / "solutions/hidden" / file]
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", *written],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+    assert leaks.leaks(tmp_path, package.files(tmp_path)) == []
+
+
+def test_the_quizzes_of_a_new_lab_can_be_asked(tmp_path):
+    a_solution(tmp_path)
+    authoring.begin("5.1", "top_k", root=tmp_path)
+    assert quizzes_file.numbers(tmp_path / "labs/checks") == ["5.a"]
+    assert len(quizzes_file.find("5.a", tmp_path / "labs/checks").choices) == 2
+
+
+def test_no_lab_of_the_kit_is_a_draft_and_a_draft_is_known_by_its_metadata():
+    books = {path.name: json.loads(path.read_text()) for folder in ("labs", "solutions")
+             for path in (ROOT / folder).glob("*.ipynb")}  # fmt: skip
+    finished = [book for name, book in books.items() if name[:2] in ("00", "01", "03", "04")]
+    assert finished and not any(map(release.is_draft, finished))
+    assert release.is_draft({"metadata": {"lablib": {"draft": True}}})
+
+
 @pytest.mark.parametrize(
-    "number, name", [("five", "x"), ("5", "x"), ("5.1", "Top K"), ("5.1", "../x"), ("5.1", "class")]
+    "number, name",
+    [
+        ("five", "x"),
+        ("5", "x"),
+        ("5.1", "Top K"),
+        ("5.1", "../x"),
+        ("5.1", "class"),
+        ("5.1", "lab"),
+        ("5.1", "x" * 41),
+    ],
 )
 def test_an_exercise_that_cannot_be_is_not_begun(tmp_path, number, name):
     with pytest.raises(LabError, match="a number and a name"):
@@ -310,3 +363,10 @@ def test_an_exercise_is_never_overwritten(tmp_path):
     authoring.begin("5.1", "top_k", root=tmp_path)
     with pytest.raises(LabError, match="exists"):
         authoring.begin("5.1", "other", root=tmp_path)
+
+
+@pytest.mark.parametrize("title", ["x" * 41, 'a "quoted" word', "two\nlines", "{braces}", "a\\b"])
+def test_a_title_that_does_not_fit_is_refused_and_nothing_is_written(tmp_path, title):
+    with pytest.raises(LabError, match="title"):
+        authoring.begin("5.1", "top_k", title, tmp_path)
+    assert list(tmp_path.iterdir()) == []
