@@ -217,6 +217,7 @@ def _together(exercise, tried, notes, tier):
         status, reason = first.status, first.reason
     elif points < exercise.points:
         status, reason = (PARTLY if points else WRONG), _first_that_fails(tried)
+    notes = tuple(map(_short, notes))  # some hold words from the learner's process
     return Graded(exercise.number, points, exercise.points, status, reason, notes, tuple(tried),
                   tier)  # fmt: skip
 

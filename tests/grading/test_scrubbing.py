@@ -9,7 +9,7 @@ import pytest
 
 from lablib.grading import feedback, scrubbing
 from lablib.grading.gradebook import GRADED, Row
-from lablib.grading.graded import Graded, _judged
+from lablib.grading.graded import Graded, GradedCase, _judged, _together
 from lablib.grading.places import Outcome
 from lablib.grading.submissions import Submission
 from lablib.machine import ROOT
@@ -58,3 +58,11 @@ def test_the_page_that_a_learner_gets_holds_no_such_thing(text):
     assert "OSError: " in page
     for private in (str(ROOT), "/root", "/home", "/tmp", "/var", COMMAND_LINE):
         assert private not in page
+
+
+def test_a_note_is_scrubbed_too():
+    exercise = type("Exercise", (), {"number": "9.1", "points": 2.0})
+    case = GradedCase("two ranks", 0, False, 1.0, "ok")
+    hidden = GradedCase("others", 0, True, 1.0, "ok")
+    graded = _together(exercise, [case, hidden], (f"f was found in {ROOT}/x.py",), "box")
+    assert graded.notes == ("f was found in x.py",)
