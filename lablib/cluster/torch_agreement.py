@@ -123,7 +123,8 @@ def _difference(one, other):
         return "operations"
     if len({_STRIDES.sub("", tensors) for tensors in (mine, theirs)}) == 1:
         return "memory layouts"
-    return "shapes" if set(_DTYPES.findall(mine)) == set(_DTYPES.findall(theirs)) else "types"
+    dtypes, others = (set(_DTYPES.findall(tensors)) for tensors in (mine, theirs))
+    return "shapes" if dtypes and dtypes == others else "types"  # an all_to_all shows types only
 
 
 def _one_to_one(one, other):

@@ -23,6 +23,7 @@ _NOT_THE_LEARNERS = (
     os.path.join(sys.prefix, "lib"),
     os.path.join(sys.base_prefix, "lib"),
     "<frozen",
+    "<eval_with_key>",  # torch.compile writes functions under this name
 )
 _LONGEST_TOLD, _MOST_TOLD = 40, 100  # characters, values
 _LARGEST_TOLD = 2**53
@@ -34,7 +35,8 @@ def is_learners(filename: str) -> bool:
     known = _learners.get(filename)
     if known is None:
         kit = filename.startswith(_KIT) and not filename.startswith(_STRATEGIES)
-        compiled = filename.endswith(".pyx")  # of a package's own, which names it without a folder
+        # A package's own .pyx is named without a folder; the other is what inductor writes.
+        compiled = filename.endswith(".pyx") or f"{os.sep}torchinductor_" in filename
         known = not (kit or compiled or filename.startswith(_NOT_THE_LEARNERS))
         _learners[filename] = known
     return known

@@ -96,6 +96,11 @@ def splits(me):
     dist.all_to_all_single(torch.empty(4), torch.ones(4), [2, 2], mine)
 
 
+def types_of_all_to_all(me):
+    x = torch.ones(4, dtype=torch.int32 if me.rank else torch.float32)
+    dist.all_to_all_single(x.clone(), x)
+
+
 def lists_of_all_to_all(me):
     mine = torch.ones(2 + me.rank)
     dist.all_to_all([mine.clone(), mine.clone()], [mine, mine])
@@ -119,6 +124,7 @@ DISAGREE = [
     (larger_than_its_message, "does not fit", ["sends 4 elements", "receives 5 elements"]),
     (message_of_another_type, "does not fit", ["elements of float32", "elements of int32"]),
     (splits, "sizes in this all_to_all", ["rank 0 sends 3 elements to rank 1", "expects 2"]),
+    (types_of_all_to_all, "different types to this all_to_all", ["float32", "int32"]),
     (lists_of_all_to_all, "sizes in this all_to_all", ["sends 2", "expects 3"]),
 ]
 

@@ -39,4 +39,6 @@ def test_a_compiled_program_gives_the_same_values_and_messages(job, hardware):
     plain, fast = cluster.run(job), cluster.run(partial(with_the_compiler, job))
     assert fast.values == plain.values
     assert sorted(messages(fast)) == sorted(messages(plain)) != []
+    lines = {event.line.partition(",")[0] for event in fast.trace.of(kind="message")}
+    assert lines == {"compiled.py"}  # and none that torch.compile has written
     assert "hooks" not in fast.logs[0]  # no warning about hooks that are the kit's own
