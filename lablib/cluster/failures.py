@@ -37,11 +37,13 @@ class ClusterHangs(LabError):
     """The ranks wait for one another, or ran out of time.
 
     waits       a line for each rank: what it is doing
+    waiting     the ranks that wait for a message
     advice      what the learner can do; `do` has it, too, with the place of the logs
     timed_out   True if the time was up; False if no rank could ever have gone on
     """
 
     waits: list[str]
+    waiting: list[int]
     advice: str = ""
     timed_out: bool = False
 
@@ -128,6 +130,7 @@ def cluster_hangs(boards, stacks, why, advice, log_folder, timed_out) -> Cluster
     more = "; if the ranks only need more time, give a larger timeout_s" if timed_out else ""
     error = ClusterHangs(why, saw="\n".join(waits), do=f"{advice}{more}; logs: {log_folder}")
     error.waits, error.advice, error.timed_out = waits, advice, timed_out
+    error.waiting = [n for n, board in enumerate(boards) if board.get("state") == "waiting"]
     return error
 
 

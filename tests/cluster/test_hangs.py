@@ -43,6 +43,7 @@ def test_a_deadlock_is_found_at_once_and_explained_with_fitting_advice(job, advi
     assert advice in error.do, error.do
     assert (IN_ORDER in error.do) == (advice == IN_ORDER)
     assert not error.timed_out
+    assert error.waiting == [rank for rank in range(2) if "waits in" in error.waits[rank]] != []
     assert time.monotonic() - started_s < 30  # and not the 60 s that it was given
 
 
