@@ -21,7 +21,7 @@ class TooMuch(Exception):
 def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
     """Raises TooMuch or MemoryError where the block takes more than it may.
 
-    seconds   of computing, so that a busy computer makes no difference
+    seconds   of computing, the system's part included, so that a busy computer makes no difference
     nbytes    of memory, beyond what there is already
 
     Only the main thread can be interrupted: elsewhere nothing is bounded.
@@ -36,8 +36,8 @@ def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
@@ -47,6 +47,6 @@ def _interrupted_after(seconds):
     def interrupt(*_):
         raise TooMuch(f"it takes more than {seconds} s to be read")
 
-    before = signal.signal(signal.SIGVTALRM, interrupt)
-    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    before = signal.signal(signal.SIGPROF, interrupt)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     return before

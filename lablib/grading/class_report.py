@@ -22,7 +22,7 @@ _KINDS = {
     ),
     VALUES: (
         "returned values",
-        "the ranks returned the right values. Each rank gets secret data of its own, so right "
+        "the answer returned the right values. Where each rank gets secret data of its own, right "
         "values prove that the ranks communicated, but not how.",
     ),
     OUTSIDE: (

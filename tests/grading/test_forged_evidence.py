@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import cloudpickle
+import course
 import pytest
 from hostile import forged_records
 from hostile.forged_records import FORGED
 
-from lablib.grading import graded, places
+from lablib.grading import graded, grading, places
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.teach import exercise
 from lablib.teach.claims import OUTSIDE, RANK, earned
@@ -95,3 +96,43 @@ def largest_bytes(case):
     """Of an array that a rank gets: TensorFlow's gradients or weights are as large."""
     every = [value for given in case.given() for value in given.values()]
     return max((value.nbytes for value in every if hasattr(value, "nbytes")), default=0)
+
+
+_TOUCHED = """
+import builtins
+from lablib.teach.claims import equal
+from lablib.teach.exercise import Case
+ANSWERS, TITLE, POINTS = ("touch(x)",), "Touch", 1
+def cases(seed):
+    return [Case("two ranks", {"x": 1}, ranks=2)]
+def observe(me, answer, given):
+    if me.rank == CALLS:
+        answer(given.x)
+    return hasattr(builtins, "TOUCHED")
+def judge(case, seen):
+    yield equal("rank 1 runs none of the learner's code", False, seen.values[1])
+"""
+# Either way of carrying the answer to a rank would run this: as source, or as a pickle.
+_TOUCH = """
+import builtins
+class Trace:
+    def __reduce__(self):
+        return setattr, (builtins, "TOUCHED", True)
+builtins.TOUCHED, trace = True, Trace()
+def touch(x):
+    return trace
+"""
+
+
+@pytest.mark.parametrize("calls, points", [(0, "1"), (1, "0")])
+def test_a_rank_that_does_not_call_the_answer_runs_none_of_the_learners_code(
+    tmp_path, calls, points
+):
+    root = course.make(tmp_path / "course")
+    for folder in ("labs/checks", "solutions/hidden"):
+        (root / folder / "9_3_touch.py").write_text(_TOUCHED.replace("CALLS", str(calls)))
+    cells = course.cell(_TOUCH, "exercise-9-3")
+    course.plant(tmp_path / "class", {"ann": course.of(cells)})
+    (row,) = grading.grade(grading.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
+                                         root=root, unsafe=True))  # fmt: skip
+    assert f"{row.points['9.3']:g}" == points, row.exercises["9.3"]
