@@ -14,8 +14,8 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def state():
-    return (resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGVTALRM),
-            signal.getitimer(signal.ITIMER_VIRTUAL))  # fmt: skip
+    return (resource.getrlimit(resource.RLIMIT_DATA), signal.getsignal(signal.SIGPROF),
+            signal.getitimer(signal.ITIMER_PROF))  # fmt: skip
 
 
 def computes():

@@ -1,7 +1,7 @@
 """Answers that get the right values by another technique and forge the ranks' own record.
 
-Each takes the arguments of its exercise. `instead` runs the other technique unrecorded, and then
-writes what the exercise asks for into the record.
+Each takes the arguments of its exercise. `instead` runs the other technique, removes it
+from the record, and writes there what the exercise asks for.
 """
 
 from __future__ import annotations
@@ -12,21 +12,16 @@ import torch.distributed as dist
 from lablib.cluster import torch_recorder
 
 
-class _Nobody:
-    """A recorder that writes nothing down."""
-
-    def __getattr__(self, name):
-        return lambda *_, **__: 0
-
-
 def instead(technique, *messages):
-    """Run `technique` unrecorded; then record these (name, bytes, target) as if it had sent them.
+    """Run `technique` and remove it from the record; then record these messages instead.
 
+    messages   (name, bytes, target) of each
     target   of a send; None for a collective
     """
-    recorder, torch_recorder._recorder = torch_recorder._recorder, _Nobody()
+    rows = torch_recorder._recorder.rows
+    before = len(rows)
     found = technique()
-    torch_recorder._recorder = recorder
+    del rows[before:]
     rank, ranks = dist.get_rank(), dist.get_world_size()
     for name, nbytes, target in messages:
         group = tuple(range(ranks)) if target is None else (rank, target)
