@@ -87,7 +87,7 @@ def ranks_lacked_cores(run: Run) -> str:
     if least >= _ENOUGH_CPU:
         return ""
     rank = shares.index(least)
-    return f"rank {rank} had a core for only {least:.0%} of the time in which it was not waiting"
+    return f"rank {rank} had a core for only {least:.0%} of the time in which it needed one"
 
 
 def _threads(run):

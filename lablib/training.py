@@ -89,7 +89,7 @@ def train(
         shown = watch or Steps(f"{strategy} on {ranks}", steps, progress)
         run = cluster.run(partial(module.train, job=job), watch=shown)
     run = replace(run, history=_history(run.values, job.batch))
-    return replace(run, caution=_caution(run))
+    return replace(run, caution=busy_computer.ranks_lacked_cores(run))
 
 
 def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options):
@@ -98,11 +98,6 @@ def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options)
     batch = global_batch(task, ranks, batch, scaling)
     described.check(task, ranks, batch, options)
     return Job(task, steps, batch, seed, described.chosen(options))
-
-
-def _caution(run):
-    why = busy_computer.ranks_lacked_cores(run)
-    return f"the computer was busy: {why}" if why else ""
 
 
 def global_batch(task, ranks, batch, scaling):

@@ -94,7 +94,7 @@ def test_a_modelled_run_needs_no_core_of_its_own(run):
 def test_a_training_run_says_it_where_it_is_shown(monkeypatch):
     monkeypatch.setattr("lablib.busy_computer.ranks_lacked_cores", lambda run: "rank 0 had none")
     run = lab.train("single", steps=2, progress=False)
-    assert run.caution == "the computer was busy: rank 0 had none"
-    assert "measured, the computer was busy: rank 0 had none" in repr(run)
+    assert run.caution == "rank 0 had none"
+    assert "measured, rank 0 had none" in repr(run)
     assert "rank 0 had none" in run._repr_html_()
     assert run.on(HOST).caution == ""
