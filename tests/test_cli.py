@@ -208,6 +208,17 @@ def test_a_table_that_mixes_clocks_says_so_in_every_row_and_still_fits():
     assert max(map(len, table_text(table).splitlines())) <= 100
 
 
+def test_measured_speed_ups_with_their_ranges_fit_a_terminal_too():
+    import pandas
+
+    ranges = {"speedup_low": [1.0, 1.72], "speedup_high": [1.0, 2.05], "finding": ["", "faster"]}
+    more = {"bubble": [0.0, 0.25], "memory_counted": ["process", "tensors"]}
+    more |= {"wire_bytes_per_rank": [0.0, 1.16e6], "comm_counted": ["none", "messages"]}
+    lines = table_text(pandas.DataFrame(COLUMNS | ranges | more)).splitlines()
+    assert max(map(len, lines[1:])) <= 100
+    assert "1.9 (1.72 to 2.05)" in lines[-1] and "1.16 MB" in lines[-1]
+
+
 def test_with_json_there_is_nothing_but_json_on_stdout(compared, tmp_path, capsys):
     assert cli.main(["compare", "--json", "--out", str(tmp_path)]) == 0
     rows = json.loads(capsys.readouterr().out)

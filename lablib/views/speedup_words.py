@@ -37,7 +37,7 @@ def speedup(row: Mapping) -> str:
     if not has_range(row):
         return f"{row['speedup']:.3g}"
     shown = NO_FINDING if row["finding"] == NO_DIFFERENCE else f"{row['speedup']:.3g}"
-    return f"{shown} ({row['speedup_low']:.2g} to {row['speedup_high']:.2g})"
+    return f"{shown} ({row['speedup_low']:.3g} to {row['speedup_high']:.3g})"
 
 
 def efficiency(row: Mapping) -> str:
