@@ -57,10 +57,3 @@ def sums(me, wrap=lambda function, **_: function):
     options = dict(backend="aot_eager", fullgraph=True)
     both = [wrap(function, **options)(x).tolist() for function in (pure, in_place)]
     return both, wrap(with_a_handle, backend="eager")(x).tolist()
-
-
-def sums_with_inductor(me, wrap=lambda function, **_: function):
-    def pure(x):
-        return functional.all_reduce(x * 2, "sum", dist.group.WORLD) + 1
-
-    return wrap(pure, fullgraph=True)(torch.ones(4)).tolist()
