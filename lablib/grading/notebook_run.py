@@ -160,20 +160,23 @@ class _Session:
             exec(code, self.names)
 
     def _keep_own(self, cell, before):
-        """What an exercise's own cell has defined, as it is now. A starter below an answer takes
-        nothing away."""
+        """Keep what an exercise's own cell has defined, as it is now; until that cell comes, the
+        first function of the name. A starter below an answer takes nothing away."""
         for number, signatures in self.asked.exercises.items():
             for which, due in enumerate(signatures):
                 name = name_of(due)
                 if name in before and _is_starter(self.names.get(name)):
                     self.names[name] = before[name]
-                if cell.id in cell_ids(number, which):
-                    self._hold(self.own, number, which, self._defined(name, cell, before))
+                own = cell.id in cell_ids(number, which)
+                if own or (number, which) not in self.own:
+                    self._hold(self.own, number, which, self._defined(name, cell, before, own))
 
-    def _defined(self, name, cell, before):
-        """The function of this name, or the cell's only one if there is none of this name."""
-        if name in self.names:
-            return self.names[name] if self.names[name] is not before.get(name) else None
+    def _defined(self, name, cell, before, own):
+        """The function of this name; in the exercise's own cell, if there is none of this name, the
+        only function."""
+        if name in self.names or not own:
+            found = self.names.get(name)
+            return found if found is not before.get(name) else None
         file = file_name(cell)
         changed = [value for key, value in self.names.items() if value is not before.get(key)]
         functions = [value for value in changed if isinstance(value, FunctionType)]

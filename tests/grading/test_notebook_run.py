@@ -118,6 +118,8 @@ CHECK = 'import lablib\nlablib.check("9.2", double)'
     [
         ([ANSWER, CHECK, DRAFT], [6, 3]),
         ([DRAFT, CHECK, ANSWER], [3, 6]),
+        ([ANSWER, DRAFT], [6, 3]),
+        ([DRAFT, ANSWER], [3, 6]),
         ([ANSWER, DRAFT, CHECK], [3]),
         ([ANSWER, CHECK, CHECK, "double = None"], [6]),
         (["N = 2\ndef double(x): return N * x", CHECK, "N = 5"], [6, 15]),
