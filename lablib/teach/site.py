@@ -1,4 +1,4 @@
-"""The labs as a site to read: HTML made from the executed notebooks, without the solutions.
+"""The labs and docs/ as a site to read: HTML made from the executed notebooks, without solutions.
 
 Sphinx with MyST-NB builds it (https://myst-nb.readthedocs.io). It loads nothing from the network.
 """
@@ -37,9 +37,17 @@ Labs that start real clusters on your own computer, in PyTorch and in TensorFlow
 for reading: figures and numbers are those of one computer. To run the labs, type `make lab`.
 
 ```{{toctree}}
+:caption: Labs
 :maxdepth: 1
 
-{names}
+{labs}
+```
+
+```{{toctree}}
+:caption: Documentation
+:maxdepth: 1
+
+{pages}
 ```
 """
 
@@ -83,8 +91,11 @@ def _write_source(source, root):
         (source / name).write_text(json.dumps(read_lab(json.loads(text), name)))
     if (root / "labs" / "img").exists():
         shutil.copytree(root / "labs" / "img", source / "img")
-    names = "\n".join(Path(name).stem for name in notebooks)
-    (source / "index.md").write_text(_HOME.format(names=names))
+    pages = sorted(path.name for path in (root / "docs").glob("*.md"))
+    for name in pages:
+        shutil.copy(root / "docs" / name, source)
+    labs, pages = ("\n".join(Path(n).stem for n in names) for names in (notebooks, pages))
+    (source / "index.md").write_text(_HOME.format(labs=labs, pages=pages))
 
 
 def _run_sphinx(source, made):

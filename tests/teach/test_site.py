@@ -30,6 +30,8 @@ def notebook():
 def root(tmp_path):
     (tmp_path / "solutions").mkdir()
     (tmp_path / "solutions" / "09_a.ipynb").write_text(json.dumps(notebook()))
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "limits.md").write_text("# Known limits\n\nThere is one.\n")
     return tmp_path
 
 
@@ -37,11 +39,13 @@ def test_a_site_is_built_without_solutions_and_without_the_network(root):
     first = site.build(root / "site", root)
     page = (root / "site" / "09_a.html").read_text()
     assert "A title" in page and "what it gave" in page and "09_a.html" in first.read_text()
+    assert "There is one." in (root / "site" / "limits.html").read_text()
+    assert "Known limits" in first.read_text()
     assert "secret_of_the_solution" not in "".join(
         path.read_text(errors="replace") for path in (root / "site").rglob("*") if path.is_file()
     )
     assert not LOADED.search(page)
-    assert sorted(path.name for path in root.iterdir()) == ["site", "solutions"]
+    assert sorted(path.name for path in root.iterdir()) == ["docs", "site", "solutions"]
 
 
 def test_that_claim_can_fail():
