@@ -20,7 +20,7 @@ from lablib.teach import release
 # Nothing else: what is forgotten here is missed by learners, not told to them.
 _PARTS = (
     "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml", "constraints.txt",
-    "environment.yml", "setup_env.py", "datasets", "lablib", "labs",
+    "environment.yml", "setup_env.py", "datasets", "docs", "lablib", "labs",
 )  # fmt: skip
 _NOT = ("__pycache__", ".ipynb_checkpoints")
 _TOP = "lab"
