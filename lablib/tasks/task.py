@@ -65,8 +65,11 @@ class Task:
 
         Integers arrive as int64, all other numbers in the type that they have. Random numbers that
         training draws (dropout) follow from the seed, alike on every rank. The weights of a run are
-        the model's state_dict as NumPy arrays, buffers included. One forward and backward pass of
-        the first batch is made here, on a copy; it raises LabError for what cannot be trained.
+        the model's state_dict as NumPy arrays, buffers included. Each rank has its own buffers:
+        BatchNorm's statistics are those of the samples that the rank has seen, and with
+        micro-batches those of each micro-batch. A run returns the buffers of the first rank that
+        runs the model forward. One forward and backward pass of the first batch is made here, on a
+        copy; it raises LabError for what cannot be trained.
         """
         from lablib.tasks import own_code, own_data, own_model
 

@@ -5,6 +5,7 @@ from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.torch_stage import torch_stage
 
 
 def _why_not(task, ranks, batch, micro_batches, pipelines):
@@ -36,20 +37,20 @@ def train(me, job: Job) -> dict:
     import torch
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+    from torch.distributed.pipelining import ScheduleGPipe
     from torch.nn.utils import parameters_to_vector
 
     task, pipelines = job.task, job.options["pipelines"]
-    length = me.ranks // pipelines
+    pieces, length = job.options["micro_batches"], me.ranks // pipelines
     mesh = init_device_mesh("cpu", (pipelines, length), mesh_dim_names=("data", "pipeline"))
     row, column = mesh.get_coordinate()
-    model = task.torch_model(job.seed, task.cut(length)[column])
+    cut = task.cut(length)
+    model = task.torch_model(job.seed, cut[column])
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=task.lr, momentum=task.momentum)
-    stage = PipelineStage(
-        model, column, length, torch.device("cpu"), group=mesh.get_group("pipeline")
-    )
-    schedule = ScheduleGPipe(stage, job.options["micro_batches"], loss_fn=task.torch_loss)
+    piece = job.batch // pipelines // pieces
+    stage = torch_stage(model, task, cut, column, piece, mesh.get_group("pipeline"))
+    schedule = ScheduleGPipe(stage, pieces, loss_fn=task.torch_loss)
     losses = []
     for step in range(job.steps):
         batch = map(torch.from_numpy, job.batch_at(step))

@@ -4,6 +4,7 @@ and draining then take as many times less, and as many times more is sent."""
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.torch_stage import torch_stage
 
 
 def _why_not(task, ranks, batch, micro_batches, stages_per_rank):
@@ -32,13 +33,13 @@ STRATEGY = Strategy(
 
 def train(me, job: Job) -> dict:
     import torch
-    from torch.distributed.pipelining import PipelineStage, ScheduleInterleaved1F1B
+    from torch.distributed.pipelining import ScheduleInterleaved1F1B
 
     task, pieces = job.task, job.options["micro_batches"]
-    count = me.ranks * job.options["stages_per_rank"]
+    cut, piece = task.cut(me.ranks * job.options["stages_per_rank"]), job.batch // pieces
     mine = [
-        PipelineStage(task.torch_model(job.seed, blocks), number, count, torch.device("cpu"))
-        for number, blocks in enumerate(task.cut(count))
+        torch_stage(task.torch_model(job.seed, blocks), task, cut, number, piece)
+        for number, blocks in enumerate(cut)
         if number % me.ranks == me.rank
     ]
     parameters = [weight for stage in mine for weight in stage.submod.parameters()]

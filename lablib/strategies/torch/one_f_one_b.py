@@ -5,6 +5,7 @@ stages."""
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.torch_stage import torch_stage
 
 
 def _why_not(task, ranks, batch, micro_batches):
@@ -29,12 +30,13 @@ STRATEGY = Strategy(
 
 def train(me, job: Job) -> dict:
     import torch
-    from torch.distributed.pipelining import PipelineStage, Schedule1F1B
+    from torch.distributed.pipelining import Schedule1F1B
 
     task, pieces = job.task, job.options["micro_batches"]
-    model = task.torch_model(job.seed, task.cut(me.ranks)[me.rank])
+    cut = task.cut(me.ranks)
+    model = task.torch_model(job.seed, cut[me.rank])
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
-    stage = PipelineStage(model, me.rank, me.ranks, torch.device("cpu"))
+    stage = torch_stage(model, task, cut, me.rank, job.batch // pieces)
     # It divides the gradients by the number of micro-batches: the mean over the whole batch.
     schedule = Schedule1F1B(stage, pieces, loss_fn=task.torch_loss)
     losses = []

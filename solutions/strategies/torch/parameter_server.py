@@ -6,6 +6,9 @@ gradients of a step become one update, as in one process. staleness=k: each grad
 its own, and a worker waits when it is more than k steps ahead of the slowest. None: nobody waits.
 Updates with late gradients take no momentum: lateness is one of its own (Mitliagkas et al. 2016,
 Asynchrony begets momentum, https://arxiv.org/abs/1605.09774), and with both the loss rises.
+
+The server runs no forward pass. A run therefore returns the server's weights and the buffers (such
+as BatchNorm's statistics) of rank 1, the first worker.
 """
 
 import math
@@ -72,7 +75,13 @@ def work(me, job):
             dist.send(torch.cat([gradient.flatten() for gradient in gradients]), 0)
             dist.recv(weights, 0)
         losses.append(loss.item() * workers)
-    return {"losses": losses, "weights": {}}
+    return {"losses": losses, "weights": buffers(task, model) if me.rank == 1 else {}}
+
+
+def buffers(task, model) -> dict:
+    """Only workers run forward passes, so only their buffers have changed."""
+    names = dict(model.named_buffers(remove_duplicate=False))
+    return {name: array for name, array in task.torch_arrays(model).items() if name in names}
 
 
 def serve(me, job):

@@ -1,0 +1,77 @@
+"""What a run returns is the whole state_dict: BatchNorm's statistics and counted calls, too."""
+
+from __future__ import annotations
+
+import counting_models
+import numpy as np
+import pytest
+
+import lablib as lab
+
+STEPS = 3
+# How the batch reaches the model: shards, each with its own buffers; micro-batches of a shard.
+WHOLE, SHARDS, MICRO_BATCHES, BOTH = (1, 1), (2, 1), (1, 4), (2, 4)
+STRATEGIES = [
+    ("single", 1, WHOLE),
+    ("pipeline_split", 2, WHOLE),
+    ("gpipe", 2, MICRO_BATCHES),
+    ("gpipe", 4, MICRO_BATCHES),
+    ("one_f_one_b", 2, MICRO_BATCHES),
+    ("interleaved", 2, MICRO_BATCHES),
+    ("gpipe_by_hand", 2, MICRO_BATCHES),
+    ("one_f_one_b_by_hand", 2, MICRO_BATCHES),
+    ("data_pipeline", 4, BOTH),
+    ("gradient_accumulation", 2, BOTH),
+    ("ddp", 2, SHARDS),
+    ("ddp_by_hand", 2, SHARDS),
+    ("zero1", 2, SHARDS),
+    ("zero1_by_hand", 2, SHARDS),
+    ("zero2_by_hand", 2, SHARDS),
+    ("zero3_by_hand", 2, SHARDS),
+    ("fsdp", 2, SHARDS),
+    ("restart", 2, SHARDS),
+    ("parameter_server", 3, SHARDS),
+]
+DENSE = counting_models.task(counting_models.dense)
+CONVOLUTIONS = counting_models.task(counting_models.convolutions)
+
+
+def returned(name, task, ranks):
+    options = {"staleness": 0} if name == "parameter_server" else {}
+    run = lab.train(
+        name, framework="torch", task=task, ranks=ranks, steps=STEPS, threads=1, progress=False,
+        timeout_s=60, **options,
+    )  # fmt: skip
+    return run.history.weights
+
+
+def differing(state, right):
+    """Names of the arrays that are not equal."""
+    assert state.keys() == right.keys()
+    return [
+        name
+        for name, array in right.items()
+        if not np.abs(state[name] - array).max() <= 1e-4 * np.abs(array).max()
+    ]
+
+
+@pytest.mark.parametrize("name, ranks, way", STRATEGIES)
+def test_the_state_dict_of_a_run_is_that_of_one_process(name, ranks, way):
+    right = counting_models.trained_here(DENSE, STEPS, *way)
+    assert differing(returned(name, DENSE, ranks), right) == []
+
+
+@pytest.mark.parametrize("name", ["gpipe", "interleaved"])
+def test_so_it_is_when_stages_pass_on_tensors_that_are_not_contiguous(name):
+    right = counting_models.trained_here(CONVOLUTIONS, STEPS, *MICRO_BATCHES)
+    assert differing(returned(name, CONVOLUTIONS, 2), right) == []
+
+
+def test_that_claim_can_fail_statistics_of_another_cut_of_the_batch_differ():
+    whole, pieces, shards = (
+        counting_models.trained_here(DENSE, STEPS, *way) for way in (WHOLE, MICRO_BATCHES, SHARDS)
+    )
+    assert {"0.calls", "1.running_mean", "1.num_batches_tracked"} <= {*differing(pieces, whole)}
+    assert "1.running_mean" in differing(shards, whole)
+    one_more = pieces | {"0.calls": pieces["0.calls"] + 1}
+    assert differing(one_more, pieces) == ["0.calls"]
