@@ -19,6 +19,7 @@ FORGED = "forged"  # it sent what no rank sends
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
 _cells: dict[str, str] = {}
+_HEAD_LINES, _END_LINES = 4, 6  # of an error's text
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
 
 
@@ -92,9 +93,7 @@ class Fate:
         if self.cause == said.SERVER:
             return f"could not start its TensorFlow server: {self.text}"
         if self.cause:
-            first, *rest = self.text.strip().splitlines() or [""]
-            more = "" if not rest else "\n" + "\n".join(rest[:8])
-            return f"raised {self.error}: {first}{more}"
+            return f"raised {self.error}: {shortened(self.text)}"
         if self.code is not None and self.code < 0:
             return f"was killed by signal {_signal_name(-self.code)}"
         return f"ended without returning, exit status {self.code}"
@@ -117,6 +116,17 @@ def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
     )
     error.rank, error.cause = first.rank, first.cause or DIED
     return error
+
+
+def shortened(text: str) -> str:
+    """Return the first and the last lines of an error's text.
+
+    The reason stands at one of the two ends: TensorFlow begins with the graph's history.
+    """
+    lines = text.strip().splitlines()
+    if len(lines) > _HEAD_LINES + _END_LINES:
+        lines[_HEAD_LINES:-_END_LINES] = ["..."]
+    return "\n".join(lines)
 
 
 def in_order(fates: list[Fate]) -> list[Fate]:

@@ -232,7 +232,7 @@ def _send_error(sock, error, recorder):
         "kind": "error",
         "cause": rank_errors.cause_of(error),
         "type": type(error).__name__,
-        "text": text[:_LONGEST_TEXT],
+        "text": _ends(text),
         "frames": own or rank_errors.learners_frames(error),
         "echo": rank_errors.is_echo(error, recorder.state == "waiting"),
         "at_s": time.monotonic(),
@@ -241,6 +241,13 @@ def _send_error(sock, error, recorder):
         wire.send(sock, message)
     except OSError:
         pass  # the kernel is gone: there is nobody left to tell
+
+
+def _ends(text):
+    """The text, without its middle if it is long."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[: _LONGEST_TEXT // 2]}\n...\n{text[-_LONGEST_TEXT // 2 :]}"
 
 
 def _send_record(sock, me):

@@ -167,8 +167,18 @@ def _now(after):
     """The time in a graph when those tensors are there."""
     with tf.control_dependencies(after):
         now_s = tf.timestamp()
-    set_mark(now_s.op, CLOCK, 1)
+    _set_apart(now_s.op)
     return now_s
+
+
+def _set_apart(op):
+    """Mark an operation of our own, and keep it out of the order that TensorFlow gives stateful
+    operations. In that order, a variable's initial value that is broadcast would depend on all that
+    the function does before, and TensorFlow could not make it before the first call."""
+    set_mark(op, CLOCK, 1)
+    manager = op.graph.experimental_acd_manager
+    if manager is not None:
+        manager.run_independently(op)
 
 
 def _reported(build_loop):
@@ -200,7 +210,7 @@ def _report(*row):
         with tf.init_scope(), tf.device("CPU:0"):
             types = [tf.int64, tf.float64, tf.float64]
             _queue.append(tf.queue.FIFOQueue(_MOST_A_GRAPH, types, shapes=[()] * 3))
-    set_mark(_queue[0].enqueue(row), CLOCK, 1)
+    _set_apart(_queue[0].enqueue(row))
 
 
 def _reports():
@@ -233,8 +243,9 @@ def _write_down(program, seconds, call):
         if isinstance(part, Compute):
             _recorder.computed(part.phase, () if _in_seconds else part.costs, share_s)
         elif isinstance(part, Issue):
-            if times[part.message]:
-                latest[part.message] = _write_message(part.message, *times[part.message].pop(0))
+            # TensorFlow makes initial values in a graph of its own, to which no queue belongs.
+            span = times[part.message].pop(0) if times[part.message] else call
+            latest[part.message] = _write_message(part.message, *span)
         elif part.message in latest:
             _write_wait(*latest.pop(part.message))
     for message in sorted(times):  # passed on a way that the graph does not show
