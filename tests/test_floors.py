@@ -24,8 +24,8 @@ INSIDE = {
         wire_bytes event board recorder trace program metrics plans critical_path simulator
     """.split(),
     "cluster": """
-        sendable wire said spec private_network logs failures deadlock hang_advice rank_errors
-        no_keyboard clock_notes refusals relay_link torch_uncompiled torch_relay torch_memory
+        sendable wire definitions spawned_main said spec private_network logs failures deadlock
+        hang_advice rank_errors no_keyboard clock_notes refusals relay_link torch_uncompiled torch_relay torch_memory
         torch_costs torch_futures torch_phases torch_init message_table torch_agreement
         torch_recorder
         tensorflow_costs tensorflow_graph tensorflow_peak tensorflow_memory

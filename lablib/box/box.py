@@ -200,6 +200,9 @@ class _Boxed(ZygoteProcess):
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
             )  # fmt: skip
 
+    def changed_environment(self):
+        return {}  # nothing of the grader's environment gets into the box
+
     def _by_namespaces(self, command):
         root = self.folder / "root"
         root.mkdir()

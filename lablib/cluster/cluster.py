@@ -91,6 +91,12 @@ class Cluster:
         parameter servers it runs on the chief (and the evaluators), and the others serve.
         Temporary files that a rank makes end with the run.
 
+        The notebook's functions and classes that it uses are in `__main__` on the ranks, too.
+        Unseeded random numbers differ between ranks and between runs. The ranks have the
+        notebook's `os.environ` of now, and over it the names that a launcher sets (RANK, TF_CONFIG,
+        OMP_NUM_THREADS, ...). Names that the framework reads when it is imported, such as
+        TF_CPP_MIN_LOG_LEVEL, have an effect only if they are set before the first cluster.
+
         own     by rank, plain data that only this rank gets, as a second argument
         watch   called often with what each rank shows of itself, and closed at the end; a
                 clock is shown when it is not given and the run takes more than a second

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lablib.cluster import deadlock, failures, hang_advice, launch, said, wire
+from lablib.cluster import deadlock, definitions, failures, hang_advice, launch, said, wire
 from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
@@ -157,6 +157,7 @@ class Execution:
             "payload": str(self._left_function()),
             "has_own": self.own is not None,
             "has_servers": len(self.called) < self.spec.ranks,
+            "changed_env": self.zygote.changed_environment(),
             "cwd": os.getcwd(),
             "path": sys.path,
             "sources": _cells(),
@@ -363,8 +364,6 @@ def _unless_it_died():
 
 
 def _pickled(function):
-    import cloudpickle
-
     if not callable(function):
         raise LabError(
             "cluster.run needs a function.",
@@ -372,7 +371,7 @@ def _pickled(function):
             do="define `def work(me): ...` and write cluster.run(work)",
         )
     try:
-        return cloudpickle.dumps(function)
+        return definitions.packed(function)
     except Exception as error:
         code = getattr(function, "__code__", None)
         line = code and failures.place(f"{code.co_filename}:{code.co_firstlineno}")

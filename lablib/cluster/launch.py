@@ -50,6 +50,7 @@ class ZygoteProcess:
         self.shared_network = ""
         self._ready = False
         self.control, theirs = socket.socketpair()
+        self.environment = dict(os.environb)
         self.process = self._started(theirs)
         theirs.close()
 
@@ -66,6 +67,12 @@ class ZygoteProcess:
         """Whether it is this process's own (not that of a parent it was forked from) and alive."""
         ours = self.owner == os.getpid() and self.start == start_method()
         return ours and self.process.poll() is None
+
+    def changed_environment(self) -> dict[bytes, bytes | None]:
+        """What has changed in `os.environ` since the zygote began. None: the name is gone."""
+        now, then = os.environb, self.environment
+        names = [name for name in {*now, *then} if now.get(name) != then.get(name)]
+        return {name: now.get(name) for name in names}
 
     def wait_ready(self) -> None:
         """Wait until the framework is imported, with a progress bar when that takes long."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import faulthandler
 import os
-import pickle
 import resource
 import signal
 import socket
@@ -15,7 +14,7 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import clock_notes, failures, rank_errors, wire
+from lablib.cluster import clock_notes, definitions, failures, rank_errors, wire
 from lablib.cluster.no_keyboard import take_away_the_keyboard
 from lablib.record.recorder import Recorder
 
@@ -90,7 +89,7 @@ def live(job: dict, sock: socket.socket) -> None:
     try:
         if job["modelled"]:
             clock_notes.notice()
-        function = _load(job["payload"])
+        function = definitions.load(job["payload"])
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
         _join(job, recorder)
         _begin(sock, job)
@@ -151,13 +150,40 @@ def _take_place(job):
     stacks = open(job["files"]["stack"], "w")
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
-    os.environ.update(job["env"])
+    _take_environment(job)
     tempfile.tempdir = None  # the zygote's choice; the rank's is in its environment
     os.chdir(job["cwd"])
     sys.path[:] = job["path"]
     _share_cores(job["threads"], job["seat"]["framework"])
     _show_sources(job["sources"])
+    _forget_random_state(job["seat"]["framework"])
+    definitions.become_main(job["payload"])
     return Recorder(job["files"]["board"])
+
+
+def _take_environment(job):
+    """First what has changed in the notebook since the zygote began, then the rank's own names."""
+    for name, value in job["changed_env"].items():
+        if value is None:
+            os.environb.pop(name, None)
+        else:
+            os.environb[name] = value
+    os.environ.update(job["env"])
+
+
+def _forget_random_state(framework):
+    """Unseeded random numbers differ between ranks and runs, as in processes that are started.
+
+    A fork inherits the state of NumPy and torch. Python seeds `random` in every fork; Keras draws
+    its seeds from there. TensorFlow's own state begins with the first number that a rank draws.
+    """
+    import numpy as np
+
+    np.random.seed()
+    if framework == "torch":
+        import torch
+
+        torch.default_generator.seed()
 
 
 def _share_cores(threads, framework):
@@ -177,11 +203,6 @@ def _show_sources(sources):
     failures.know_cells({filename: cell for filename, (_, cell) in sources.items()})
     for filename, (text, _) in sources.items():
         linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-
-
-def _load(path):
-    with open(path, "rb") as file:
-        return pickle.load(file)  # written by the kernel, in a folder that is this user's alone
 
 
 def _join(job, recorder):

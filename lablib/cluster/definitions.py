@@ -1,0 +1,159 @@
+"""Send a function to the ranks, together with what the notebook defines for it.
+
+On a rank, the notebook's functions and classes are attributes of the module `__main__`, as they are
+in the notebook. So whatever pickles by name finds them there: `all_gather_object`, `torch.save`,
+`multiprocessing`, a DataLoader's workers.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+import sys
+import types
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+import cloudpickle
+
+_MAIN = "__main__"
+_PAYLOAD = "LABLIB_DEFINITIONS"  # where a process that a rank spawns finds them
+_DISPATCHER = functools.singledispatch(lambda argument: None)
+_MISSING = object()
+
+
+def packed(function: Any) -> bytes:
+    """Pickle the function, then by name each definition of `__main__` that it uses.
+
+    Raises what cloudpickle raises for objects that cannot be pickled.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file)
+    pickler.dump(function)
+    sent: dict[str, Any] = {}
+    while more := {n: d for n, d in pickler.definitions.items() if n not in sent}:
+        pickler.dump(more)  # which may need further definitions
+        sent |= more
+    return file.getvalue()
+
+
+def load(path: str) -> Any:
+    """The function that `packed` wrote to this file; its definitions are put into `__main__`.
+
+    To be called once `become_main` has made that module.
+    """
+    with open(path, "rb") as file:
+        unpickler = pickle.Unpickler(file)
+        function = unpickler.load()
+        while more := _next(unpickler):
+            vars(sys.modules[_MAIN]).update(more)
+    return function
+
+
+def become_main(path: str) -> None:
+    """Give this process an empty module `__main__`, instead of that of the zygote.
+
+    path    of the file for `load`. A process that is spawned from here loads it, too
+    """
+    main = types.ModuleType(_MAIN)
+    main.__spec__ = ModuleSpec("lablib.cluster.spawned_main", loader=None)
+    sys.modules[_MAIN] = main
+    os.environ[_PAYLOAD] = path
+
+
+def of_a_parent() -> dict[str, Any]:
+    """In a process that a rank has spawned: the definitions of that rank, by name."""
+    load(os.environ[_PAYLOAD])
+    return {name: value for name, value in _main_names().items() if not name.startswith("__")}
+
+
+def _next(unpickler):
+    try:
+        return unpickler.load()
+    except EOFError:
+        return None
+
+
+def _main_names():
+    return vars(sys.modules[_MAIN])
+
+
+class _MainNames(dict):
+    """Stands for the names of `__main__` here, and becomes those of the rank's `__main__`."""
+
+    def __reduce__(self):
+        return _main_names, ()
+
+
+class _Pickler(cloudpickle.Pickler):
+    """As cloudpickle's. It collects definitions, and sends what cloudpickle cannot."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.definitions: dict[str, Any] = {}
+
+    def reducer_override(self, obj):
+        if _is_found_by_name(obj):
+            return super().reducer_override(obj)
+        if isinstance(obj, functools._lru_cache_wrapper):
+            self._collect(obj)
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
+        if getattr(obj, "__code__", None) is _DISPATCHER.__code__:
+            self._collect(obj)
+            return _dispatcher, (obj.registry[object], list(obj.registry.items()))
+        if type(obj) is functools.cached_property:
+            return _cached_property, (obj.func, obj.attrname)
+        if isinstance(obj, types.FunctionType):
+            self._collect(obj)
+        return self._class(obj) if isinstance(obj, type) else super().reducer_override(obj)
+
+    def _class(self, made):
+        self._collect(made)
+        reduced = super().reducer_override(made)
+        if isinstance(reduced, tuple) and len(reduced) == 6:  # by value, with a state
+            reduced[2][0].setdefault("__qualname__", made.__qualname__)  # cloudpickle drops it
+        return reduced
+
+    def _collect(self, obj):
+        if obj.__module__ != _MAIN:
+            return
+        if isinstance(obj, types.FunctionType):
+            self.globals_ref.setdefault(id(obj.__globals__), _MainNames())
+        name, *inner = obj.__qualname__.split(".")
+        found = getattr(sys.modules[_MAIN], name, _MISSING)
+        if found is not _MISSING:
+            self.definitions[name] = found
+        elif not inner and name.isidentifier():
+            self.definitions[name] = obj
+
+
+def _is_found_by_name(obj):
+    """Whether a rank can import the object: its module is a file, and has it under its name."""
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    if module is None or module.__name__ == _MAIN:
+        return False
+    found = module
+    for name in getattr(obj, "__qualname__", "<none>").split("."):
+        found = getattr(found, name, _MISSING)
+    return found is obj
+
+
+def _cached(function, parameters):
+    return functools.lru_cache(**parameters)(function)
+
+
+def _dispatcher(function, registry):
+    dispatcher = functools.singledispatch(function)
+    for kind, implementation in registry:
+        dispatcher.register(kind, implementation)
+    return dispatcher
+
+
+def _cached_property(function, name):
+    """A class that is pickled by value is filled after it is made: nobody tells the name."""
+    made = functools.cached_property(function)
+    if name is not None:
+        made.__set_name__(None, name)
+    return made

@@ -1,0 +1,52 @@
+"""What a notebook defines is there on a rank, as in the notebook: by name, and the same object."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import lablib as lab
+from lablib.cluster import definitions
+
+CELLS = Path(__file__).with_name("cells.py")
+JOBS = [f.name for f in ast.parse(CELLS.read_text()).body if getattr(f, "name", "")[:4] == "job_"]
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    """A module `__main__` in which the cells have run."""
+    main, before = types.ModuleType("__main__"), sys.modules["__main__"]
+    sys.modules["__main__"] = main
+    try:
+        exec(compile(CELLS.read_text(), "ipykernel_1/1.py", "exec"), vars(main))
+        yield main
+    finally:
+        sys.modules["__main__"] = before
+        linecache.checkcache()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_what_a_cell_defines_is_there_on_a_rank(notebook, job):
+    run = lab.Cluster(2, timeout_s=60).run(getattr(notebook, job))
+    assert run.values == [True, True]
+
+
+def test_only_what_the_function_uses_is_sent(notebook):
+    names = definitions.packed(notebook.job_an_exception)
+    assert b"Failure" in names and b"Metric" not in names
+
+
+def test_a_cell_that_ran_twice_sends_its_last_definitions(notebook, monkeypatch):
+    old = notebook.Metric
+    exec("class Metric:\n    new = True", vars(notebook))
+    monkeypatch.setattr(notebook, "old", old, raising=False)
+    exec("def newest(me):\n    return Metric.new, hasattr(old, 'new')", vars(notebook))
+    try:
+        assert lab.Cluster(2).run(notebook.newest).values == [(True, False)] * 2
+    finally:
+        notebook.Metric = old
