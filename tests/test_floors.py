@@ -25,9 +25,9 @@ INSIDE = {
     """.split(),
     "cluster": """
         sendable wire definitions spawned_main said spec private_network logs failures deadlock
-        hang_advice rank_errors no_keyboard clock_notes refusals relay_link torch_uncompiled torch_relay torch_memory
-        torch_costs torch_futures torch_phases torch_init message_table torch_agreement
-        torch_recorder
+        hang_advice rank_errors no_keyboard clock_notes refusals relay_link torch_uncompiled
+        torch_relay torch_memory torch_costs torch_futures torch_phases torch_init message_table
+        torch_agreement torch_recorder
         tensorflow_costs tensorflow_graph tensorflow_peak tensorflow_memory
         tensorflow_seconds tensorflow_placement
         tensorflow_recorder rank ended_children import_watcher zygote launch execution run cluster

@@ -39,17 +39,22 @@ def packed(function: Any) -> bytes:
     return file.getvalue()
 
 
-def load(path: str) -> Any:
-    """The function that `packed` wrote to this file; its definitions are put into `__main__`.
+def unpacked(data: bytes) -> Any:
+    """The function that `packed` wrote. Its definitions are put into `__main__`.
 
-    To be called once `become_main` has made that module.
+    It runs code of whoever wrote the data: only ranks may call it.
     """
-    with open(path, "rb") as file:
-        unpickler = pickle.Unpickler(file)
-        function = unpickler.load()
-        while more := _next(unpickler):
-            vars(sys.modules[_MAIN]).update(more)
+    unpickler = pickle.Unpickler(io.BytesIO(data))
+    function = unpickler.load()
+    while more := _next(unpickler):
+        _main_names().update(more)
     return function
+
+
+def load(path: str) -> Any:
+    """`unpacked`, from a file. `become_main` has to come first."""
+    with open(path, "rb") as file:
+        return unpacked(file.read())
 
 
 def become_main(path: str) -> None:

@@ -22,7 +22,7 @@ import traceback
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 
-from lablib.cluster import wire
+from lablib.cluster import definitions, wire
 from lablib.errors import NOT_ATTEMPTED
 from lablib.grading.answers import cell_ids
 from lablib.grading.notebook_file import Cell
@@ -215,13 +215,11 @@ class _Held:
 
 def _candidate(function, due):
     """The function as bytes, or why it cannot be tried."""
-    import cloudpickle
-
     try:
         problem = misfit(due, function)
         if problem:
             return {"problem": problem}
-        data = cloudpickle.dumps(function)
+        data = definitions.packed(function)
         if len(data) > _MOST_BYTES:
             return {"problem": f"with what it uses it is larger than {_MOST_BYTES >> 20} MB"}
         return {"function": data, "where": _where(function), "called": _called(function)}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import linecache
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from lablib.cluster import definitions
 from lablib.grading.notebook_file import Cell
 
 
@@ -29,7 +29,7 @@ class PickledObserver:
         # A rank whose `observe` does not call the answer runs none of the learner's code. So a
         # claim may trust what such a rank returns.
         show_sources(self.cells)
-        answer = functools.cache(lambda: pickle.loads(self.function))
+        answer = functools.cache(lambda: definitions.unpacked(self.function))
         return self.observe(me, lambda *args: answer()(*args), SimpleNamespace(**given))
 
 

@@ -34,6 +34,38 @@ if False:
     def double(x):
         return x
 # %% check""",
+    "a cached function": _PLAIN.format(2).replace("def", "import functools\n@functools.cache\ndef"),
+    "a cached recursion": """
+import functools
+@functools.lru_cache(maxsize=None)
+def times(n, x):
+    return x + times(n - 1, x) if n else 0
+# %% own
+def double(x):
+    return times(2, x)
+# %% check""",
+    "singledispatch": """
+import functools
+@functools.singledispatch
+def twice(x):
+    return twice(int(x))
+@twice.register(int)
+def _(x):
+    return 2 * x
+# %% own
+def double(x):
+    return twice(x)
+# %% check""",
+    "a slotted dataclass that is pickled": """
+import pickle
+from dataclasses import dataclass
+@dataclass(slots=True)
+class Number:
+    value: float
+# %% own
+def double(x):
+    return 2 * pickle.loads(pickle.dumps(Number(x))).value
+# %% check""",
     "a constant in a loop": with_factor("for FACTOR in range(3):\n    pass"),
     "a constant in a with": with_factor("import os\nwith open(os.devnull) as f:\n    FACTOR = 2"),
     "a constant in a try": with_factor("try:\n    1 / 0\nexcept ArithmeticError:\n    FACTOR = 2"),
