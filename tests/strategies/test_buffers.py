@@ -32,8 +32,11 @@ STRATEGIES = [
     ("restart", 2, SHARDS),
     ("parameter_server", 3, SHARDS),
 ]
-DENSE = counting_models.task(counting_models.dense)
-CONVOLUTIONS = counting_models.task(counting_models.convolutions)
+
+
+@pytest.fixture(scope="module")
+def dense():
+    return counting_models.task(counting_models.dense)
 
 
 def returned(name, task, ranks):
@@ -56,20 +59,21 @@ def differing(state, right):
 
 
 @pytest.mark.parametrize("name, ranks, way", STRATEGIES)
-def test_the_state_dict_of_a_run_is_that_of_one_process(name, ranks, way):
-    right = counting_models.trained_here(DENSE, STEPS, *way)
-    assert differing(returned(name, DENSE, ranks), right) == []
+def test_the_state_dict_of_a_run_is_that_of_one_process(dense, name, ranks, way):
+    right = counting_models.trained_here(dense, STEPS, *way)
+    assert differing(returned(name, dense, ranks), right) == []
 
 
 @pytest.mark.parametrize("name", ["gpipe", "interleaved"])
 def test_so_it_is_when_stages_pass_on_tensors_that_are_not_contiguous(name):
-    right = counting_models.trained_here(CONVOLUTIONS, STEPS, *MICRO_BATCHES)
-    assert differing(returned(name, CONVOLUTIONS, 2), right) == []
+    task = counting_models.task(counting_models.convolutions)
+    right = counting_models.trained_here(task, STEPS, *MICRO_BATCHES)
+    assert differing(returned(name, task, 2), right) == []
 
 
-def test_that_claim_can_fail_statistics_of_another_cut_of_the_batch_differ():
+def test_that_claim_can_fail_statistics_of_another_cut_of_the_batch_differ(dense):
     whole, pieces, shards = (
-        counting_models.trained_here(DENSE, STEPS, *way) for way in (WHOLE, MICRO_BATCHES, SHARDS)
+        counting_models.trained_here(dense, STEPS, *way) for way in (WHOLE, MICRO_BATCHES, SHARDS)
     )
     assert {"0.calls", "1.running_mean", "1.num_batches_tracked"} <= {*differing(pieces, whole)}
     assert "1.running_mean" in differing(shards, whole)
