@@ -127,7 +127,8 @@ CHECK = 'import lablib\nlablib.check("9.2", double)'
 )
 def test_what_was_checked_comes_first_and_what_is_defined_below_it_after_it(sources, found):
     candidates, _ = run(*sources)
-    assert [pickle.loads(c["function"])(3) for c in candidates if "function" in c] == found
+    results = [pickle.loads(c["function"])(3) for c in candidates if "function" in c]
+    assert list(dict.fromkeys(results)) == found
 
 
 FORGED = [
