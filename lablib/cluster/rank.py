@@ -276,7 +276,7 @@ def _send_record(sock, me):
     me._peak_bytes = max(me._peak_bytes, own_bytes())
     record = {
         "kind": "record",
-        "rows": me._recorder.rows,
+        "rows": list(me._recorder.rows),  # a message may still end while this is packed
         "logged": me._logged,
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_bytes": me._peak_bytes,
