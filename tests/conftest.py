@@ -97,7 +97,10 @@ def changes(before: dict[str, tuple], folder: Path) -> list[str]:
                    if before.get(path) != after.get(path))  # fmt: skip
     verbs = {(True, True): "changed", (True, False): "removed", (False, True): "made"}
     found = [f"{verbs[path in before, path in after]} {path}" for path in paths]
-    return found + [f"left {path.name}" for path in sorted((folder / "tmp").glob("lablib-*"))]
+    # Folders of this process's own tasks go when it ends.
+    ours = set((folder / "tmp").glob(f"lablib-task-{os.getpid()}-*"))
+    left = sorted(set((folder / "tmp").glob("lablib-*")) - ours)
+    return found + [f"left {path.name}" for path in left]
 
 
 # The files that take longest, longest first: the workers of pytest-xdist begin with them, so that

@@ -20,7 +20,8 @@ class Folder:
     """
 
     def __init__(self):
-        self.path = Path(tempfile.mkdtemp(prefix="lablib-task-"))
+        # The owner's number, so that whoever finds the folder can tell whether it is still in use.
+        self.path = Path(tempfile.mkdtemp(prefix=f"lablib-task-{os.getpid()}-"))
         weakref.finalize(self, _remove, self.path, os.getpid())
 
     def __reduce__(self):

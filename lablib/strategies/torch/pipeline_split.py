@@ -4,6 +4,7 @@ go forward from rank to rank, their gradients come back. One stage works while t
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
+from lablib.strategies.torch_stage import torch_stage
 
 STRATEGY = Strategy(
     name="pipeline_split",
@@ -11,7 +12,7 @@ STRATEGY = Strategy(
     family="pipeline",
     about="Every rank holds one stage of the model; activations are sent forward, gradients "
     "back. No stage overlaps another.",
-    read="https://docs.pytorch.org/docs/stable/distributed.html#point-to-point-communication",
+    read="https://docs.pytorch.org/docs/stable/distributed.pipelining.html",
     splits="blocks",
     least_ranks=2,
 )
@@ -19,35 +20,29 @@ STRATEGY = Strategy(
 
 def train(me, job: Job) -> dict:
     import torch
-    import torch.distributed as dist
+    from torch.distributed.pipelining import ScheduleGPipe
 
-    task, last = job.task, me.ranks - 1
-    blocks = task.cut(me.ranks)[me.rank]
-    stage = task.torch_model(job.seed, blocks)
-    optimizer = torch.optim.SGD(stage.parameters(), lr=task.lr, momentum=task.momentum)
+    task, cut = job.task, job.task.cut(me.ranks)
+    model = task.torch_model(job.seed, cut[me.rank])
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    stage = torch_stage(model, task, cut, me.rank, job.batch)
+    schedule = ScheduleGPipe(stage, 1, loss_fn=task.torch_loss)  # the whole batch in one piece
     losses = []
     for step in range(job.steps):
         x, y = map(torch.from_numpy, job.batch_at(step))
+        inputs = (x,) if stage.is_first else ()
+        parts = []
         with me.step(samples=len(x)):
             optimizer.zero_grad()
-            if me.rank > 0:
-                x = task.torch_input(blocks[0], job.batch)
-                dist.recv(x, me.rank - 1)
-                x.requires_grad_()
-            h = stage(x)
-            if me.rank == last:
-                loss = task.torch_loss(h, y)
-                loss.backward()
-                losses.append(loss.item())
-            else:
-                dist.send(h.data.contiguous(), me.rank + 1)
-                gradient = torch.empty(h.shape, dtype=h.dtype)
-                dist.recv(gradient, me.rank + 1)
-                h.backward(gradient)
-            if me.rank > 0:
-                dist.send(x.grad.contiguous(), me.rank - 1)
+            schedule.step(
+                *inputs,
+                target=y if stage.is_last else None,
+                losses=parts if stage.is_last else None,
+                return_outputs=False,
+            )
             optimizer.step()
-    return {"losses": losses, "weights": task.torch_arrays(stage)}
+        losses += [loss.item() for loss in parts]
+    return {"losses": losses, "weights": task.torch_arrays(model)}
 
 
 def expected(task, ranks, batch) -> Expected:
@@ -55,5 +50,5 @@ def expected(task, ranks, batch) -> Expected:
     return Expected(
         stages.messages(task, ranks, batch, pieces=1),
         stages.wire_bytes(task, ranks, ranks, batch),
-        stages.live_bytes(task, task.cut(ranks), order, batch),
+        stages.live_bytes(task, task.cut(ranks), order, batch, buffers=1),
     )
