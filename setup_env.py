@@ -36,7 +36,7 @@ PROBE_WITHIN_S = 3
 HELD_BACK = ["soupsieve<3"]
 # Pinned by torch itself, and absent on machines without CUDA.
 ONLY_WITH_CUDA = re.compile(r"(nvidia|cuda)[-_]|triton$")
-# What stands in pip's log -> what is wrong, what to do. The first that is found is told.
+# A pattern in pip's log -> what is wrong, what to do. The first pattern that is found counts.
 PIP_FAILURES = [
     (r"No space left on device|Disk quota exceeded", "The disk is full.", FREE_SPACE),
     (

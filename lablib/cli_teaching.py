@@ -25,7 +25,7 @@ def add_grade(commands, add) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true",
                      help="go on where it stopped; so it does anyway")  # fmt: skip
-    how.add_argument("--regrade", action="store_true", help="try all answers anew")
+    how.add_argument("--regrade", action="store_true", help="try all answers again")
     option("--only", action="append", default=[], metavar="ID", help="grade this one; repeatable")
     option("--overrides", type=Path, metavar="FILE", help="points and comments by hand: YAML, CSV")
     option("--late", type=Path, metavar="FILE", help="what late submissions lose: YAML")

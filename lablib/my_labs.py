@@ -81,7 +81,7 @@ def _with_exercise(mine, lab, exercise):
         cells = book["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LabError("Your notebook cannot be read.", saw=f"{mine}: {error}",
-                       do="restore the whole lab: leave the exercise away") from None  # fmt: skip
+                       do="restore the whole lab: leave the exercise out") from None  # fmt: skip
     ids = re.compile(rf"exercise-{re.escape(exercise.replace('.', '-'))}(-[a-z])?")
     came = {c["id"]: c for c in fresh["cells"] if ids.fullmatch(c.get("id", ""))}
     if not came:
@@ -90,7 +90,7 @@ def _with_exercise(mine, lab, exercise):
     there = {cell.get("id") for cell in cells if isinstance(cell, dict)}
     if lost := sorted(came.keys() - there):
         raise LabError("The exercise's cell is gone from your notebook.", saw=", ".join(lost),
-                       do="restore the whole lab: leave the exercise away")  # fmt: skip
+                       do="restore the whole lab: leave the exercise out")  # fmt: skip
     book["cells"] = [came.get(cell.get("id"), cell) for cell in cells]
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 

@@ -14,7 +14,7 @@ _SECONDS, _BYTES = 5, 1 << 30
 
 
 class TooMuch(Exception):
-    """Somebody has written what takes for ever to be read."""
+    """The text would take forever to read."""
 
 
 @contextmanager

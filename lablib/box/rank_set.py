@@ -88,7 +88,7 @@ class RankSet(Zygote):
     def __init__(self, framework: str, channel: socket.socket, leash: socket.socket, limits):
         super().__init__(framework, "fork", leash)
         self.to_import, self.isolated, self.limits = [], True, limits
-        self.leash = leash.dup()  # a rank, which closes what the set is told on, has this one
+        self.leash = leash.dup()  # for a rank, which closes the channel of the set
         self.open_run(channel)
 
     def serve(self) -> None:

@@ -186,7 +186,7 @@ class Relay:
 
     def _end_collective(self):
         """End the first collective that all ranks have begun. False: they began different ones;
-        such ranks wait for ever, as they would without the relay."""
+        such ranks wait forever, as they would without the relay."""
         calls = [(code, root) for (code, root, _), *_ in self._begun]
         if len(set(calls)) > 1:
             return False

@@ -82,7 +82,7 @@ class Watch:
             self.why = self.why or "oom"
 
     def seen(self) -> dict:
-        """What the grader is told."""
+        """Return the report for the grader."""
         return {
             "why": self.why,
             "loopback_bytes": self.loopback_bytes,

@@ -215,13 +215,13 @@ def _check_hardware(hardware, spec):
             "Parameter servers cannot be modelled.",
             saw=f"roles with 'ps' on {hardware.name}: TensorFlow sends their variables and "
             "gradients past everything that could be recorded",
-            do="leave hardware away: the run is then measured on this computer",
+            do="leave hardware out: the run is then measured on this computer",
         )
     if spec.device != "cpu":
         raise LabError(
             "Modelled hardware takes the place of the device.",
             saw=f"device={spec.device!r} and hardware {hardware.name}",
-            do="leave one of the two away",
+            do="leave one of the two out",
         )
 
 
@@ -232,5 +232,5 @@ def _check_device(device):
         raise LabError(
             "This computer has no GPU that can be used.",
             saw="device='cuda'; nvidia-smi shows no GPU",
-            do="leave device away, or see `python -m lablib doctor`",
+            do="leave device out, or see `python -m lablib doctor`",
         )

@@ -33,7 +33,7 @@ _FILES = ("log", "board", "stack", "traceback")
 
 
 class Watched(NamedTuple):
-    """One rank of a run, for who watches it: who it is, its process, its log."""
+    """One rank of a run, for its observer: its number and role, its process, its log."""
 
     rank: int
     role: str
@@ -174,7 +174,7 @@ class Execution:
         return path
 
     def _own(self, seat, ports):
-        """What only this rank is told."""
+        """Return the part of the job that only this rank receives."""
         device = "cpu" if self.spec.device == "cpu" else f"cuda:{seat.rank % self._gpus()}"
         loopback = "lo0" if sys.platform == "darwin" else "lo"
         env = self.spec.environment(seat, ports) | {

@@ -141,7 +141,7 @@ def _spread(ranks, nodes, per_node):
         raise LabError(
             "The hardware says how many ranks a node has.",
             saw=f"nodes={nodes}; {ranks} ranks, {per_node} a node, fill {filled}",
-            do="leave nodes away, or describe other hardware with lab.Hardware",
+            do="leave nodes out, or describe other hardware with lab.Hardware",
         )
     return per_node
 
@@ -153,7 +153,7 @@ def _role_names(ranks, roles):
         raise LabError(
             "Give the number of ranks or the roles, not both.",
             saw=f"{ranks!r} and roles={roles!r}",
-            do="leave the number away: it is the sum of the roles",
+            do="leave the number out: it is the sum of the roles",
         )
     unknown = sorted(set(roles) - set(ROLES)) if isinstance(roles, dict) else [repr(roles)]
     if unknown:

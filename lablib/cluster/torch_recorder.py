@@ -185,7 +185,7 @@ for _method, (_name, _payload) in _COLLECTIVES.items():
 
 
 class _End:
-    """The end of a message, to be written down once. No part of the work that it is told by: a
+    """The end of a message, to be written down once. It is not part of the work that reports it: a
     circle through a future of C++ would keep the message's tensors until the collector comes."""
 
     __slots__ = ("number", "over")

@@ -65,7 +65,7 @@ class Asked:
     lab        "03"
     out        where everything is written
     jobs       how many workers
-    regrade    whether results that are kept are made anew
+    regrade    whether to try answers again whose results are kept
     only       ids; others are left as they are
     unsafe     grade where nothing holds the programs back; then every row says UNSANDBOXED
     seed       of the cases' data; None: the seed stored in `out`, or a new secret one

@@ -61,6 +61,6 @@ def _done(exercise, job, finder):
         return {"graded": found, "took_s": round(time.monotonic() - begun_s, 2)}
     except LabError as error:
         return {"trouble": str(error)}
-    except Exception as error:  # of ours: it costs this exercise, and is told
+    except Exception as error:  # an error of ours costs this exercise, and is reported
         traceback.print_exc()
         return {"trouble": f"the grader failed: {type(error).__name__}: {error}"[:500]}

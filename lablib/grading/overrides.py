@@ -1,4 +1,4 @@
-"""Points and comments that the instructor gives by hand. Grading anew never touches them.
+"""Points and comments that the instructor gives by hand. Grading again never changes them.
 
 As YAML                                     or as CSV
 

@@ -41,7 +41,7 @@ class Hardware:
     between       Link of one network adapter to the other nodes, or a name
     lanes         network adapters of a node; a collective uses as many as it has ranks there
     slow          {rank: times}: this rank computes so many times slower
-    jitter        each step of each rank computes 1 + jitter x times slower, x drawn anew from the
+    jitter        each step of each rank computes 1 + jitter x times slower, x drawn again from the
                   exponential distribution with mean 1, the same for the same `seed` everywhere
     all_reduce    "auto" (the fastest of ring, tree and, over several nodes, hierarchical), or one
                   of ring, tree, doubling, halving, hierarchical

@@ -131,7 +131,7 @@ class _Walk:
 
     def _waited_for(self, wait, now_s):
         """The message whose end was this wait's, with all its ranks; None when it is not known."""
-        # Waits without length in a circle of messages without length would lead round for ever.
+        # Waits without length in a circle of messages without length would lead round forever.
         again = (wait.rank, wait.start_s) in self.explained
         self.explained.add((wait.rank, wait.start_s))
         fitting = [

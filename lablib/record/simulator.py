@@ -33,7 +33,7 @@ def simulate(program: Program, hardware: Hardware | str) -> Trace:
 
     Every rank starts at 0. Equal programs and equal hardware give equal traces, bit for bit. Raises
     LabError when the hardware is too small, when the program lacks the costs that it needs, when
-    ranks do not agree on a message, and when they wait for one another for ever.
+    ranks do not agree on a message, and when they wait for one another forever.
 
     >>> from lablib.record.program import Cost
     >>> op = Op("compute", costs=(Cost(8.141e12),))

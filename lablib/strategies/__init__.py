@@ -49,13 +49,13 @@ def get(name: str, framework: str | None = None) -> ModuleType:
         raise LabError(
             f"{name} is a strategy of {next(iter(found))}.",
             saw=f"framework={framework!r}",
-            do=f"leave framework away, or choose of {', '.join(names(framework))}",
+            do=f"leave framework out, or choose one of {', '.join(names(framework))}",
         )
     near = difflib.get_close_matches(str(name), names(), n=1)
     raise LabError(
         "There is no such strategy.",
         saw=f"{name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-        do=f"choose of {', '.join(names(framework))}",
+        do=f"choose one of {', '.join(names(framework))}",
     )
 
 

@@ -75,7 +75,7 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
 
 
 def newest(folder: Path, job: Job) -> Checkpoint | None:
-    """The last that is whole; None when there is none yet. A damaged one is told and passed over.
+    """Return the last complete one, or None if there is none. Report and skip a damaged one.
 
     Raises LabError when all are damaged, and for a checkpoint of another job.
     """
@@ -141,7 +141,7 @@ def all_damaged(folder: Path) -> LabError:
     return LabError(
         "No checkpoint can be read.",
         saw=f"{folder}: all are damaged",
-        do="bring one back from a copy, or choose another folder to begin anew",
+        do="bring one back from a copy, or choose another folder to begin from the start",
     )
 
 

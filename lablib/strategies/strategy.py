@@ -60,7 +60,7 @@ class Strategy:
             raise LabError(
                 f"{self.name} cannot be modelled.",
                 saw=self.only_measured,
-                do="leave hardware away: the run is then measured on this computer",
+                do="leave hardware out: the run is then measured on this computer",
             )
 
     def why_not(self, task: Task) -> LabError | None:

@@ -10,7 +10,7 @@ from typing import Any
 from lablib.errors import LabError
 from lablib.tasks.own_code import attempt
 
-_TRY = "call it yourself on the first samples, mend it, and run this again"
+_TRY = "call it yourself on the first samples, correct it, and run this again"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Call what the user wrote; what goes wrong there is told with the user's own line."""
+"""Call the user's function, and report its errors with the user's own line."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def attempt(what: str, do: str, function: Callable, *arguments: Any, given: str 
     what    names the function in a sentence: "The loss"
     given   what it was given, in words
 
-    >>> attempt("The loss", "mend it", int, "one")
+    >>> attempt("The loss", "correct it", int, "one")
     Traceback (most recent call last):
     lablib.errors.LabError: The loss raised ValueError.
       saw: invalid literal for int() with base 10: 'one'
-      do:  mend it
+      do:  correct it
     """
     try:
         return function(*arguments)

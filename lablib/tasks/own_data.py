@@ -63,7 +63,7 @@ class Loaded:
 
     @cached_property
     def _loaded(self):
-        return _pair(attempt("The function given as data", "mend it and run again", self.load))
+        return _pair(attempt("The function given as data", "correct it and run again", self.load))
 
     def __getstate__(self):
         return {"load": self.load}
@@ -98,7 +98,7 @@ def _read(path, dataset):
 
 
 def _item(dataset, number):
-    item = attempt(f"Sample {number} of the Dataset", "mend it", lambda: dataset[number])
+    item = attempt(f"Sample {number} of the Dataset", "correct it", lambda: dataset[number])
     if not isinstance(item, (tuple, list)) or len(item) != 2:
         _refuse(f"sample {number} is {_kind(item)}", "let every sample be a pair (x, y)")
     return [_array(name, values) for name, values in zip("xy", item)]

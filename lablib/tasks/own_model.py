@@ -37,7 +37,7 @@ class OwnModel:
 
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(0)
-            model = attempt("The function that makes the model", "mend it", self.make)
+            model = attempt("The function that makes the model", "correct it", self.make)
             _check(model)
             samples = map(torch.from_numpy, (x, y))
             return replace(self, blocks=own_blocks.tried(model, self.torch_loss, *samples))

@@ -238,6 +238,6 @@ def show(value: object) -> str:
 
 
 def first_failing(claims: Iterable[Claim]) -> Claim | None:
-    """The claim to mend first, None when all hold."""
+    """Return the claim to work on first, or None if all hold."""
     failing: Iterator[Claim] = (claim for claim in claims if not claim.holds)
     return next(failing, None)

@@ -26,7 +26,7 @@ def execute(path: Path) -> None:
         _run(notebook, path)
     except CellExecutionError as error:
         raise LabError(
-            f"A cell of {path.name} fails.", saw=str(error)[-1500:], do="mend it, then run again"
+            f"A cell of {path.name} fails.", saw=str(error)[-1500:], do="correct it, then run again"
         ) from None
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

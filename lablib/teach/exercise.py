@@ -41,7 +41,7 @@ _FILE = re.compile(r"(\d+)_(\d+)_\w+\.py")
 class Case:
     """One situation in which an answer is tried.
 
-    name     what the learner is told it is, such as "10 samples on 4 ranks"
+    name     what the learner sees as its name, such as "10 samples on 4 ranks"
     shared   plain data that every rank gets
     own      by rank, plain data that only this rank gets; () when there is none. Only who asks the
              others can know it: that is how a claim on values proves that ranks communicated

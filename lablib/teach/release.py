@@ -31,18 +31,18 @@ def release(root: Path = ROOT, *, remove: bool = False) -> list[str]:
     has none, or if a marker is misspelt, nested or alone.
     """
     made, there = _made(root), _found(root / "labs")
-    lonely = sorted(there.keys() - made.keys())
-    if lonely and not remove:
+    without_solution = sorted(there.keys() - made.keys())
+    if without_solution and not remove:
         raise LabError(
             "Some notebooks in labs/ have no solution, so nothing was written.",
-            saw=", ".join(f"labs/{name}" for name in lonely),
+            saw=", ".join(f"labs/{name}" for name in without_solution),
             do="restore their solutions. To remove these notebooks from labs/, type: "
             "python -m lablib release --remove",
         )
     changed = _differing(made, there)
     for name in made.keys() & changed:
         write_whole(root / "labs" / name, made[name])
-    for name in lonely:  # last, so that a failure to write costs no notebook
+    for name in without_solution:  # last, so that a failure to write costs no notebook
         (root / "labs" / name).unlink()
     return changed
 

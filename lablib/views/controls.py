@@ -1,4 +1,4 @@
-"""Sliders above a figure: move one, and it is drawn anew. No process is started."""
+"""Sliders above a figure. Moving one draws the figure again; it starts no process."""
 
 from __future__ import annotations
 

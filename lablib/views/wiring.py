@@ -261,7 +261,7 @@ def _notes(machine, trace, steps, loads):
         yield "Shaded:", f"computes slower than its device, {', '.join(slow)}."
     if machine.jitter:
         longer = f"{machine.jitter:.3g} of its time longer on average"
-        yield "Jitter:", f"computing takes {longer}, drawn anew for each rank and step."
+        yield "Jitter:", f"computing takes {longer}, drawn again for each rank and step."
     for where, link in (("inside nodes", machine.within), ("between nodes", machine.between)):
         if link and _degrades(link):
             share, since = f"{link.degrades_to:.3g}", show_s(link.degrades_at_s)

@@ -1,4 +1,4 @@
-"""3.1 Which samples a rank sees in an epoch: shuffled anew, shared out, with an uneven tail."""
+"""3.1 Which samples a rank sees in an epoch: shuffled again, shared out, with an uneven tail."""
 
 from collections import Counter
 

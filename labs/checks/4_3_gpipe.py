@@ -97,7 +97,7 @@ def judge(case, seen):
     yield from _messages(case, seen, pieces, x.nbytes // pieces)
     if case.hardware:
         due, got = (ranks - 1) / (pieces + ranks - 1), metrics.bubble(seen.trace)
-        # Who computes forward anew while the gradient is under way has less of it.
+        # A rank that computes forward again while the gradient is on its way has less of it.
         text = f"the bubble is at most (p - 1) / (m + p - 1) = {ranks - 1} / {pieces + ranks - 1}"
         yield Claim(text, got - due <= _BUBBLE_WITHIN, f"{due:.3f} (modelled), within 0.01",
                     f"{got:.3f}", hints=_BUBBLE, evidence=RANK, weight=2)  # fmt: skip

@@ -108,7 +108,7 @@ def of_orders(orders, stages, pieces):
                 f'a text such as "{"F" * pieces + "B" * pieces}"',
                 "" if bad is None else show(orders[bad]), bad, _FORM)  # fmt: skip
     played = play(orders) if bad is None else Played()
-    yield Claim("no stage waits for ever", bad is None and played.whole, "all passes done",
+    yield Claim("no stage waits forever", bad is None and played.whole, "all passes done",
                 played.stuck or "no order to play", hints=_WAITS)  # fmt: skip
     most = [min(stages - stage, pieces) for stage in range(stages)]
     kept = [most_kept(order) for order in orders] if bad is None else None

@@ -31,8 +31,8 @@ def train(me, job: Job) -> dict:
     if found := checkpoint.newest(folder, job):
         losses = found.losses
         _restore(found.arrays, model, optimizer)
-    # Left to itself DDP lays out its buckets anew after the first step of a process. Sums of four
-    # ranks would be taken in another order in a run that began again, and differ in the last bit.
+    # By default, DDP changes the layout of its buckets after the first step of a process. A resumed
+    # run would then add the gradients of four ranks in another order and differ in the last bit.
     replica = DistributedDataParallel(
         model, bucket_cap_mb=1 + task.weight_bytes / 2**20, find_unused_parameters=True
     )
