@@ -106,11 +106,13 @@ def changes(before: dict[str, tuple], folder: Path) -> list[str]:
 # The files that take longest, longest first: the workers of pytest-xdist begin with them, so that
 # none is left alone with a long one at the end.
 LONGEST = """
-    test_notebooks test_browser test_hostile test_dtensor test_restart test_whole_labs
-    test_tensorflow test_exercises test_modelled test_comparison test_tensorflow_memory
+    test_browser test_notebooks test_hostile test_exercises test_tensorflow test_dtensor
+    test_whole_labs test_forged_evidence test_restart test_grading test_ways_to_answer
+    test_processes test_modelled test_comparison test_tensorflow_memory test_cluster
 """.split()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file together: they share its fixtures. Notebooks share nothing."""
     for item in items:

@@ -69,7 +69,9 @@ def become_main(path: str) -> None:
 
 
 def of_a_parent() -> dict[str, Any]:
-    """In a process that a rank has spawned: the definitions of that rank, by name."""
+    """Return the definitions of the rank that spawned this process, by name; else nothing."""
+    if _PAYLOAD not in os.environ:
+        return {}
     load(os.environ[_PAYLOAD])
     return {name: value for name, value in _main_names().items() if not name.startswith("__")}
 

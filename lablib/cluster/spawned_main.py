@@ -5,4 +5,4 @@
 
 from lablib.cluster.definitions import of_a_parent
 
-globals().update(of_a_parent())
+globals().update(of_a_parent())  # nothing, where no rank is the parent

@@ -84,8 +84,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def __init__(self, packages: Sequence[str]):
         self.packages = tuple(packages)
 
+    def stands_for(self, fullname: str) -> bool:
+        return f"{fullname}.".startswith(tuple(f"{package}." for package in self.packages))
+
     def find_spec(self, fullname, path=None, target=None):
-        if f"{fullname}.".startswith(tuple(f"{package}." for package in self.packages)):
+        if self.stands_for(fullname):
             return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
         return None
 
@@ -105,7 +108,10 @@ def install(framework: str, check: Callable) -> None:
     from lablib.cluster import launch
 
     kit = sys.modules["lablib"]
-    sys.meta_path.insert(0, _Finder((*_PICTURES, *_OTHER_FRAMEWORK[framework])))
+    finder = _Finder((*_PICTURES, *_OTHER_FRAMEWORK[framework]))
+    for name in filter(finder.stands_for, list(sys.modules)):
+        del sys.modules[name]  # imported before; from now on, importing it gives the stand-in
+    sys.meta_path.insert(0, finder)
     for name in _OF_THE_KIT:
         setattr(kit, name, StandIn())
     kit.check = check
