@@ -17,7 +17,7 @@ _FORM = (
 )
 _CLUSTER = (
     "Read TF_CONFIG of rank 2 in the lab: how deep is the list of addresses?",
-    "One flat list of all workers, node after node; the same list forevery worker.",
+    "One flat list of all workers, node after node; the same list for every worker.",
 )
 _TASK = (
     "The index says where a worker's own address stands in the flat list.",

@@ -10,7 +10,7 @@ TITLE = "Overlap"
 POINTS = 5
 
 _MEAN = (
-    "Which gradients are not the mean? Did you wait forevery message, and divide?",
+    "Which gradients are not the mean? Did you wait for every message, and divide?",
     "After loss.backward(): wait for all the work, then divide each gradient by ranks.",
 )
 _EARLY = (

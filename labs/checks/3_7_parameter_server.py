@@ -3,7 +3,7 @@
 Every push of a worker is one number in a place of its own, known to that worker alone. So the
 weights that a worker gets back tell which pushes were in them, and those of the server at the end
 that all were. The slow workers push only when the fast one sends them word that it is as far
-ahead as it may be: a server that waits foreverybody never comes to that point.
+ahead as it may be: a server that waits for everybody never comes to that point.
 """
 
 import numpy as np

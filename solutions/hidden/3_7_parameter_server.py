@@ -93,7 +93,7 @@ RIGHT = [waiting_list, counts_and_answers]
 WRONG = {
     "nobody waits": nobody_waits,
     "one push more than the bound": one_push_too_many,
-    "waits foreverybody": in_turn,
+    "waits for everybody": in_turn,
     "answers before it applies": answers_before_it_applies,
     "divides by the workers": takes_the_mean,
     "drops the gradients of the slow": ignores_the_slow,
