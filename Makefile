@@ -33,8 +33,9 @@ DEMO = single,ddp,pipeline_split,multi_worker_mirrored,device_split
 demo: environment
 	@.venv/bin/python -P -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
 
-# Ranks mostly wait, so two tests at a time take little more than half the time.
-IN_PARALLEL = -n 2 --dist loadgroup --no-loadscope-reorder --durations 10
+# Two tests at a time, because ranks often wait; those of a file on one worker, because they share
+# its fixtures.
+IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: environment
 	@.venv/bin/python setup_env.py test-packages

@@ -45,9 +45,6 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", 'needs(what): skip without it; "bubblewrap", "chromium" or "gpu"'
     )
-    config.addinivalue_line(
-        "markers", "xdist_group(name): together, in a session without xdist, too"
-    )
     if not hasattr(config, "workerinput"):
         # Every process that a test starts inherits this name, whoever its parent becomes. A
         # session inside a session has a longer one, so that it answers for its own only.
@@ -112,12 +109,7 @@ LONGEST = """
 """.split()
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a file together: they share its fixtures. Notebooks share nothing."""
-    for item in items:
-        alone = getattr(item, "originalname", "") == "test_a_notebook_runs_whole"
-        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
     items.sort(key=_place)
 
 
