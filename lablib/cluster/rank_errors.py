@@ -14,6 +14,12 @@ from lablib.cluster import said
 from lablib.errors import NOT_ATTEMPTED
 from lablib.record.recorder import is_learners
 
+_SENDERS = (  # DistributedDataParallel sends from C++: when it is built, and in the backward pass
+    "lablib.cluster.torch_recorder",
+    "torch.distributed.",
+    "torch.nn.parallel.",
+    "torch.autograd.",
+)
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -77,17 +83,16 @@ def _of_framework(*names):
     return [getattr(place, name) for place in places for name in names if hasattr(place, name)]
 
 
-def _codes(error):
-    return [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+def _frames(error):
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _raised_by_a_starter(error):
     """The code of an exercise as learners get it holds the text that marks it."""
-    return any(NOT_ATTEMPTED in code.co_consts for code in _codes(error))
+    return any(NOT_ATTEMPTED in frame.f_code.co_consts for frame in _frames(error))
 
 
 def _raised_by_a_message(error):
-    """torch's own process group raised it, below our recorder."""
-    module = sys.modules.get("lablib.cluster.torch_recorder")
-    codes = _codes(error)
-    return bool(module and codes) and codes[-1].co_filename == module.__file__
+    """True if C++ raised it below our recorder or below the torch modules that send messages."""
+    frames = _frames(error)
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith(_SENDERS)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 import lablib as lab
-from lablib.cluster import failures, launch, said
+from lablib.cluster import failures, launch, rank_errors, said
 from lablib.cluster.execution import Execution
 from lablib.errors import LabError
 
@@ -240,3 +240,19 @@ def test_60_mb_of_output_hold_up_nobody_and_the_end_of_it_is_kept():
 def test_a_grandchild_ends_with_the_run(framework):
     run = lab.Cluster(2, framework=framework).run(jobs.leaves_a_grandchild)
     assert not [pid for pid in run.values if psutil.pid_exists(pid)]
+
+
+@pytest.mark.parametrize(
+    "module, echo",
+    [
+        ("torch.nn.parallel.distributed", True),
+        ("torch.autograd.graph", True),
+        ("torch.nn.functional", False),
+        ("__main__", False),
+    ],
+)
+def test_an_error_of_the_code_that_sends_may_be_the_echo_of_another_ranks_death(module, echo):
+    try:
+        exec("raise RuntimeError('Connection closed by peer')", {"__name__": module})
+    except RuntimeError as error:
+        assert rank_errors.is_echo(error, waiting=False) == echo

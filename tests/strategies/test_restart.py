@@ -58,8 +58,18 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(framework, ranks, rank, step,
     asked = dict(ranks=ranks, framework=framework, seed=step % 2)
     is_killed(rank, step, tmp_path, **asked)
     run = train(tmp_path, **asked)
-    assert len(run.trace.of(rank=0, kind="step")) == STEPS - step // 3 * 3
+    assert STEPS - len(run.trace.of(rank=0, kind="step")) in may_begin_at(rank, step)
     assert same_bits(run.history, uninterrupted(**asked))
+
+
+def may_begin_at(rank, step):
+    """The steps from which a run may go on whose rank was killed before this step.
+
+    Rank 0 writes the checkpoints. Another rank that dies right after one was due may bring rank 0
+    down before that checkpoint is complete: then the one before it is used.
+    """
+    newest = step // 3 * 3
+    return {newest, newest - 3} if rank > 0 and step == newest > 0 else {newest}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
