@@ -27,7 +27,7 @@ def operations(me):
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    from lablib.cluster.torch_costs import CountedCosts
+    from lablib.frameworks.torch.costs import CountedCosts
 
     class Operations(TorchDispatchMode):
         number = 0

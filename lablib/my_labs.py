@@ -16,9 +16,8 @@ from pathlib import Path
 
 from lablib import processes
 from lablib.errors import LabError
-from lablib.files import home
+from lablib.files import home, write_completely
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 
 FIRST_LAB = "00_start_here.ipynb"
 
@@ -62,7 +61,7 @@ def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
             kept = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}.ipynb"
             _copy(mine, mine.with_name(kept))  # it stays here, too, until the fresh one is written
         if restored:
-            write_whole(mine, restored)
+            write_completely(mine, restored)
         else:
             _copy(lab, mine)
             for picture in _pictures(root):
@@ -120,7 +119,7 @@ def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
     chosen = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}
     with contextlib.suppress(OSError):  # then Jupyter asks, which breaks nothing
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(chosen))
+        write_completely(path, json.dumps(chosen))
 
 
 def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,6 @@ MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 60
 FORBIDDEN = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "managers"}
 HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy", "IPython")
-# Loaded by a rank, inside a function, when the framework is there already: their classes derive
-# from the framework's own.
-ON_RANKS_ONLY = {
-    f"{framework}_{part}"
-    for framework, parts in {
-        "torch": "agreement costs futures init memory phases recorder relay uncompiled",
-        "tensorflow": "costs graph memory peak placement recorder seconds threads",
-    }.items()
-    for part in parts.split()
-}
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 # One computer's folders: what a user gets must run on every other.
 FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")
@@ -36,8 +27,30 @@ def complaints(path: Path) -> list[str]:
     """What is wrong with one source file, each in a line."""
     text = path.read_text()
     tree = ast.parse(text)
-    loads = [] if path.stem in ON_RANKS_ONLY else eager(tree)
+    loads = [] if dotted(path) in on_ranks_only() else eager(tree)
     return [*too_long(text, tree), *bad_names(path, tree), *foreign_paths(text), *loads]
+
+
+@cache
+def on_ranks_only() -> set[str]:
+    """The dotted names of all modules that import a framework as soon as they are imported.
+
+    A rank loads them, inside a function, when the framework is there already.
+    """
+    loads = {dotted(path): loaded_with(path) for path in (LABLIB / "frameworks").rglob("*.py")}
+    found = FRAMEWORKS
+    while more := {name for name, loaded in loads.items() if loaded & found} - found:
+        found = found | more
+    return found - FRAMEWORKS
+
+
+def dotted(path):
+    return ".".join(path.with_suffix("").parts[len(ROOT.parts) :])
+
+
+def loaded_with(path):
+    nodes = outside_functions(ast.parse(path.read_text()))
+    return {name for node in nodes for name in imported(node)}
 
 
 def too_long(text, tree):
@@ -66,21 +79,19 @@ def foreign_paths(text):
 def eager(tree):
     """Frameworks imported as soon as the module is: each costs seconds, and both must not meet."""
     for node in outside_functions(tree):
-        for name in sorted(imported(node) & (FRAMEWORKS | ON_RANKS_ONLY)):
+        for name in sorted(imported(node) & (FRAMEWORKS | on_ranks_only())):
             yield f"line {node.lineno} imports {name} with the module"
 
 
 def imported(node):
-    """Outermost packages that an import statement loads, and modules that only a rank may load."""
+    """The outermost packages that an import statement loads, and all dotted names in it."""
     if not isinstance(node, (ast.Import, ast.ImportFrom)):
         return set()
-    dotted = [alias.name.split(".") for alias in node.names]
-    outermost = {words[0] for words in dotted}
+    dotted = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
-        source = (node.module or "").split(".")
-        outermost = set() if node.level else {source[0]}
-        dotted.append(source)
-    return outermost | {word for words in dotted for word in words} & ON_RANKS_ONLY
+        dotted = {node.module or ""} | {f"{node.module}.{name}" for name in dotted}
+    outermost = {name.partition(".")[0] for name in dotted}
+    return dotted | (set() if getattr(node, "level", 0) else outermost)
 
 
 def definitions(tree):
@@ -111,7 +122,11 @@ def test_a_source_file_is_small_and_says_what_it_is(path):
         ("long.py", "def f():\n" + "    x = 1\n" * 60, "f has 61 lines"),
         ("utils.py", "", "utils is a name for anything"),
         ("common.py", "", "common is a name for anything"),
-        ("a.py", "from lablib.cluster import torch_recorder", "line 1 imports torch_recorder"),
+        (
+            "a.py",
+            "from lablib.frameworks.torch import recorder",
+            "line 1 imports lablib.frameworks.torch.recorder",
+        ),
         ("a.py", "class RankManager: pass", "RankManager is a name for anything"),
         ("a.py", "def _log_helper(): pass", "_log_helper is a name for anything"),
         ("a.py", "p = '/tmp/lablib.lock'", "/tmp is a folder of one computer"),

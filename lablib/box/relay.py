@@ -11,7 +11,7 @@ import socket
 import threading
 
 from lablib.box.relayed_collectives import results
-from lablib.cluster.relay_link import (
+from lablib.frameworks.torch.relay_link import (
     BARRIER,
     COLLECTIVE,
     DATA,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lablib.cluster.relay_link import DTYPES, NAMES, OPERATIONS, PARTS
+from lablib.frameworks.torch.relay_link import DTYPES, NAMES, OPERATIONS, PARTS
 
 _REDUCE = dict(zip(OPERATIONS, (np.add, np.multiply, np.minimum, np.maximum), strict=True))
 

@@ -6,7 +6,7 @@ import functools
 import sys
 import time
 
-from lablib.record.recorder import is_learners
+from lablib.record.learners_code import is_learners
 
 _CLOCKS = ("perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns", "time", "time_ns")
 _reads: list[list] = []

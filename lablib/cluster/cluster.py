@@ -9,13 +9,14 @@ from collections.abc import Callable
 
 from lablib.cluster import launch, said
 from lablib.cluster.execution import Execution
-from lablib.cluster.failures import RankFailed, place
+from lablib.cluster.failures import RankFailed
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import Waiting
+from lablib.record.learners_code import place
 
 _SILENT = {
     "rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": [], "clock_reads": [],

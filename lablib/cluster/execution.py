@@ -22,6 +22,7 @@ from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
 from lablib.hardware.hardware import Hardware
 from lablib.machine import cores
+from lablib.record import learners_code
 from lablib.record.board import Board
 
 _POLL_S = 0.05
@@ -374,7 +375,7 @@ def _pickled(function):
         return definitions.packed(function)
     except Exception as error:
         code = getattr(function, "__code__", None)
-        line = code and failures.place(f"{code.co_filename}:{code.co_firstlineno}")
+        line = code and learners_code.place(f"{code.co_filename}:{code.co_firstlineno}")
         raise LabError(
             f"The function {getattr(function, '__name__', function)!r} cannot travel to the ranks.",
             saw=f"{type(error).__name__}: {error}" + (f" ({line})" if line else ""),
@@ -385,7 +386,7 @@ def _pickled(function):
 def _cells():
     """Text and name of notebook cells that ran: they are in no file that a rank could read."""
     return {
-        name: ["".join(entry[2]), failures.cell_name(name)]
+        name: ["".join(entry[2]), learners_code.cell_name(name)]
         for name, entry in list(linecache.cache.items())
         if len(entry) == 4 and entry[1] is None and "ipykernel" in name
     }

@@ -6,21 +6,18 @@ A board is what `record/recorder.py` shows of a rank: its state and what it wait
 from __future__ import annotations
 
 import linecache
-import re
 import signal
-import sys
 from dataclasses import dataclass, field
 
 from lablib.cluster import said
 from lablib.errors import LabError
+from lablib.record.learners_code import place, stack_line
 
 DIED = "died"  # by a signal, or with an exit status
 FORGED = "forged"  # it sent what no rank sends
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
-_cells: dict[str, str] = {}
 _HEAD_LINES, _END_LINES = 4, 6  # of an error's text
-_STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
 
 
 class RankFailed(LabError):
@@ -160,32 +157,6 @@ def waiting_line(rank: int, board: dict, stack: str = "") -> str:
     return f"rank {rank} is busy" + (f" at {place(line)}" if line else ", it is not known where")
 
 
-def place(where: str) -> str:
-    """What the learner calls "file:line": the cell's number, or the file's name.
-
-    >>> place("train.py:5")
-    'train.py, line 5'
-    """
-    filename, _, line = where.rpartition(":")
-    name = cell_name(filename) or filename.rpartition("/")[2]
-    return f"{name}, line {line}"
-
-
-def cell_name(filename: str) -> str:
-    """ "cell 3" for the file name of a notebook's cell; "" for other files."""
-    if filename in _cells:
-        return _cells[filename]
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    compiler = getattr(shell, "compile", None)
-    cell = compiler and compiler.format_code_name(filename)
-    return f"{cell[0].lower()} {cell[1].removeprefix('In')}" if cell else ""
-
-
-def know_cells(names: dict[str, str]) -> None:
-    """On a rank, which has no notebook: the kernel's names of its cells, by file name."""
-    _cells.update(names)
-
-
 def where(fate: Fate, board: dict, stack: str) -> str:
     """The learner's innermost line: from the traceback, the fault handler or the board."""
     line = ":".join(map(str, fate.frames[-1][:2])) if fate.frames else stack_line(stack)
@@ -195,17 +166,6 @@ def where(fate: Fate, board: dict, stack: str) -> str:
         return place(line) + (f": {source}" if source else "")
     if board.get("line"):
         return f"last seen in {_call(board)} ({place(board['line'])})"
-    return ""
-
-
-def stack_line(stack: str) -> str:
-    """ "file:line" of the innermost learner's frame in what faulthandler wrote."""
-    from lablib.record.recorder import is_learners
-
-    for text in stack.splitlines():
-        found = _STACK_LINE.match(text)
-        if found and is_learners(found[1]):
-            return f"{found[1]}:{found[2]}"
     return ""
 
 

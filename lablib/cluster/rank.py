@@ -14,8 +14,9 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import clock_notes, definitions, failures, rank_errors, wire
+from lablib.cluster import clock_notes, definitions, rank_errors, wire
 from lablib.cluster.no_keyboard import take_away_the_keyboard
+from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
@@ -200,7 +201,7 @@ def _show_sources(sources):
     """Notebook cells are in no file: AutoGraph and tracebacks read them from here."""
     import linecache
 
-    failures.know_cells({filename: cell for filename, (_, cell) in sources.items()})
+    learners_code.know_cells({filename: cell for filename, (_, cell) in sources.items()})
     for filename, (text, _) in sources.items():
         linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
 
@@ -208,7 +209,7 @@ def _show_sources(sources):
 def _join(job, recorder):
     seat = job["seat"]
     if seat["framework"] == "torch":
-        from lablib.cluster import torch_recorder
+        from lablib.frameworks.torch import recorder as torch_recorder
 
         torch_recorder.join(
             recorder, rank=seat["rank"], ranks=seat["ranks"], port=job["port"],
@@ -216,7 +217,7 @@ def _join(job, recorder):
             counts=job["counts"], relay=job.get("relay"),
         )  # fmt: skip
         return
-    from lablib.cluster import tensorflow_recorder
+    from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 
     tasks = {(job_name, index): rank for job_name, index, rank in job["tasks"]}
     tensorflow_recorder.join(
@@ -229,9 +230,9 @@ def _begin(sock, job):
     """Say that the rank's work begins. With servers, wait first until all of them have started:
     a server that does not start can then be tried again, for nobody's function has begun."""
     if job["serves"]:
-        from lablib.cluster import tensorflow_recorder
+        from lablib.frameworks.tensorflow import recorder
 
-        server = tensorflow_recorder.server()
+        server = recorder.server()
         wire.send(sock, {"kind": "begun"})
         server.join()
     if job["has_servers"]:

@@ -12,19 +12,16 @@ import traceback
 
 from lablib.cluster import said
 from lablib.errors import NOT_ATTEMPTED
-from lablib.record.recorder import is_learners
+from lablib.frameworks.refusals import ServerNotStarted
+from lablib.record.learners_code import is_learners
 
 _SENDERS = (  # DistributedDataParallel sends from C++: when it is built, and in the backward pass
-    "lablib.cluster.torch_recorder",
+    "lablib.frameworks.torch.recorder",
     "torch.distributed.",
     "torch.nn.parallel.",
     "torch.autograd.",
 )
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-
-
-class ServerNotStarted(Exception):
-    """TensorFlow's server of this rank did not start, for example because its port was taken."""
 
 
 class ResultCannotTravel(Exception):

@@ -10,11 +10,10 @@ from functools import cached_property
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from lablib.cluster import failures
 from lablib.cluster.spec import Spec
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
-from lablib.record import metrics, program, simulator
+from lablib.record import learners_code, metrics, program, simulator
 
 if TYPE_CHECKING:
     import pandas
@@ -51,7 +50,7 @@ class Run:
     def program(self) -> program.Program:
         """What every rank did, without times."""
         rows = (record["rows"] for record in self.records)
-        return program.program(rows, place=failures.place)
+        return program.program(rows, place=learners_code.place)
 
     @cached_property
     def trace(self) -> Trace:
@@ -61,7 +60,7 @@ class Run:
         """
         if self.hardware:
             return simulator.simulate(self.program, self.hardware)
-        return program.trace([record["rows"] for record in self.records], place=failures.place)
+        return program.trace([record["rows"] for record in self.records], place=learners_code.place)
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
         """The same program on another machine; no rank is started. LabError when it cannot be."""
@@ -97,7 +96,7 @@ class Run:
         live_bytes   the most bytes of tensors that it held at once in a step: the (low) median of
                      the steps after the first, for a backend's thread may let go late in one of
                      them. NaN where they were not counted: in measured runs. Inside of a graph of
-                     TensorFlow they are worked out (`tensorflow_peak`), not seen
+                     TensorFlow they are computed, not observed (`peak_memory.py`)
         and the last value of each name given to `me.log`
         """
         resources = {

@@ -32,8 +32,8 @@ _SWEEPS = 50
 _MOST_FILES = 8  # that come with one message
 _IDLE_S = 0.3
 _FIRST = {
-    "torch": ["torch", "torch.distributed", "lablib.cluster.torch_recorder"],
-    "tensorflow": ["tensorflow", "lablib.cluster.tensorflow_recorder"],
+    "torch": ["torch", "torch.distributed", "lablib.frameworks.torch.recorder"],
+    "tensorflow": ["tensorflow", "lablib.frameworks.tensorflow.recorder"],
 }
 # What the framework itself imports only when a model is trained. Importing it before the first
 # rank starts would double the wait for that; importing it in every rank would cost seconds each.

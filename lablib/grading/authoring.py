@@ -12,8 +12,8 @@ import re
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 from lablib.teach import exercise, release
 
 _PUBLIC = '''"""{number} {title}."""
@@ -191,7 +191,7 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
     notebook = _add_cells(number, name, title, root)
     for folder, text in ((checks, _PUBLIC), (hidden, _HIDDEN)):
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / file, text.format(number=number, name=name, title=title))
+        write_completely(folder / file, text.format(number=number, name=name, title=title))
     return (
         f"labs/checks/{file}           what is asked, the public cases, the claims\n"
         f"solutions/hidden/{file}      hidden cases, right answers, wrong ones\n"
@@ -228,7 +228,7 @@ def _add_cells(number, name, title, root):
         _cell(f"check-{own}", "code", f'lab.check("{number}", {name})'),
     ]
     text = json.dumps(book, indent=1, sort_keys=True, ensure_ascii=False)
-    write_whole(path, text + "\n")
+    write_completely(path, text + "\n")
     return path.relative_to(root)
 
 
@@ -240,7 +240,7 @@ def _new_notebook(lab, title, root):
     quiz = root / "labs" / "checks" / f"{lab}_quizzes.toml"
     if not quiz.exists():
         quiz.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(quiz, _QUIZ)
+        write_completely(quiz, _QUIZ)
     cells = [
         _cell("title", "markdown", _OPENING.format(lab=lab, title=title)),
         _cell("imports", "code", "import lablib as lab"),

@@ -27,6 +27,7 @@ from pathlib import Path
 
 from lablib.box.box import containment
 from lablib.errors import LabError, check_whole
+from lablib.files import write_completely
 from lablib.grading import (
     class_report,
     feedback,
@@ -47,7 +48,6 @@ from lablib.grading.submissions import HANDED_IN, UNREADABLE, Submission
 from lablib.grading.workers import Crew, Job, Worker
 from lablib.machine import ROOT
 from lablib.progress_bars import bar
-from lablib.record.whole import write_whole
 from lablib.teach import exercise, quizzes_file
 from lablib.teach.exercise import Exercise
 
@@ -163,7 +163,7 @@ class _Grading:
             raise LabError("The grades cannot be written.", saw=f"{out}: {error.strerror}",
                            do="name a folder where you may write") from None  # fmt: skip
         self.seed = secret_seed.seed_of(out, self.asked.seed)
-        write_whole(out / "overrides.csv", overrides.text_of(self.changes))
+        write_completely(out / "overrides.csv", overrides.text_of(self.changes))
 
     @cached_property
     def kept(self) -> Kept:
@@ -295,17 +295,17 @@ class _Grading:
         names = file_names([row.id for row in rows])
         for row in rows:
             text = feedback.feedback(row, self.asked.lab, titles)
-            write_whole(out / "feedback" / names[row.id], text)
+            write_completely(out / "feedback" / names[row.id], text)
         for path in (out / "feedback").iterdir():
             if path.name not in names.values():
                 path.unlink()  # of a submission that is there no more
         left_out = submissions.left_out(self.asked.folder)
         report = class_report.report(rows, self.asked.lab, titles, pairs, left_out)
-        write_whole(out / "report.html", report)
-        write_whole(out / "exercises.csv", gradebook.by_exercise(rows, self.numbers))
-        write_whole(out / "grades_canvas.csv", gradebook.for_canvas(rows, title))
-        write_whole(out / "grades_nbgrader.csv", gradebook.for_nbgrader(rows, title))
-        write_whole(out / "grades.csv", gradebook.grades(rows, self.numbers))
+        write_completely(out / "report.html", report)
+        write_completely(out / "exercises.csv", gradebook.by_exercise(rows, self.numbers))
+        write_completely(out / "grades_canvas.csv", gradebook.for_canvas(rows, title))
+        write_completely(out / "grades_nbgrader.csv", gradebook.for_nbgrader(rows, title))
+        write_completely(out / "grades.csv", gradebook.grades(rows, self.numbers))
 
     def _log(self, event, **told):
         line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | told)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.grading import notebook_file, reading
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.places import InTheOpen
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 from lablib.teach import exercise, standing
 
 _MOST_BYTES = notebook_file.MOST_BYTES // 2
@@ -70,7 +70,7 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
                 cell["outputs"] = []
         text = json.dumps(book, indent=1, ensure_ascii=False)
         notes.append("its outputs were left out: they are not graded, and made it large")
-    write_whole(out, text + "\n")
+    write_completely(out, text + "\n")
     return Report(out, _run(exercises, found), tuple(notes))
 
 

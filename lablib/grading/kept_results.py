@@ -11,9 +11,9 @@ import json
 from functools import cached_property
 from pathlib import Path
 
+from lablib.files import write_completely
 from lablib.grading.graded import Graded
 from lablib.grading.reading import Reading
-from lablib.record.whole import write_whole
 from lablib.teach.exercise import Exercise
 
 _KIT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,7 @@ class Kept:
     def save(self, key: str, graded: Graded) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(graded.plain(), indent=1, sort_keys=True)
-        write_whole(self.folder / f"{key}.json", text)
+        write_completely(self.folder / f"{key}.json", text)
 
     @cached_property
     def _kit(self):

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.grading import leaks
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 from lablib.teach import release
 
 # Nothing else: what is forgotten here is missed by learners, not told to them.
@@ -51,7 +51,7 @@ def package(out: Path, root: Path = ROOT) -> list[str]:
             entry.external_attr = (0o755 if path.stat().st_mode & 0o100 else 0o644) << 16
             archive.writestr(entry, path.read_bytes())
             names.append(name)
-    write_whole(out, written.getvalue())
+    write_completely(out, written.getvalue())
     return names
 
 

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.record.whole import write_whole
+from lablib.files import write_completely
 
 NAME = "seed.txt"
 _BITS = 128
@@ -37,7 +37,7 @@ def seed_of(out: Path, given: int | None = None) -> int:
         )
     if stored is None:
         stored = secrets.randbits(_BITS) if given is None else given
-        write_whole(path, f"{stored}\n", mode=_OWNER_ONLY)
+        write_completely(path, f"{stored}\n", mode=_OWNER_ONLY)
     return stored
 
 

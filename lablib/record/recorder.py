@@ -8,48 +8,15 @@ killed.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from contextlib import contextmanager
 
 from lablib.record.board import Board
+from lablib.record.learners_code import learners_line
 
-_KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_STRATEGIES = os.path.join(_KIT, "strategies")
-_NOT_THE_LEARNERS = (
-    os.path.dirname(os.__file__),  # the standard library, and site-packages below it
-    os.path.join(sys.prefix, "lib"),
-    os.path.join(sys.base_prefix, "lib"),
-    "<frozen",
-    "<eval_with_key>",  # torch.compile writes functions under this name
-)
 _LONGEST_TOLD, _MOST_TOLD = 40, 100  # characters, values
 _LARGEST_TOLD = 2**53
-_learners: dict[str, bool] = {}
-
-
-def is_learners(filename: str) -> bool:
-    """Whether a line of this file is the learner's own. Strategies count: they are lab text."""
-    known = _learners.get(filename)
-    if known is None:
-        kit = filename.startswith(_KIT) and not filename.startswith(_STRATEGIES)
-        # A package's own .pyx is named without a folder; the other is what inductor writes.
-        compiled = filename.endswith(".pyx") or f"{os.sep}torchinductor_" in filename
-        known = not (kit or compiled or filename.startswith(_NOT_THE_LEARNERS))
-        _learners[filename] = known
-    return known
-
-
-def learners_line() -> str:
-    """ "file:line" of the innermost frame that is the learner's own, "" when there is none."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        if is_learners(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
 
 
 class Recorder:
@@ -58,7 +25,7 @@ class Recorder:
     board     file on which the rank's state is shown, None to show it nowhere
     clock     seconds on a clock that all ranks of the computer share
     spent     () -> (costs, cpu_s): what the rank has computed since it was last called
-    memory    counts the bytes of live tensors (`torch_memory.LiveBytes`); None where nobody does
+    memory    counts the bytes of live tensors (a `LiveBytes`); None where nobody does
     """
 
     def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):

@@ -15,8 +15,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.record.event import CLOCKS, KINDS, PHASES, Event
-from lablib.record.whole import write_whole
 
 VERSION = 1
 MOST_BYTES = 64 * 2**20  # as text; about half a million events
@@ -68,7 +68,7 @@ def write_compressed(path: str | os.PathLike, text: str) -> Path:
     """Write text whole or not at all, through gzip where the name ends in .gz."""
     data = text.encode()
     # No time stamp: equal traces give equal files.
-    return write_whole(path, gzip.compress(data, 6, mtime=0) if _is_gz(path) else data)
+    return write_completely(path, gzip.compress(data, 6, mtime=0) if _is_gz(path) else data)
 
 
 def _is_gz(path):

@@ -42,8 +42,8 @@ def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) 
     """
     import tensorflow as tf
 
-    from lablib.cluster.tensorflow_graph import causes_first
-    from lablib.cluster.tensorflow_peak import memory_of
+    from lablib.frameworks.tensorflow.graph import causes_first
+    from lablib.frameworks.tensorflow.peak_memory import memory_of
 
     graph = _backward_graph(task, samples, blocks)
     after, kept = {graph.inputs[2].op}, {}

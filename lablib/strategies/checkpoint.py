@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lablib.errors import LabError, check_whole
-from lablib.record.whole import write_whole
+from lablib.files import write_completely
 from lablib.strategies.strategy import Job
 
 OPTIONS = {"checkpoint_every": 10, "folder": None, "keep": 2, "fail_at": None}
@@ -62,7 +62,7 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
     Raises LabError naming the path when it cannot be written; those before it are then untouched.
     """
     try:
-        path = write_whole(_path(folder, len(checkpoint.losses)), _pack(checkpoint, job))
+        path = write_completely(_path(folder, len(checkpoint.losses)), _pack(checkpoint, job))
     except LabError as error:
         raise not_written(
             folder, getattr(error.__cause__, "strerror", None) or error.saw

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lablib import processes
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.progress_bars import bar
-from lablib.record.whole import write_whole
 
 _LONGEST_CELL_S = 120
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -33,7 +33,7 @@ def execute(path: Path) -> None:
         cell.metadata.pop("execution", None)
         if "outputs" in cell:
             cell.outputs = list(_joined(filter(_lasts, map(_static, cell.outputs))))
-    write_whole(path, nbformat.writes(notebook) + "\n")
+    write_completely(path, nbformat.writes(notebook) + "\n")
 
 
 def _run(notebook, path):

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from lablib.errors import NOT_ATTEMPTED, LabError
+from lablib.files import write_completely
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 from lablib.teach import telling
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -41,7 +41,7 @@ def release(root: Path = ROOT, *, remove: bool = False) -> list[str]:
         )
     changed = _differing(made, there)
     for name in made.keys() & changed:
-        write_whole(root / "labs" / name, made[name])
+        write_completely(root / "labs" / name, made[name])
     for name in without_solution:  # last, so that a failure to write costs no notebook
         (root / "labs" / name).unlink()
     return changed

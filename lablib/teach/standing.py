@@ -10,8 +10,7 @@ from html import escape
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.files import home
-from lablib.record.whole import write_whole
+from lablib.files import home, write_completely
 from lablib.teach import exercise, quizzes_file
 
 
@@ -20,7 +19,7 @@ def keep(kind: str, name: str, entry: dict) -> None:
     folder = home() / "standing" / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / f"{_file_name(name)}.json", json.dumps({"name": name} | entry))
+        write_completely(folder / f"{_file_name(name)}.json", json.dumps({"name": name} | entry))
     except (OSError, LabError):
         pass
 

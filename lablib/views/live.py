@@ -11,8 +11,8 @@ import threading
 import time
 
 from lablib.cluster.execution import Watched
-from lablib.cluster.failures import place
 from lablib.cluster.logs import read_log
+from lablib.record.learners_code import place
 from lablib.units import show_bytes
 from lablib.views.shown import in_notebook
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lablib.errors import LabError
-from lablib.record.whole import write_whole
+from lablib.files import write_completely
 from lablib.views import table
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def check_folder(folder: str | os.PathLike) -> Path:
     folder = Path(folder)
     try:
         (folder / "traces").mkdir(parents=True, exist_ok=True)
-        probe = write_whole(folder / "traces" / ".probe", "x")
+        probe = write_completely(folder / "traces" / ".probe", "x")
         probe.unlink()
     except (OSError, LabError) as error:
         seen = error.saw if isinstance(error, LabError) else f"{folder}: {error.strerror or error}"
@@ -54,13 +54,13 @@ def write(comparison: Any, folder: str | os.PathLike) -> Path:
     folder = check_folder(folder)
     picture = comparison.plot()
     svg = picture.svg()
-    write_whole(folder / "table.csv", comparison.table.to_csv(index=False))
-    write_whole(folder / "table.md", table.markdown(comparison.table))
-    write_whole(folder / "figure.png", picture.png())
-    write_whole(folder / "figure.svg", svg)
+    write_completely(folder / "table.csv", comparison.table.to_csv(index=False))
+    write_completely(folder / "table.md", table.markdown(comparison.table))
+    write_completely(folder / "figure.png", picture.png())
+    write_completely(folder / "figure.svg", svg)
     traces = _write_traces(comparison.runs, folder)
     page = _page(comparison, picture.alt, svg, traces)
-    return write_whole(folder / "index.html", page)
+    return write_completely(folder / "index.html", page)
 
 
 def _write_traces(runs, folder):

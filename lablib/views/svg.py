@@ -9,7 +9,7 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lablib.record.whole import write_whole
+from lablib.files import write_completely
 from lablib.views import palette
 
 # matplotlib's hatches -> (name, path) of a pattern of 8 by 8 pixels.
@@ -32,7 +32,7 @@ class Diagram:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write it as an SVG file, whole or not at all; LabError when that cannot be done."""
-        return write_whole(path, self.svg)
+        return write_completely(path, self.svg)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         image = base64.b64encode(self.svg.encode()).decode()

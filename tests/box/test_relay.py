@@ -18,7 +18,7 @@ import pytest
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.box.relay import Relay
-from lablib.cluster.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, Link
+from lablib.frameworks.torch.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, Link
 
 pytestmark = pytest.mark.timeout(120)
 boxed = pytest.mark.needs("bubblewrap")
@@ -80,7 +80,7 @@ def begins_with_another_collective(me):
 
 
 def forges(me):
-    from lablib.cluster.relay_link import DATA, HEADER
+    from lablib.frameworks.torch.relay_link import DATA, HEADER
 
     if me.rank:
         time.sleep(100)

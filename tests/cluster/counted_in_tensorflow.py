@@ -11,8 +11,9 @@ import warnings
 
 import tensorflow as tf
 
-from lablib.cluster import tensorflow_recorder, tensorflow_seconds
-from lablib.cluster.tensorflow_graph import Compute, Issue, Wait
+from lablib.frameworks.tensorflow import compute_seconds
+from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
+from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
 from lablib.record.recorder import Recorder
 
 N = 64
@@ -180,7 +181,7 @@ def shares(seconds, call, messages):
         Compute("other", ((1, nbytes, "fp32", 1),)) for nbytes in (10, 30, 10, 20)
     )
     parts = [forward, backward, Issue(0), between, Wait(0), after]
-    each = tensorflow_seconds.shared(parts, seconds, call, messages)
+    each = compute_seconds.shared(parts, seconds, call, messages)
     return [share_s for part, share_s in each if isinstance(part, Compute)]
 
 
@@ -192,7 +193,7 @@ def main():
     found["warnings"] = [str(warning.message) for warning in said]
     found["shares"] = shares(4.0, (0.0, 10.0), [(6.0, 8.0)])
     found["shares without messages"] = shares(7.0, (0.0, 1.0), [])
-    clock = tensorflow_seconds.CpuSeconds()
+    clock = compute_seconds.CpuSeconds()
     graph_s = clock()[1]
     for _ in range(20):
         loop(x, tf.constant(200))

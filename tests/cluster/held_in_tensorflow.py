@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 import lablib as lab
-from lablib.cluster import tensorflow_recorder
+from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.record.recorder import Recorder
 
 recorder = Recorder()

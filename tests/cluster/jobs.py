@@ -134,7 +134,7 @@ def appends_then_raises(folder, text, me):
 
 
 def says_its_server_did_not_start(folder, me):
-    from lablib.cluster.rank_errors import ServerNotStarted
+    from lablib.frameworks.refusals import ServerNotStarted
 
     appends(folder, me)
     raise ServerNotStarted("Could not start gRPC server")

@@ -281,7 +281,7 @@ def kinds_of_operations(me):
     """How many the counter has met after one more step each, the last with a wider batch."""
     import torch
 
-    from lablib.cluster.torch_costs import CountedCosts
+    from lablib.frameworks.torch.costs import CountedCosts
 
     model, met = _layers(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -167,7 +167,7 @@ def run(me, name):
 
 def run_unrecorded(me, name):
     """The same without the recorder's wrapper of the collectives."""
-    from lablib.cluster import tensorflow_recorder as recorder
+    from lablib.frameworks.tensorflow import recorder
 
     for function in recorder._COLLECTIVES:
         collective = getattr(recorder.collective_ops, function)

@@ -9,7 +9,7 @@ import pytest
 from disagreements import ALONE, DISAGREE
 
 import lablib as lab
-from lablib.cluster.message_table import Entry, MessageTable
+from lablib.frameworks.torch.message_table import Entry, MessageTable
 
 
 def name(value):

@@ -19,13 +19,13 @@ import pytest
 from lablib import cli
 from lablib.cluster import wire
 from lablib.errors import LabError
+from lablib.files import write_completely
 from lablib.grading import class_report, feedback, grading, workers
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.lateness import Lateness
 from lablib.grading.secret_seed import seed_of
 from lablib.grading.workers import Job
 from lablib.machine import ROOT
-from lablib.record.whole import write_whole
 from lablib.teach import exercise
 
 RIGHT = course.notebook()
@@ -352,7 +352,7 @@ def test_every_id_has_a_file_of_its_own_that_any_system_can_write(tmp_path):
     ids = ["\U00020000" * 80, "e\u0301", "\xe9", "Jane", "jane", "../x"]
     names = grading.file_names(ids)
     for identity in ids:
-        write_whole(tmp_path / names[identity], identity)
+        write_completely(tmp_path / names[identity], identity)
     read_as = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}
     assert len(read_as) == len(ids) == len(list(tmp_path.iterdir()))
 

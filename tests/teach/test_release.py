@@ -156,7 +156,7 @@ def test_nothing_is_removed_when_a_lab_cannot_be_written(tmp_path, monkeypatch):
     def full(path, content):
         raise LabError("A file cannot be written.")
 
-    monkeypatch.setattr(release, "write_whole", full)
+    monkeypatch.setattr(release, "write_completely", full)
     with pytest.raises(LabError, match="cannot be written"):
         release.release(tmp_path, remove=True)
     assert {path.name for path in (tmp_path / "labs").iterdir()} == {NAME, "08_other.ipynb"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from lablib.cluster import torch_recorder
+from lablib.frameworks.torch import recorder
 
 
 def instead(technique, *messages):
@@ -18,14 +18,14 @@ def instead(technique, *messages):
     messages   (name, bytes, target) of each
     target   of a send; None for a collective
     """
-    rows = torch_recorder._recorder.rows
+    rows = recorder._recorder.rows
     before = len(rows)
     found = technique()
     del rows[before:]
     rank, ranks = dist.get_rank(), dist.get_world_size()
     for name, nbytes, target in messages:
         group = tuple(range(ranks)) if target is None else (rank, target)
-        torch_recorder._issue(name, nbytes, group, f"0:{group}")
+        recorder._issue(name, nbytes, group, f"0:{group}")
     return found
 
 

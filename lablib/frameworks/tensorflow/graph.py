@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
-from lablib.cluster.tensorflow_costs import is_free, op_cost
+from lablib.frameworks.tensorflow.costs import is_free, op_cost
 
 # Attributes of operations: the number under which a message was traced, our own clocks, and the
 # number under which a loop reports how often its body ran.

@@ -1,4 +1,4 @@
-"""Functions of a framework that a rank may not call, for example on modelled hardware."""
+"""What a rank refuses: functions of a framework, for example on modelled hardware; its server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from lablib.errors import LabError
 
 _MODELLED = "on modelled hardware"
 _MEASURE = "leave hardware out: the run is then measured on this computer"
+
+
+class ServerNotStarted(Exception):
+    """TensorFlow's server of this rank did not start, for example because its port was taken."""
 
 
 def forbid(

@@ -17,17 +17,17 @@ import torch
 import torch.distributed as dist
 from torch.distributed import rpc
 
-from lablib.cluster import torch_agreement
-from lablib.cluster.message_table import Entry, MessageTable
-from lablib.cluster.refusals import forbid
-from lablib.cluster.relay_link import Link
-from lablib.cluster.torch_costs import CountedCosts
-from lablib.cluster.torch_futures import follow, see_waits
-from lablib.cluster.torch_init import Membership
-from lablib.cluster.torch_phases import record_phases
-from lablib.cluster.torch_relay import RelayedGroup, refuse
-from lablib.cluster.torch_uncompiled import run_as_written, uncompiled
 from lablib.errors import LabError
+from lablib.frameworks.refusals import forbid
+from lablib.frameworks.torch import agreement
+from lablib.frameworks.torch.costs import CountedCosts
+from lablib.frameworks.torch.futures import follow, see_waits
+from lablib.frameworks.torch.message_table import Entry, MessageTable
+from lablib.frameworks.torch.phases import record_phases
+from lablib.frameworks.torch.process_group_init import Membership
+from lablib.frameworks.torch.relay_link import Link
+from lablib.frameworks.torch.relayed_group import RelayedGroup, refuse
+from lablib.frameworks.torch.uncompiled import run_as_written, uncompiled
 from lablib.record.recorder import CpuSeconds, Recorder
 
 # The process group's methods: the name the learner knows, the argument that is the payload.
@@ -141,8 +141,8 @@ class _RecordedGroup(dist.ProcessGroup):
         _recorder.done(number)
 
     def _sent(self, name, tensors, peer, tag, ends):
-        source, target = (torch_agreement.global_rank(rank, name, self.ranks) for rank in ends)
-        alike = torch_agreement.one_message(name, tensors)
+        source, target = (agreement.global_rank(rank, name, self.ranks) for rank in ends)
+        alike = agreement.one_message(name, tensors)
         channel = f"{self.channel}:{source}>{target}:{tag}"
         number = _issue(name, _nbytes(tensors), (source, target), channel)
         if _table.is_predictable(target):
@@ -153,7 +153,7 @@ class _RecordedGroup(dist.ProcessGroup):
     def _agree(self, number, group, alike, sends=(), receives=()):
         channel, order, line = _recorder.place_of(number)
         entry = Entry(channel, order, alike, line, tuple(sends), tuple(receives))
-        torch_agreement.check(_table, entry, self.ranks[self.rank()], group)
+        agreement.check(_table, entry, self.ranks[self.rank()], group)
 
 
 class _RelayedAndRecorded(_RecordedGroup):
@@ -166,9 +166,7 @@ def _recorded(method, name, payload):
     @uncompiled
     def call(self, *args, **options):
         compares = payload is not None and len(self.ranks) > 1
-        about = (
-            torch_agreement.passed(method, name, payload, args, self.ranks) if compares else None
-        )
+        about = agreement.passed(method, name, payload, args, self.ranks) if compares else None
         nbytes = 0 if payload is None else _nbytes(args[payload])
         number = _issue(name, nbytes, self.ranks, self.channel)
         if about:

@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from lablib.cluster.torch_memory import LiveBytes
-from lablib.cluster.torch_uncompiled import uncompiled
+from lablib.frameworks.torch.memory import LiveBytes
+from lablib.frameworks.torch.uncompiled import uncompiled
 
 _PRECISIONS = {
     torch.float64: "fp64",

@@ -9,8 +9,8 @@ from math import prod
 import tensorflow as tf
 from tensorflow.python.framework import op_callbacks
 
-from lablib.cluster.tensorflow_costs import is_data
-from lablib.cluster.tensorflow_peak import VIEWS, may_change, passed_through
+from lablib.frameworks.tensorflow.costs import is_data
+from lablib.frameworks.tensorflow.peak_memory import VIEWS, may_change, passed_through
 
 
 class LiveBytes:

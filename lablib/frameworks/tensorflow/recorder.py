@@ -4,7 +4,7 @@ Collectives, those of `MultiWorkerMirroredStrategy` included, are made by a few 
 `tensorflow.python.ops.collective_ops`: these are wrapped. In a traced graph the wrapper adds a
 clock before and after the collective, and a queue takes both times to the recorder.
 
-A call of a graph is written down when it is over, as `tensorflow_graph` tells it: compute,
+A call of a graph is written down when it is over, as `graph.py` describes it: compute,
 messages, waits, in one order whatever the load. The messages bear the times that the clocks saw.
 
 Messages that `tf.device` placement causes have no call that could be wrapped. They are derived from
@@ -28,16 +28,21 @@ import tensorflow as tf
 from tensorflow.python.eager.polymorphic_function import atomic_function
 from tensorflow.python.ops import collective_ops, while_v2
 
-from lablib.cluster import tensorflow_graph, tensorflow_placement, tensorflow_threads
-from lablib.cluster.rank_errors import ServerNotStarted
-from lablib.cluster.refusals import forbid
-from lablib.cluster.tensorflow_costs import CountedCosts
-from lablib.cluster.tensorflow_graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
-from lablib.cluster.tensorflow_memory import LiveBytes
-from lablib.cluster.tensorflow_peak import peak_bytes
-from lablib.cluster.tensorflow_placement import nbytes_of
-from lablib.cluster.tensorflow_seconds import CpuSeconds, ElapsedSeconds, in_messages_s, shared
-from lablib.record.recorder import Recorder, is_learners, learners_line
+from lablib.frameworks.refusals import ServerNotStarted, forbid
+from lablib.frameworks.tensorflow import graph, placement, thread_pools
+from lablib.frameworks.tensorflow.compute_seconds import (
+    CpuSeconds,
+    ElapsedSeconds,
+    in_messages_s,
+    shared,
+)
+from lablib.frameworks.tensorflow.costs import CountedCosts
+from lablib.frameworks.tensorflow.graph import CLOCK, LOOP, MESSAGE, Compute, Issue, set_mark
+from lablib.frameworks.tensorflow.memory import LiveBytes
+from lablib.frameworks.tensorflow.peak_memory import peak_bytes
+from lablib.frameworks.tensorflow.placement import nbytes_of
+from lablib.record.learners_code import is_learners, learners_line
+from lablib.record.recorder import Recorder
 
 # The function: the name the learner knows.
 _COLLECTIVES = {
@@ -100,7 +105,7 @@ def join(
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
-    tensorflow_threads.limit(threads)
+    thread_pools.limit(threads)
     for function, name in _COLLECTIVES.items():
         setattr(collective_ops, function, _recorded(getattr(collective_ops, function), name))
     while_v2._build_while_op = _reported(while_v2._build_while_op)
@@ -239,7 +244,7 @@ def _write_down(program, seconds, call):
     if _in_seconds and _in_seconds.holds_messages:
         seconds = max(0.0, seconds - in_messages_s(spans))
     latest: dict[int, tuple] = {}
-    for part, share_s in shared(tensorflow_graph.unrolled(program, ran), seconds, call, spans):
+    for part, share_s in shared(graph.unrolled(program, ran), seconds, call, spans):
         if isinstance(part, Compute):
             _recorder.computed(part.phase, () if _in_seconds else part.costs, share_s)
         elif isinstance(part, Issue):
@@ -328,7 +333,7 @@ def _watched(run_graph):
     def call_flat(self, *args):
         if not tf.executing_eagerly():
             return run_graph(self, *args)
-        if tensorflow_placement.runs_elsewhere(_home, _rank_of_task):
+        if placement.runs_elsewhere(_home, _rank_of_task):
             return run_graph(self, *args)  # another task's work, which this one only sends there
         _recorder.computed()
         if _recorder.memory:
@@ -374,7 +379,7 @@ def _work_out(function, arguments):
     if key not in _worked_out:
         shapes = [argument.shape for argument in arguments]
         held_bytes = peak_bytes(function, shapes) if _recorder.memory else 0
-        _worked_out[key] = tensorflow_graph.program_of(function, shapes), held_bytes
+        _worked_out[key] = graph.program_of(function, shapes), held_bytes
     return _worked_out[key]
 
 
@@ -383,7 +388,7 @@ _known_crossings: dict[bytes, list] = {}
 
 def _crossings(function):
     if function.name not in _known_crossings:
-        found = tensorflow_placement.crossings(function.graph, _home, _rank_of_task)
+        found = placement.crossings(function.graph, _home, _rank_of_task)
         _known_crossings[function.name] = [
             (nbytes_of(tensor), source, target, _line(tensor)) for tensor, source, target in found
         ]

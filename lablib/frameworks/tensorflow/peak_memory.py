@@ -14,8 +14,8 @@ from math import prod
 
 import tensorflow as tf
 
-from lablib.cluster.tensorflow_costs import is_data, is_product
-from lablib.cluster.tensorflow_graph import Shapes, causes_first
+from lablib.frameworks.tensorflow.costs import is_data, is_product
+from lablib.frameworks.tensorflow.graph import Shapes, causes_first
 
 # What these make lies in the memory of their first input.
 VIEWS = set(

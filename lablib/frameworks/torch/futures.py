@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from lablib.cluster.torch_uncompiled import uncompiled
+from lablib.frameworks.torch.uncompiled import uncompiled
 from lablib.record.recorder import Recorder
 
 _Future = torch._C.Future

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 
-from lablib.cluster.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, Link
 from lablib.errors import LabError
+from lablib.frameworks.torch.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, Link
 
 
 class RelayedGroup(dist.ProcessGroup):

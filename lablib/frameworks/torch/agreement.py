@@ -14,9 +14,9 @@ from functools import lru_cache
 import torch
 import torch.distributed as dist
 
-from lablib.cluster.failures import place
-from lablib.cluster.message_table import Entry, MessageTable
 from lablib.errors import LabError
+from lablib.frameworks.torch.message_table import Entry, MessageTable
+from lablib.record.learners_code import place
 
 # Methods of a process group for which gloo reads the memory as if the tensor had no gaps; and
 # those for which it also reads it as if the elements were in their usual order.

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from lablib.cluster.tensorflow_graph import Compute, Issue, Wait
+from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
 
 
 class ElapsedSeconds:

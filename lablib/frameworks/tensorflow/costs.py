@@ -1,6 +1,7 @@
 """Counts what a TensorFlow rank computes: FLOPs and bytes of an operation, in a graph or eager.
 
-The rules are those of `torch_costs`, so the same task costs nearly the same in both frameworks.
+The rules are those of `frameworks/torch/costs.py`, so the same task costs nearly the same in both
+frameworks.
 """
 
 from __future__ import annotations
