@@ -379,7 +379,7 @@ def inputs_digest():
 
 def system_packages():
     """Install what some tests need beside Python packages, where this user may; else say how."""
-    from lablib.machine import DEBIAN_PACKAGES, find_command
+    from lablib.computer.facts import DEBIAN_PACKAGES, find_command
 
     missing = [package for package in DEBIAN_PACKAGES if not find_command(package)]
     if not missing:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from lablib import busy_computer
-from lablib.machine import cores
+from lablib.computer.facts import cores
+from lablib.training import busy_computer
 
 NOT_JUDGED = 2  # exit status: neither kept nor missed
 

@@ -22,10 +22,10 @@ from statistics import median
 from _paired import NOT_JUDGED, Claim, refusal, report
 
 import lablib as lab
-from lablib import busy_computer
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 from lablib.progress_bars import bar
 from lablib.record import metrics
+from lablib.training import busy_computer
 from lablib.units import show_s
 
 STRATEGIES = {"torch": "ddp", "tensorflow": "multi_worker_mirrored"}

@@ -18,7 +18,7 @@ from pathlib import Path
 from _paired import Claim, report, seconds
 from _right_answers import notebook
 
-from lablib.machine import ROOT
+from lablib.computer.facts import ROOT
 from lablib.teach import checks
 from lablib.teach.exercise import every
 

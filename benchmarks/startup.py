@@ -19,7 +19,7 @@ import psutil
 from _paired import Claim, in_turn, ratio, report, seconds, spread
 
 import lablib as lab
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 
 HERE = Path(__file__).parent
 QUIET = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}

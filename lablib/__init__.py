@@ -14,26 +14,26 @@ _PUBLIC = {
     "Link": "hardware.network",
     "Trace": "record.trace",
     "Task": "tasks.task",
-    "train": "training",
-    "compare": "comparison",
-    "what_if": "comparison",
-    "doctor": "checkup",
+    "train": "training.train",
+    "compare": "training.compare",
+    "what_if": "training.compare",
+    "doctor": "doctor_report",
     "predict": "teach.predictions",
     "check": "teach.checks",
     "quiz": "teach.quizzes",
     "progress": "teach.standing",
 }
-_MODULES = (
-    "cluster",
-    "datasets",
-    "hardware",
-    "machine",
-    "record",
-    "strategies",
-    "tasks",
-    "units",
-    "views",
-)
+_MODULES = {
+    "cluster": "cluster",
+    "datasets": "datasets",
+    "hardware": "hardware",
+    "machine": "computer.facts",
+    "record": "record",
+    "strategies": "strategies",
+    "tasks": "tasks",
+    "units": "units",
+    "views": "views",
+}
 
 __all__ = [*_PUBLIC, *_MODULES]
 
@@ -42,7 +42,7 @@ def __getattr__(name: str):
     if name in _PUBLIC:
         return getattr(importlib.import_module(f"lablib.{_PUBLIC[name]}"), name)
     if name in _MODULES:
-        return importlib.import_module(f"lablib.{name}")
+        return importlib.import_module(f"lablib.{_MODULES[name]}")
     raise AttributeError(f"lablib has no {name!r}; it has {', '.join(sorted(__all__))}")
 
 

@@ -20,7 +20,7 @@ def run() -> int:
             file=sys.stderr,
         )  # fmt: skip
         return 2
-    from lablib import processes
+    from lablib.computer import processes
 
     processes.forget_current_folder()
     from lablib.cli import main

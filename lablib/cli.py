@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from lablib import __version__, cli_teaching
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
-from lablib.machine import ROOT
 
 DEMO_RANKS = "1,2,4"
 
@@ -97,7 +97,7 @@ def _add_doctor(commands):
 
 
 def _doctor(asked):
-    from lablib.checkup import doctor
+    from lablib.doctor_report import doctor
 
     report = doctor()
     print(json.dumps(report.to_dict(), indent=2) if asked.json else report)
@@ -136,7 +136,7 @@ def _compare(asked):
 
     wanted = _comparison_arguments(asked)
     report.check_folder(Path(asked.out))
-    from lablib.comparison import compare
+    from lablib.training.compare import compare
 
     with contextlib.redirect_stdout(sys.stderr):
         comparison = compare(**wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lablib import processes
+from lablib.computer import processes
 
 SUBMITTED = "lab{lab}.ipynb"
 

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from lablib import processes
+from lablib.computer import processes
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import home, write_completely
-from lablib.machine import ROOT
 
 FIRST_LAB = "00_start_here.ipynb"
 

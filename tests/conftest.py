@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lablib import machine
+from lablib.computer import facts
 
 with contextlib.suppress(ImportError):
     # Some tests bring both frameworks into this process; a rank imports one. Loaded after
@@ -128,9 +128,9 @@ def what_is_lacking(need: str) -> str:
     """Why a test with this need cannot run here, with the command that would change it; or ""."""
     if need == "gpu":
         return "" if shutil.which("nvidia-smi") else "needs a GPU"
-    if machine.find_command(need):
+    if facts.find_command(need):
         return ""
-    return f"needs {need}: {machine.install_command(need)}"
+    return f"needs {need}: {facts.install_command(need)}"
 
 
 def pytest_sessionstart(session):
@@ -164,8 +164,10 @@ def _fail(reporter, config, claim, message):
 
 def processes_left() -> list[str]:
     """Processes of this session that still live after a while, each in words."""
-    if "lablib.cluster.launch" in sys.modules:
-        sys.modules["lablib.cluster.launch"].close_all()  # a zygote lives as long as its kernel
+    if "lablib.cluster.local.launch" in sys.modules:
+        sys.modules[
+            "lablib.cluster.local.launch"
+        ].close_all()  # a zygote lives as long as its kernel
     give_up_s = time.monotonic() + VANISH_WITHIN_S
     while (left := list(filter(None, map(_words, _ours())))) and time.monotonic() < give_up_s:
         time.sleep(0.05)

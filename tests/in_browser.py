@@ -17,7 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from lablib import machine, my_labs
+from lablib import my_labs
+from lablib.computer import facts
 
 ROOT = Path(__file__).resolve().parents[1]
 START_WITHIN_S = 60
@@ -99,7 +100,7 @@ def page_of(address):
     """A page of a headless browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=machine.find_command("chromium"), args=["--no-sandbox"]
+            executable_path=facts.find_command("chromium"), args=["--no-sandbox"]
         )
         try:
             page = browser.new_page(viewport={"width": 1200, "height": 900})

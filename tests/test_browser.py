@@ -115,7 +115,7 @@ def zygotes(folder):
     """Processes of clusters that kernels of this folder's notebooks started."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "lablib.cluster.zygote" not in (process.info["cmdline"] or ()):
+        if "lablib.cluster.local.zygote" not in (process.info["cmdline"] or ()):
             continue
         try:
             if process.environ().get("LABLIB_HOME", "").startswith(str(folder.parent)):

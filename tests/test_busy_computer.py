@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 import lablib as lab
-from lablib import busy_computer
+from lablib.computer.facts import cores
 from lablib.hardware import Device, Hardware, Link
-from lablib.machine import cores
+from lablib.training import busy_computer
 
 HOST = Hardware(Device("host", {"fp32": 1e10}, 1e10, 1e9), per_node=2, within=Link(1e9, 1e-5))
 SPIN = "while True: pass"
@@ -92,7 +92,9 @@ def test_a_modelled_run_needs_no_core_of_its_own(run):
 
 
 def test_a_training_run_says_it_where_it_is_shown(monkeypatch):
-    monkeypatch.setattr("lablib.busy_computer.ranks_lacked_cores", lambda run: "rank 0 had none")
+    monkeypatch.setattr(
+        "lablib.training.busy_computer.ranks_lacked_cores", lambda run: "rank 0 had none"
+    )
     run = lab.train("single", steps=2, progress=False)
     assert run.caution == "rank 0 had none"
     assert "measured, rank 0 had none" in repr(run)

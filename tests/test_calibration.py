@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import lablib as lab
-from lablib import calibration
 from lablib.hardware import Link, network
+from lablib.training import measured_hardware
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -16,16 +16,16 @@ def test_alpha_and_beta_are_found_where_messages_follow_them_exactly(ranks):
         n: 2 * (ranks - 1) * network.point_to_point_s(n / ranks, Link(bytes_per_s, alpha_s))
         for n in (8, 4096, 2**20, 2**23)
     }
-    link = calibration._fitted(seconds, ranks)
+    link = measured_hardware._fitted(seconds, ranks)
     assert link.latency_s == pytest.approx(alpha_s, rel=1e-3)
     assert link.bytes_per_s == pytest.approx(bytes_per_s, rel=1e-3)
-    slower = calibration._fitted({n: 2 * s for n, s in seconds.items()}, ranks)
+    slower = measured_hardware._fitted({n: 2 * s for n, s in seconds.items()}, ranks)
     assert slower.bytes_per_s == pytest.approx(bytes_per_s / 2, rel=1e-3)
 
 
 def test_a_computer_too_busy_to_be_measured_says_so():
     with pytest.raises(lab.LabError, match="too busy"):
-        calibration._fitted({8: 2e-3, 2**23: 1e-3}, 2)
+        measured_hardware._fitted({8: 2e-3, 2**23: 1e-3}, 2)
 
 
 @pytest.mark.parametrize("framework", ["torch", "tensorflow"])

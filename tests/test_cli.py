@@ -21,8 +21,8 @@ import pytest
 
 import lablib
 from lablib import cli, my_labs
+from lablib.computer.facts import ROOT, Finding, Report
 from lablib.errors import LabError
-from lablib.machine import ROOT, Finding, Report
 from lablib.views.table import text as table_text
 
 COMMANDS = ("doctor", "compare", "lab", "reset", "submit", "release", "grade", "author")
@@ -100,7 +100,7 @@ def test_an_error_in_the_kits_own_imports_is_not_taken_for_a_missing_package(mon
     def broken():
         raise ModuleNotFoundError("no module", name="lablib.gone")
 
-    monkeypatch.setattr("lablib.checkup.doctor", broken)
+    monkeypatch.setattr("lablib.doctor_report.doctor", broken)
     with pytest.raises(ModuleNotFoundError):
         cli.main(["doctor"])
 
@@ -120,7 +120,7 @@ def test_a_python_that_is_too_old_is_told_so():
 @pytest.mark.parametrize("state, status", [("ok", 0), ("limited", 0), ("missing", 1)])
 def test_doctor_answers_with_its_exit_status(monkeypatch, capsys, state, status):
     report = Report((Finding("torch", state, "?", "make lab", needed=True),))
-    monkeypatch.setattr("lablib.checkup.doctor", lambda: report)
+    monkeypatch.setattr("lablib.doctor_report.doctor", lambda: report)
     assert cli.main(["doctor"]) == status
     assert cli.main(["doctor", "--json"]) == status
     assert state in capsys.readouterr().out
@@ -158,9 +158,9 @@ def compared(monkeypatch, tmp_path):
             table=pandas.DataFrame(COLUMNS), conditions={"left out": "gpipe on 9: too few blocks"}
         )
 
-    comparison = types.ModuleType("lablib.comparison")
+    comparison = types.ModuleType("lablib.training.compare")
     comparison.compare = compare
-    monkeypatch.setitem(sys.modules, "lablib.comparison", comparison)
+    monkeypatch.setitem(sys.modules, "lablib.training.compare", comparison)
     monkeypatch.setattr("lablib.views.report.write", lambda *_: tmp_path / "index.html")
     return asked
 
@@ -180,7 +180,7 @@ def test_compare_passes_on_what_was_asked_and_nothing_else(compared, tmp_path):
 def test_compare_takes_arguments_that_the_real_one_has():
     import inspect
 
-    from lablib.comparison import compare
+    from lablib.training.compare import compare
 
     known = set(inspect.signature(compare).parameters)
     assert known >= {"task", "seed", "steps", "batch", "hardware", "ranks", "strategies"}
@@ -257,7 +257,7 @@ def test_errors_become_an_exit_status_and_never_a_traceback(
     def fail(**_):
         raise raised
 
-    monkeypatch.setattr(sys.modules["lablib.comparison"], "compare", fail)
+    monkeypatch.setattr(sys.modules["lablib.training.compare"], "compare", fail)
     assert cli.main(["compare", "--out", str(tmp_path)]) == status
     printed = capsys.readouterr()
     assert str(raised) in printed.err and "Traceback" not in printed.err and not printed.out

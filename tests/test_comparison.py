@@ -99,7 +99,9 @@ WRONG = [
 
 @pytest.mark.parametrize("asked, seen", WRONG, ids=[seen for _, seen in WRONG])
 def test_what_cannot_be_compared_is_said_before_any_rank_starts(asked, seen, monkeypatch):
-    monkeypatch.setattr("lablib.comparison.train", lambda *_, **__: pytest.fail("it was started"))
+    monkeypatch.setattr(
+        "lablib.training.compare.train", lambda *_, **__: pytest.fail("it was started")
+    )
     with pytest.raises(lab.LabError) as caught:
         lab.compare(**{**ASKED, **asked})
     assert seen in caught.value.saw

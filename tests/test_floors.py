@@ -14,9 +14,8 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 ROOMS = """
-    processes errors files units progress_bars machine datasets tasks hardware record
-    frameworks cluster
-    busy_computer calibration box strategies views training comparison teach grading checkup my_labs
+    errors files units progress_bars computer datasets tasks hardware record frameworks cluster
+    box strategies views training teach grading course doctor_report
     __init__ cli_teaching cli __main__
 """.split()
 # Rooms side by side, of which none knows another.
@@ -147,7 +146,11 @@ CLEAN = {
             "from lablib.strategies.tensorflow import mirrored",
             "strategies.torch.ddp imports strategies.tensorflow.mirrored",
         ),
-        ("cluster/wire.py", "from ..views.plots import p", "cluster.wire imports views.plots"),
+        (
+            "cluster/wire.py",
+            "from ..views.plots import p",
+            "cluster.wire imports views.plots",
+        ),
         ("cluster/meeting.py", "from . import wire, pack", "cluster.meeting imports cluster"),
         (
             "cluster/meeting.py",

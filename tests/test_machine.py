@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import lablib as lab
-from lablib import machine
-from lablib.machine import Finding, Report
+from lablib.computer import facts
+from lablib.computer.facts import Finding, Report
 
 FOUND = Finding("memory", "ok", "16 GB", needed=True)
 LACKED = Finding("torch", "missing", "not here", "make lab", needed=True)
@@ -32,7 +32,7 @@ def test_the_report_names_every_package_that_the_kit_depends_on():
 def test_doctor_tries_each_limit_of_the_box():
     limits = [one for one in lab.doctor().findings if one.name.startswith("limit: ")]
     assert len(limits) == 10 and {one.state for one in limits} == {"ok"}
-    assert not any(one.name.startswith("limit: ") for one in machine.report().findings)
+    assert not any(one.name.startswith("limit: ") for one in facts.report().findings)
 
 
 def test_every_lack_has_a_cure():
@@ -48,8 +48,8 @@ def test_doctor_imports_no_framework():
 
 
 def test_doctor_answers_where_nothing_is_installed():
-    code = "from lablib.checkup import doctor; r = doctor(); print(r.ok); print(r)"
-    path = {"PYTHONPATH": str(machine.ROOT)}
+    code = "from lablib.doctor_report import doctor; r = doctor(); print(r.ok); print(r)"
+    path = {"PYTHONPATH": str(facts.ROOT)}
     base = [str(Path(sys.executable).resolve()), "-S", "-c", code]
     done = subprocess.run(base, env=path, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("False\n") and "missing  torch" in done.stdout, done.stderr
@@ -82,7 +82,7 @@ def test_a_report_shows_itself_in_a_line_a_table_and_plain_data():
     ],
 )
 def test_a_version_is_compared_number_by_number(version, wanted, suits):
-    assert machine._satisfies(version, wanted) is suits
+    assert facts._satisfies(version, wanted) is suits
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_version_is_compared_number_by_number(version, wanted, suits):
 )
 def test_a_package_is_compared_with_what_is_wanted(monkeypatch, installed, state, says):
     monkeypatch.setattr(importlib.metadata, "version", partial(looked_up, installed))
-    finding = machine._package("torch", ">=2.13", "2.13.0")
+    finding = facts._package("torch", ">=2.13", "2.13.0")
     assert finding.state == state and says in finding.found
 
 
@@ -109,7 +109,7 @@ def looked_up(installed, name):
 @pytest.mark.parametrize("installed, told", [("3.7.0", 1), (None, 0)])
 def test_triton_is_told_where_it_is(monkeypatch, installed, told):
     monkeypatch.setattr(importlib.metadata, "version", partial(looked_up, installed))
-    findings = list(machine._both_frameworks())
+    findings = list(facts._both_frameworks())
     assert len(findings) == told
     assert all(f.state == "limited" and "import triton" in f.cure for f in findings)
 
@@ -160,16 +160,16 @@ def test_control_groups_limit_cores_and_memory(tmp_path, membership, files, quot
         (tmp_path / "mount" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mount" / name).write_text(text + "\n")
     read = partial(
-        machine._cgroup_files, membership=tmp_path / "membership", mount=tmp_path / "mount"
+        facts._cgroup_files, membership=tmp_path / "membership", mount=tmp_path / "mount"
     )
-    assert machine._cpu_quotas(read) == quotas
-    assert machine._memory_limits(read) == limits
+    assert facts._cpu_quotas(read) == quotas
+    assert facts._memory_limits(read) == limits
 
 
 def test_a_quota_leaves_whole_cores_and_at_least_one(monkeypatch):
-    monkeypatch.setattr(machine, "_cpu_quotas", lambda files: [0.5])
-    assert machine.cores() == 1
-    assert {finding.name: finding for finding in machine.report().findings}[
+    monkeypatch.setattr(facts, "_cpu_quotas", lambda files: [0.5])
+    assert facts.cores() == 1
+    assert {finding.name: finding for finding in facts.report().findings}[
         "cores"
     ].state == "limited"
 
@@ -177,7 +177,7 @@ def test_a_quota_leaves_whole_cores_and_at_least_one(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
 def test_cores_follow_the_affinity_of_the_process():
     one = min(os.sched_getaffinity(0))
-    code = f"import os; os.sched_setaffinity(0, [{one}])\nfrom lablib.machine import cores\n"
+    code = f"import os; os.sched_setaffinity(0, [{one}])\nfrom lablib.computer.facts import cores\n"
     output = subprocess.check_output([sys.executable, "-c", code + "print(cores())"], timeout=60)
     assert output == b"1\n"
 
@@ -192,12 +192,12 @@ def test_cores_follow_the_affinity_of_the_process():
     ],
 )
 def test_a_probe_that_fails_says_why(command, failure):
-    assert machine._attempt(command)[0] == failure
+    assert facts._attempt(command)[0] == failure
 
 
 def test_a_probe_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(machine, "_PROBE_S", 0.2)
-    assert machine._attempt(["sleep", "60"])[0] == "sleep did not answer in 0.2 s"
+    monkeypatch.setattr(facts, "_PROBE_S", 0.2)
+    assert facts._attempt(["sleep", "60"])[0] == "sleep did not answer in 0.2 s"
 
 
 GPU_TEXT = "NVIDIA H200, 143771 MiB\nNVIDIA H200, 143771 MiB\n"
@@ -213,7 +213,7 @@ GPU_TEXT = "NVIDIA H200, 143771 MiB\nNVIDIA H200, 143771 MiB\n"
 def test_gpus_are_what_nvidia_smi_lists(monkeypatch, tmp_path, script, state, says):
     stand_in(tmp_path / "nvidia-smi", script)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    finding = machine._gpus()
+    finding = facts._gpus()
     assert (finding.state, finding.found) == (state, says)
 
 
@@ -221,16 +221,16 @@ def test_a_command_is_found_under_each_of_its_names_and_not_where_there_is_none(
     monkeypatch, tmp_path
 ):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert machine.find_command("chromium") == ""
+    assert facts.find_command("chromium") == ""
     stand_in(tmp_path / "google-chrome", "")
-    assert machine.find_command("chromium") == str(tmp_path / "google-chrome")
+    assert facts.find_command("chromium") == str(tmp_path / "google-chrome")
     stand_in(tmp_path / "chromium", "")
-    assert machine.find_command("chromium") == str(tmp_path / "chromium")
+    assert facts.find_command("chromium") == str(tmp_path / "chromium")
 
 
 def test_containment_without_bubblewrap_is_said_with_its_cure(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    finding = machine._containment()
+    finding = facts._containment()
     assert finding.state in ("limited", "missing")
     assert finding.cure == "sudo apt install bubblewrap"
 
@@ -238,7 +238,7 @@ def test_containment_without_bubblewrap_is_said_with_its_cure(monkeypatch, tmp_p
 def test_a_bubblewrap_that_fails_is_not_called_containment(monkeypatch, tmp_path):
     stand_in(tmp_path / "bwrap", "echo 'bwrap: No permissions to create a namespace' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    finding = machine._containment()
+    finding = facts._containment()
     assert finding.state != "ok" and "No permissions" in finding.cure
 
 

@@ -17,8 +17,9 @@ import sys
 import pytest
 from grading import course
 
-from lablib import my_labs, processes
-from lablib.machine import ROOT
+from lablib import my_labs
+from lablib.computer import processes
+from lablib.computer.facts import ROOT
 
 pytestmark = pytest.mark.timeout(100)
 NOT_STANDARD = {"sitecustomize", "usercustomize", "triton", "cupy", "orjson", "simplejson"}
@@ -152,7 +153,7 @@ def test_the_console_script_is_that_entry_point():
 PATH_OF_A_RANK = """
 import os, sys, cloudpickle
 from lablib.cluster.cluster import Cluster
-from lablib.cluster.launch import zygote
+from lablib.cluster.local.launch import zygote
 sys.path.insert(0, "")  # as a notebook's kernel has it
 os.chdir(sys.argv[1])
 def work(me):
@@ -178,7 +179,9 @@ def test_the_kits_own_folder_is_not_on_the_path_of_its_processes(kit):
     """People unpack submissions beside the kit's folders, too."""
     plant(kit, ["numpy", "nbformat"])
     try:
-        command = processes.command("lablib.grading.reading", file=str(kit / "lablib/processes.py"))
+        command = processes.command(
+            "lablib.grading.reading", file=str(kit / "lablib/computer/processes.py")
+        )
         done = subprocess.run(
             command, input=b'{"exercises": {}, "released": ""}\n{}', cwd=kit, timeout=60,
             capture_output=True, env={},

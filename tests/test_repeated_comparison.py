@@ -47,10 +47,10 @@ def compared(monkeypatch):
             calls.append((name, steps))
             return run_of(next(script[name]), ranks, hardware, caution if name == "ddp" else "")
 
-        monkeypatch.setattr("lablib.comparison.train", train)
-        monkeypatch.setattr("lablib.comparison.cores", lambda: cores)
-        monkeypatch.setattr("lablib.busy_computer.cores", lambda: cores)
-        monkeypatch.setattr("lablib.busy_computer.other_cores", lambda: other_cores)
+        monkeypatch.setattr("lablib.training.compare.train", train)
+        monkeypatch.setattr("lablib.training.compare.cores", lambda: cores)
+        monkeypatch.setattr("lablib.training.busy_computer.cores", lambda: cores)
+        monkeypatch.setattr("lablib.training.busy_computer.other_cores", lambda: other_cores)
         asked = {"strategies": ["single", "ddp"], "ranks": [ddp_ranks], "steps": 30} | asked
         comparison = lab.compare(framework="torch", progress=False, **asked)
         return comparison, calls

@@ -9,7 +9,7 @@ import pytest
 
 import lablib as lab
 from lablib import strategies
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 from lablib.record import metrics
 
 STEPS = 20

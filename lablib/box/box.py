@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
-from lablib import processes
 from lablib.box import bubblewrap
 from lablib.box.bounded import bounded
 from lablib.box.boxed_execution import BoxedExecution
@@ -26,13 +25,14 @@ from lablib.box.contents import contents, in_the_box
 from lablib.box.limits import Limits
 from lablib.box.outcome import Ended
 from lablib.box.rank_set import NO_FRAMEWORK
-from lablib.cluster import wire
-from lablib.cluster.launch import ZygoteProcess
+from lablib.cluster.engine import wire
+from lablib.cluster.local.launch import ZygoteProcess
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
+from lablib.computer import processes
+from lablib.computer.facts import Finding, find_command, install_command
 from lablib.errors import LabError
 from lablib.hardware import catalog
-from lablib.machine import Finding, find_command, install_command
 
 # Above the numbers that systems give to users and containers (man 5 subuid); with the process's
 # own number each box is a user whom nobody else is, whose processes are counted apart.

@@ -15,8 +15,9 @@ from lablib.box.namespaces import TEMPORARY
 from lablib.box.outcome import Ended
 from lablib.box.printed import Printed
 from lablib.box.relay import Relay
-from lablib.cluster import hang_advice, wire
-from lablib.cluster.execution import Execution
+from lablib.cluster import hang_advice
+from lablib.cluster.engine import wire
+from lablib.cluster.local.execution import Execution
 from lablib.cluster.spec import Spec
 from lablib.record.board import Board
 

@@ -1,6 +1,6 @@
 """The second tier of containment: the same box as bubblewrap's, by system calls of our own.
 
-    python -P lablib/processes.py lablib.box.by_namespaces FOLDER CONTENTS COMMAND...
+    python -P processes.py lablib.box.by_namespaces FOLDER CONTENTS COMMAND...
 
 FOLDER is an empty one, CONTENTS a `Contents` as JSON. The command is the first process of the box.
 """
@@ -25,7 +25,7 @@ from lablib.box.namespaces import (
     mount,
     unshare_with_a_user,
 )
-from lablib.cluster.private_network import raise_loopback
+from lablib.cluster.local.private_network import raise_loopback
 
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _DETACH = 2

@@ -123,7 +123,7 @@ def _fill(etc, user):
 
 
 def _environment():
-    from lablib.cluster.launch import ONE_THREAD, QUIET
+    from lablib.cluster.local.launch import ONE_THREAD, QUIET
 
     return (
         QUIET

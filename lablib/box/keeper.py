@@ -3,7 +3,7 @@
 It lives in the box and knows nothing that a learner must not: no cases, no answers. What it tells
 the grader it has seen from outside the set. Started by `lablib.box.box` as
 
-    python -P lablib/processes.py lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
+    python -P processes.py lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
 
 USER is who it shall be when it is root: a number that nobody else has.
 """
@@ -19,9 +19,9 @@ import socket
 from lablib.box import namespaces, rank_set
 from lablib.box.limits import Limits
 from lablib.box.watch import Watch
-from lablib.cluster import wire
-from lablib.cluster.ended_children import ended_children
-from lablib.cluster.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there
+from lablib.cluster.engine import wire
+from lablib.cluster.local.ended_children import ended_children
+from lablib.cluster.local.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there
 
 _LOOK_EVERY_S = 0.05
 _IDLE_S = 0.3

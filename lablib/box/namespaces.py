@@ -10,7 +10,7 @@ import os
 import struct
 import sys
 
-from lablib.cluster.private_network import map_to_itself, raise_loopback
+from lablib.cluster.local.private_network import map_to_itself, raise_loopback
 
 NEW_USER, NEW_MOUNT, NEW_PROCESSES = 0x10000000, 0x00020000, 0x20000000
 NEW_NETWORK, NEW_IPC, NEW_NAME = 0x40000000, 0x08000000, 0x04000000

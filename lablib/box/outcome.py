@@ -8,14 +8,15 @@ from __future__ import annotations
 import builtins
 import signal
 
-from lablib.cluster import failures, said
+from lablib.cluster import failures
+from lablib.cluster.engine import messages
 from lablib.errors import NOT_ATTEMPTED
 
 _OF_CAUSE = {
     failures.FORGED: ("forged", "sent what no rank sends"),
-    said.MEMORY: ("oom", "asked for more memory than it may have"),
-    said.DISK: ("disk", "filled the space for files"),
-    said.UNWRITTEN: (NOT_ATTEMPTED, "left the exercise as it came"),
+    messages.MEMORY: ("oom", "asked for more memory than it may have"),
+    messages.DISK: ("disk", "filled the space for files"),
+    messages.UNWRITTEN: (NOT_ATTEMPTED, "left the exercise as it came"),
 }
 _TOGETHER = {
     "oom": "together the processes used more memory than they may have",
@@ -78,15 +79,15 @@ def _status(fate, seen, cpu_s):
     if not fate.cause:
         return "crash", fate.what
     if fate.error == "OSError" and seen.get("disk_full"):
-        return _OF_CAUSE[said.DISK]
+        return _OF_CAUSE[messages.DISK]
     return "error", _left_or_raised(fate)
 
 
 def _left_or_raised(fate):
     line = f", line {fate.frames[-1][1]}" if fate.frames else ""
-    if fate.cause == said.LEFT:
+    if fate.cause == messages.LEFT:
         return f"left with sys.exit{line}"
-    if fate.cause == said.UNSENDABLE:
+    if fate.cause == messages.UNSENDABLE:
         return "returned what is not plain data"
     kind = getattr(builtins, fate.error, None)
     known = isinstance(kind, type) and issubclass(kind, BaseException) or fate.error == "LabError"

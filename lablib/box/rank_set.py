@@ -11,8 +11,8 @@ import socket
 
 from lablib.box import apart, namespaces, system_calls, trials
 from lablib.box.limits import Limits, keep_to
-from lablib.cluster import wire
-from lablib.cluster.zygote import Zygote, adopt_orphans, live
+from lablib.cluster.engine import wire
+from lablib.cluster.local.zygote import Zygote, adopt_orphans, live
 
 _FILES = ("board", "log", "stack")
 _NICE = 5  # so that the keeper gets to see a hundred busy processes, and to end them

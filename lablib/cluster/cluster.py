@@ -7,9 +7,10 @@ import math
 import os
 from collections.abc import Callable
 
-from lablib.cluster import launch, said
-from lablib.cluster.execution import Execution
+from lablib.cluster.engine import messages
 from lablib.cluster.failures import RankFailed
+from lablib.cluster.local import launch
+from lablib.cluster.local.execution import Execution
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
@@ -124,7 +125,7 @@ class Cluster:
                 raise Interrupted("the ranks were ended; the cluster can run again") from None
             except RankFailed as error:
                 # Another program may have taken the port of a server; the next try has new ports.
-                if not tries_left or execution.begun or error.cause != said.SERVER:
+                if not tries_left or execution.begun or error.cause != messages.SERVER:
                     raise
             finally:
                 execution.forget()
@@ -227,7 +228,7 @@ def _check_hardware(hardware, spec):
 
 
 def _check_device(device):
-    from lablib.machine import gpus
+    from lablib.computer.facts import gpus
 
     if device == "cuda" and not gpus():
         raise LabError(

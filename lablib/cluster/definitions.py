@@ -63,7 +63,7 @@ def become_main(path: str) -> None:
     path    of the file for `load`. A process that is spawned from here loads it, too
     """
     main = types.ModuleType(_MAIN)
-    main.__spec__ = ModuleSpec("lablib.cluster.spawned_main", loader=None)
+    main.__spec__ = ModuleSpec("lablib.cluster.local.spawned_main", loader=None)
     sys.modules[_MAIN] = main
     os.environ[_PAYLOAD] = path
 

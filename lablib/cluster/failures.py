@@ -9,7 +9,7 @@ import linecache
 import signal
 from dataclasses import dataclass, field
 
-from lablib.cluster import said
+from lablib.cluster.engine import messages
 from lablib.errors import LabError
 from lablib.record.learners_code import place, stack_line
 
@@ -74,7 +74,7 @@ class Fate:
     @property
     def cure(self) -> str:
         """What to do about it."""
-        if self.cause == said.UNSENDABLE:
+        if self.cause == messages.UNSENDABLE:
             return "return numbers, text, lists, dicts, arrays or tensors, and run the cell again"
         if self.cause or self.code != -signal.SIGKILL:
             return "correct that line, then run the cell again"
@@ -83,11 +83,11 @@ class Fate:
     @property
     def what(self) -> str:
         """What happened, in words: the exception, the signal or the exit status."""
-        if self.cause == said.LEFT:
+        if self.cause == messages.LEFT:
             return f"left with sys.exit({self.text or 0})"
-        if self.cause == said.UNSENDABLE:
+        if self.cause == messages.UNSENDABLE:
             return f"cannot return its result: {self.text}"
-        if self.cause == said.SERVER:
+        if self.cause == messages.SERVER:
             return f"could not start its TensorFlow server: {self.text}"
         if self.cause:
             return f"raised {self.error}: {shortened(self.text)}"

@@ -11,9 +11,9 @@ import keyword
 import re
 from pathlib import Path
 
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.machine import ROOT
 from lablib.teach import exercise, release
 
 _PUBLIC = '''"""{number} {title}."""

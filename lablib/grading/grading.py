@@ -26,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lablib.box.box import containment
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError, check_whole
 from lablib.files import write_completely
 from lablib.grading import (
@@ -46,7 +47,6 @@ from lablib.grading.places import UNSANDBOXED
 from lablib.grading.reading import Reading
 from lablib.grading.submissions import HANDED_IN, UNREADABLE, Submission
 from lablib.grading.workers import Crew, Job, Worker
-from lablib.machine import ROOT
 from lablib.progress_bars import bar
 from lablib.teach import exercise, quizzes_file
 from lablib.teach.exercise import Exercise

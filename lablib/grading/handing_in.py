@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.grading import notebook_file, reading
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.places import InTheOpen
-from lablib.machine import ROOT
 from lablib.teach import exercise, standing
 
 _MOST_BYTES = notebook_file.MOST_BYTES // 2

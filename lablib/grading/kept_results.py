@@ -11,12 +11,12 @@ import json
 from functools import cached_property
 from pathlib import Path
 
-from lablib.files import write_completely
+from lablib.files import ROOT, write_completely
 from lablib.grading.graded import Graded
 from lablib.grading.reading import Reading
 from lablib.teach.exercise import Exercise
 
-_KIT = Path(__file__).resolve().parents[1]
+_KIT = ROOT / "lablib"
 
 
 class Kept:

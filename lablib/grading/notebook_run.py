@@ -22,7 +22,8 @@ import traceback
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 
-from lablib.cluster import definitions, wire
+from lablib.cluster import definitions
+from lablib.cluster.engine import wire
 from lablib.errors import NOT_ATTEMPTED
 from lablib.grading.answers import cell_ids
 from lablib.grading.notebook_file import Cell

@@ -11,10 +11,10 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.grading import leaks
-from lablib.machine import ROOT
 from lablib.teach import release
 
 # Nothing else: what is forgotten here is missed by learners, not told to them.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lablib.box.box import Box
 from lablib.box.limits import Limits
+from lablib.cluster.engine.messages import UNWRITTEN
 from lablib.cluster.failures import DIED, ClusterHangs, RankFailed
-from lablib.cluster.said import UNWRITTEN
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.teach.checks import cluster_of
 from lablib.teach.exercise import Case
@@ -102,7 +102,7 @@ class InTheOpen:
         return Outcome(Seen(tuple(run.values), run))
 
     def close(self) -> None:
-        from lablib.cluster import launch
+        from lablib.cluster.local import launch
 
         launch.close_all()
 

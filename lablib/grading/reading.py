@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lablib import processes
+from lablib.computer import processes
 from lablib.grading import notebook_file, written_code
 from lablib.grading.answers import FOUND, Answer, Reader
 from lablib.grading.notebook_file import Cell

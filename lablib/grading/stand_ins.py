@@ -105,7 +105,7 @@ def install(framework: str, check: Callable) -> None:
     framework   the one that this process has imported
     check       takes the place of `lab.check`
     """
-    from lablib.cluster import launch
+    from lablib.cluster.local import launch
 
     kit = sys.modules["lablib"]
     finder = _Finder((*_PICTURES, *_OTHER_FRAMEWORK[framework]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lablib import processes
+from lablib.computer import processes
 
 _TRIES = 2
 _WORTH_A_START = 4

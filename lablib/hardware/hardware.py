@@ -75,9 +75,11 @@ class Hardware:
 
     @staticmethod
     def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
-        """Measure this computer, as `lablib.calibration.measure` describes."""
+        """Measure this computer, as `lablib.training.measured_hardware.measure` describes."""
         # By name, because this package is pure: what starts processes stands above it.
-        return importlib.import_module("lablib.calibration").measure(framework, ranks)
+        return importlib.import_module("lablib.training.measured_hardware").measure(
+            framework, ranks
+        )
 
     @property
     def ranks(self) -> int:

@@ -13,8 +13,8 @@ import pkgutil
 from functools import cache
 from types import ModuleType
 
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
-from lablib.machine import ROOT
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import FAMILIES, Job, Strategy
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lablib.cluster import said
 from lablib.cluster.cluster import Cluster
+from lablib.cluster.engine import messages
 from lablib.cluster.failures import ClusterHangs, RankFailed
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.progress_bars import bar
@@ -177,7 +177,7 @@ def on_this_computer(case: Case, observer: Observer) -> Seen:
     except ClusterHangs as error:
         return Seen(problem=f"{_HUNG}\n{error.saw}", advice=error.advice)
     except RankFailed as error:
-        attempted = error.cause != said.UNWRITTEN
+        attempted = error.cause != messages.UNWRITTEN
         return Seen(problem=f"{error.wrong}\n{error.saw}", attempted=attempted)
     return Seen(tuple(run.values), run)
 

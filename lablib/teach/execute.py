@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lablib import processes
+from lablib.computer import processes
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.progress_bars import bar

@@ -29,8 +29,8 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
-from lablib.machine import ROOT
 
 CHECKS = ROOT / "labs" / "checks"
 HIDDEN = ROOT / "solutions" / "hidden"

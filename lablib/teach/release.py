@@ -10,9 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from lablib.computer.facts import ROOT
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.files import write_completely
-from lablib.machine import ROOT
 from lablib.teach import telling
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"

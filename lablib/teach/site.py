@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lablib import processes
+from lablib.computer import processes
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
-from lablib.machine import ROOT
 from lablib.progress_bars import bar
 from lablib.teach.release import lab_of, solutions
 

@@ -10,7 +10,7 @@ import html
 import threading
 import time
 
-from lablib.cluster.execution import Watched
+from lablib.cluster.local.execution import Watched
 from lablib.cluster.logs import read_log
 from lablib.record.learners_code import place
 from lablib.units import show_bytes

@@ -193,7 +193,7 @@ def opens_files_without_end(me):
 
 
 def answers_twice(me):
-    from lablib.cluster import wire
+    from lablib.cluster.engine import wire
 
     send = wire.send
 
@@ -207,7 +207,7 @@ def answers_twice(me):
 
 
 def answers_late(me):
-    from lablib.cluster import wire
+    from lablib.cluster.engine import wire
 
     send = wire.send
 
@@ -221,7 +221,7 @@ def answers_late(me):
 
 
 def answers_after_its_end(me):
-    from lablib.cluster import wire
+    from lablib.cluster.engine import wire
 
     frame = wire.pack({"kind": "value", "value": "forged"})
     if os.fork() == 0:

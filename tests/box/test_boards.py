@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 
 from lablib.box import boards
-from lablib.cluster import deadlock, failures, hang_advice, said
+from lablib.cluster import deadlock, failures, hang_advice
+from lablib.cluster.engine import messages
 
 ANYTHING = [None, True, -1, 10**400, 1.5, "", "x" * 70, "recv", [], [0, 1], [[9]], {}, {"c": []}]
 LIKELY = {
@@ -47,8 +48,8 @@ def test_boards_of_any_kind_can_be_compared_and_told():
 
 @pytest.mark.parametrize("seconds", [10**400, float("inf"), "1"], ids=["huge", "inf", "text"])
 def test_a_time_that_is_none_is_refused(seconds):
-    told = {"kind": "error", "cause": said.RAISED, "type": "E", "text": "", "frames": [],
+    told = {"kind": "error", "cause": messages.RAISED, "type": "E", "text": "", "frames": [],
             "echo": False}  # fmt: skip
-    assert said.kind_of(told | {"at_s": 1}) == "error"
+    assert messages.kind_of(told | {"at_s": 1}) == "error"
     with pytest.raises(ValueError, match="another form"):
-        said.kind_of(told | {"at_s": seconds})
+        messages.kind_of(told | {"at_s": seconds})

@@ -22,9 +22,9 @@ from lablib.box import trials
 from lablib.box.bounded import bounded
 from lablib.box.box import Box, containment, limits_held, probes
 from lablib.box.limits import Limits
-from lablib.cluster import wire
+from lablib.cluster.engine import wire
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
-from lablib.machine import ROOT
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(120)]
 # The box has no tests in it: what they define travels by value.

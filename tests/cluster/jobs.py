@@ -71,7 +71,7 @@ def leaves_its_socket_to_a_child(me):
 
 def hangs_up_after_its_value(me):
     """The kernel can ask for the record of a rank that hears nobody any more, and lives."""
-    from lablib.cluster import rank
+    from lablib.cluster.local import rank
 
     def hangs_up(sock):
         sock.close()
@@ -289,7 +289,7 @@ def hangs_after_many_groups(me):
 
 def _sent(values):
     """What comes of each value on the way to the notebook."""
-    from lablib.cluster import wire
+    from lablib.cluster.engine import wire
 
     found = {}
     for name, value in values.items():

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 import lablib as lab
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 
 BOTH = ("torch", "tensorflow")
 HERE = Path(__file__).parent

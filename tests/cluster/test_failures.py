@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 import lablib as lab
-from lablib.cluster import failures, launch, rank_errors, said
-from lablib.cluster.execution import Execution
+from lablib.cluster import failures
+from lablib.cluster.engine import messages
+from lablib.cluster.local import launch, rank_errors
+from lablib.cluster.local.execution import Execution
 from lablib.errors import LabError
 
 BOTH = ("torch", "tensorflow")
@@ -144,14 +146,14 @@ def test_an_error_of_the_learners_is_no_server_that_did_not_start(tmp_path):
 @pytest.mark.parametrize(
     "job, cause",
     [
-        (jobs.raises_on_rank_1, said.RAISED),
-        (jobs.exits_3, said.LEFT),
-        (jobs.returns_a_lock, said.UNSENDABLE),
-        (jobs.asks_for_much_memory, said.MEMORY),
-        (jobs.meets_a_full_disk, said.DISK),
-        (jobs.is_as_it_came, said.UNWRITTEN),
-        (jobs.calls_what_torch_lacks, said.RAISED),
-        (jobs.says_what_a_starter_says, said.RAISED),
+        (jobs.raises_on_rank_1, messages.RAISED),
+        (jobs.exits_3, messages.LEFT),
+        (jobs.returns_a_lock, messages.UNSENDABLE),
+        (jobs.asks_for_much_memory, messages.MEMORY),
+        (jobs.meets_a_full_disk, messages.DISK),
+        (jobs.is_as_it_came, messages.UNWRITTEN),
+        (jobs.calls_what_torch_lacks, messages.RAISED),
+        (jobs.says_what_a_starter_says, messages.RAISED),
         (jobs.is_killed, failures.DIED),
     ],
     ids=lambda part: getattr(part, "__name__", part),

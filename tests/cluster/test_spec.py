@@ -7,7 +7,7 @@ import json
 import pytest
 
 import lablib as lab
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 from lablib.cluster.spec import Spec, threads_per_rank
 from lablib.errors import LabError
 

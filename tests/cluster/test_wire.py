@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from lablib.cluster import said, wire
+from lablib.cluster.engine import messages, wire
 
 PLAIN = [
     None, True, 3, 2**80, -1.5, 1 + 2j, "text", b"bytes", [1, [2]], (1, (2, 3)), {1: "a", "b": 2},
@@ -157,13 +157,13 @@ def test_nested_copies_of_a_large_message_are_bounded():
         wire.unpack(data)
 
 
-ERROR = {"kind": "error", "cause": said.RAISED, "type": "E", "text": "", "frames": [],
+ERROR = {"kind": "error", "cause": messages.RAISED, "type": "E", "text": "", "frames": [],
          "echo": True, "at_s": 0.0}  # fmt: skip
 
 
 def test_an_error_and_a_beginning_are_messages_of_a_rank():
-    assert said.kind_of(ERROR) == "error"
-    assert said.kind_of({"kind": "begun"}) == "begun"
+    assert messages.kind_of(ERROR) == "error"
+    assert messages.kind_of({"kind": "begun"}) == "begun"
 
 
 @pytest.mark.parametrize(
@@ -184,4 +184,4 @@ def test_an_error_and_a_beginning_are_messages_of_a_rank():
 )  # fmt: skip
 def test_what_is_no_message_of_a_rank_is_refused(message):
     with pytest.raises(ValueError):
-        said.kind_of(message)
+        messages.kind_of(message)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from lablib.machine import ROOT
+from lablib.computer.facts import ROOT
 
 LAB = "09"
 TIMEOUT_S = 8

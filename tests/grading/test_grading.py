@@ -17,7 +17,8 @@ import course
 import pytest
 
 from lablib import cli
-from lablib.cluster import wire
+from lablib.cluster.engine import wire
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.grading import class_report, feedback, grading, workers
@@ -25,7 +26,6 @@ from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.lateness import Lateness
 from lablib.grading.secret_seed import seed_of
 from lablib.grading.workers import Job
-from lablib.machine import ROOT
 from lablib.teach import exercise
 
 RIGHT = course.notebook()

@@ -15,9 +15,9 @@ import pytest
 import test_lab_style
 
 from lablib import cli, my_labs
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.grading import authoring, handing_in, leaks, package, reading
-from lablib.machine import ROOT
 from lablib.teach import quizzes_file, release, standing
 from lablib.teach.exercise import every
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from lablib.computer.facts import ROOT
 from lablib.grading import leaks, package
 from lablib.grading.similarity import fingerprints
-from lablib.machine import ROOT
 from lablib.teach import exercise
 
 STRATEGIES = ROOT / "solutions/strategies"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from lablib.computer.facts import ROOT
 from lablib.grading import feedback, scrubbing
 from lablib.grading.gradebook import GRADED, Row
 from lablib.grading.graded import Graded, GradedCase, _judged, _together
 from lablib.grading.places import Outcome
 from lablib.grading.submissions import Submission
-from lablib.machine import ROOT
 from lablib.teach.exercise import Case
 from lablib.teach.seen import Seen
 

@@ -8,13 +8,13 @@ import stat
 import course
 import pytest
 
-from lablib.cluster import wire
+from lablib.cluster.engine import wire
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.grading import feedback, grading, package
 from lablib.grading.graded import GradedCase, cases_of
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.secret_seed import NAME, derived, seed_of
-from lablib.machine import ROOT
 from lablib.teach import exercise
 
 EVERY = exercise.every()

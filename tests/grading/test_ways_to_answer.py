@@ -13,8 +13,8 @@ import course
 import pytest
 from ways_to_answer import RIGHT, WRONG, cells, checked_cells
 
+from lablib.computer.facts import ROOT
 from lablib.grading import grading, handing_in
-from lablib.machine import ROOT
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(600)]
 WAYS = RIGHT | WRONG

@@ -7,9 +7,9 @@ import shutil
 
 import pytest
 
+from lablib.computer.facts import ROOT
 from lablib.grading import grading
 from lablib.grading.answers import NOT_ATTEMPTED
-from lablib.machine import ROOT
 
 LABS = sorted(path.name for path in (ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
 

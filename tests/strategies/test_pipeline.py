@@ -11,7 +11,7 @@ import pytest
 
 import lablib as lab
 from lablib import strategies
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 from lablib.hardware import Device, Hardware, Link
 from lablib.record import metrics
 from lablib.strategies import stages

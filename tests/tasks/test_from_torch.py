@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import lablib as lab
-from lablib.cluster import launch
+from lablib.cluster.local import launch
 from lablib.strategies import get
 
 DIGITS = lab.tasks.get("digits-mlp")

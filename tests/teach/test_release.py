@@ -14,9 +14,9 @@ import nbformat
 import pytest
 
 from lablib import cli
+from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.grading import package
-from lablib.machine import ROOT
 from lablib.teach import release
 
 NAME = "07_example.ipynb"

@@ -1,5 +1,5 @@
 """Strategies in TensorFlow. Those that answer an exercise by hand are in solutions/, if there."""
 
-from lablib.machine import ROOT
+from lablib.computer.facts import ROOT
 
 __path__.append(str(ROOT / "solutions/strategies/tensorflow"))

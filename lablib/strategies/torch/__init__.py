@@ -1,5 +1,5 @@
 """Strategies in PyTorch. Those that answer an exercise by hand are in solutions/, if it exists."""
 
-from lablib.machine import ROOT
+from lablib.computer.facts import ROOT
 
 __path__.append(str(ROOT / "solutions/strategies/torch"))

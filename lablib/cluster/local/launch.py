@@ -12,10 +12,11 @@ import threading
 import time
 from pathlib import Path
 
-from lablib import processes, progress_bars
-from lablib.cluster import wire
+from lablib import progress_bars
+from lablib.cluster.engine import wire
+from lablib.computer import processes
+from lablib.computer.facts import start_method
 from lablib.errors import LabError
-from lablib.machine import start_method
 
 _SHOW_PROGRESS_AFTER_S = 0.4
 _GIVE_UP_IMPORT_S = 300
@@ -58,7 +59,7 @@ class ZygoteProcess:
         arguments = [self.framework, self.start, self.folder, theirs.fileno(), os.getpid()]
         with open(self.folder / "zygote.log", "wb") as log:
             return subprocess.Popen(
-                processes.command("lablib.cluster.zygote", *map(str, arguments)),
+                processes.command("lablib.cluster.local.zygote", *map(str, arguments)),
                 pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip

@@ -2,9 +2,9 @@
 
 It stays single-threaded, so that forking it is safe; it adopts what its ranks leave behind, so that
 it can end it; and it watches the notebook's kernel, so that nothing outlives that. It signals no
-process but its own descendants. Started by `lablib.cluster.launch` as
+process but its own descendants. `lablib.cluster.local.launch` starts it as
 
-    python -P lablib/processes.py lablib.cluster.zygote FRAMEWORK START FOLDER SOCKET KERNEL_PID
+    python -P processes.py lablib.cluster.local.zygote FRAMEWORK START FOLDER SOCKET KERNEL_PID
 
 where SOCKET is the number of a descriptor.
 """
@@ -23,9 +23,10 @@ import subprocess
 import sys
 import time
 
-from lablib import processes
-from lablib.cluster import import_watcher, private_network, wire
-from lablib.cluster.ended_children import ended_children
+from lablib.cluster.engine import wire
+from lablib.cluster.local import import_watcher, private_network
+from lablib.cluster.local.ended_children import ended_children
+from lablib.computer import processes
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
@@ -175,7 +176,7 @@ class Zygote:
         live(job, fds)
 
     def _spawn(self, job, fds):
-        command = processes.command("lablib.cluster.zygote", "rank", *map(str, fds))
+        command = processes.command("lablib.cluster.local.zygote", "rank", *map(str, fds))
         child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job["cwd"])
         child.stdin.write(wire.pack(job))
         child.stdin.close()
@@ -248,7 +249,7 @@ def _watch(pid):
 
 def live(job: dict, fds: list[int]) -> None:
     """Become the rank of this job. Never returns."""
-    from lablib.cluster import rank
+    from lablib.cluster.local import rank
 
     try:
         rank.live(job, socket.socket(fileno=fds[0]))
@@ -287,7 +288,7 @@ def _prepare(framework, start):
 
 def import_first(framework: str) -> None:
     """What every rank needs before its first line."""
-    for module in [*_FIRST[framework], "lablib.cluster.rank", "threadpoolctl", "cloudpickle"]:
+    for module in [*_FIRST[framework], "lablib.cluster.local.rank", "threadpoolctl", "cloudpickle"]:
         importlib.import_module(module)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from lablib.cluster.sendable import CannotTravel, as_array, refusal
+from lablib.cluster.engine.sendable import CannotTravel, as_array, refusal
 
 _HEADER = struct.Struct("!Q")
 _ARRAY, _TUPLE, _INT, _COMPLEX, _SET = range(1, 6)

@@ -82,9 +82,8 @@ def _import_the_kit():
 
     Its parent folder stays off the path: others may have put files there.
     """
-    spec = importlib.util.spec_from_file_location(
-        "lablib", os.path.join(os.path.dirname(FILE), "__init__.py")
-    )
+    package = os.path.dirname(os.path.dirname(FILE))
+    spec = importlib.util.spec_from_file_location("lablib", os.path.join(package, "__init__.py"))
     sys.modules["lablib"] = kit = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(kit)
 

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lablib.cluster import deadlock, definitions, failures, hang_advice, launch, said, wire
+from lablib.cluster import deadlock, definitions, failures, hang_advice
+from lablib.cluster.engine import messages, wire
+from lablib.cluster.local import launch
 from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec, threads_per_rank
+from lablib.computer.facts import cores
 from lablib.errors import LabError
 from lablib.hardware.hardware import Hardware
-from lablib.machine import cores
 from lablib.record import learners_code
 from lablib.record.board import Board
 
@@ -201,7 +203,7 @@ class Execution:
         return self.spec.threads or threads_per_rank(cores(), self.spec.ranks)
 
     def _gpus(self):
-        from lablib.machine import gpus
+        from lablib.computer.facts import gpus
 
         return max(1, len(gpus()))
 
@@ -250,7 +252,7 @@ class Execution:
         """Take a message in its turn: the beginning, a value, when asked a record; or an error,
         which is the last word."""
         fate = self.fates[rank]
-        kind = said.kind_of(message)
+        kind = messages.kind_of(message)
         turn = {
             "begun": not (fate.begun or fate.returned),
             "value": not fate.returned,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from lablib import machine
-from lablib.machine import Finding, Report
+from lablib.computer import facts
+from lablib.computer.facts import Finding, Report
 
 
 def doctor() -> Report:
@@ -16,7 +16,7 @@ def doctor() -> Report:
     """
     with ThreadPoolExecutor(1) as pool:
         contained = pool.submit(_probes)
-        found, tried = machine.report().findings, contained.result()
+        found, tried = facts.report().findings, contained.result()
     if not tried:
         return Report(found)
     where = [finding.name for finding in found].index(tried[0].name)

@@ -7,11 +7,11 @@ import time
 from collections import defaultdict
 
 from lablib.cluster.cluster import Cluster
+from lablib.computer.facts import memory_bytes
 from lablib.errors import LabError, check_whole
 from lablib.hardware.device import HOST, Device
 from lablib.hardware.hardware import Hardware
 from lablib.hardware.network import Link
-from lablib.machine import memory_bytes
 
 _FLOATS = (2, 6 << 20)  # of the messages: 8 bytes and 25 MB, what glibc still reuses after a free
 _TIMES, _WARM_UP = 16, 6  # each; TensorFlow's channels take some messages to get fast

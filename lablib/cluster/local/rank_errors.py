@@ -10,7 +10,7 @@ import errno
 import sys
 import traceback
 
-from lablib.cluster import said
+from lablib.cluster.engine import messages
 from lablib.errors import NOT_ATTEMPTED
 from lablib.frameworks.refusals import ServerNotStarted
 from lablib.record.learners_code import is_learners
@@ -40,16 +40,19 @@ def cause_of(error: BaseException) -> str:
     ('memory', 'disk', 'raised')
     """
     causes = [
-        (SystemExit, said.LEFT),
-        (ResultCannotTravel, said.UNSENDABLE),
-        (ServerNotStarted, said.SERVER),
-        ((MemoryError, *_of_framework("OutOfMemoryError", "ResourceExhaustedError")), said.MEMORY),
+        (SystemExit, messages.LEFT),
+        (ResultCannotTravel, messages.UNSENDABLE),
+        (ServerNotStarted, messages.SERVER),
+        (
+            (MemoryError, *_of_framework("OutOfMemoryError", "ResourceExhaustedError")),
+            messages.MEMORY,
+        ),
     ]
     if isinstance(error, OSError) and error.errno in _FULL:
-        return said.DISK
+        return messages.DISK
     if isinstance(error, NotImplementedError) and _raised_by_a_starter(error):
-        return said.UNWRITTEN
-    return next((cause for kinds, cause in causes if isinstance(error, kinds)), said.RAISED)
+        return messages.UNWRITTEN
+    return next((cause for kinds, cause in causes if isinstance(error, kinds)), messages.RAISED)
 
 
 def is_echo(error: BaseException, waiting: bool) -> bool:

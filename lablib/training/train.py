@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from lablib import busy_computer, strategies, tasks
-from lablib.cluster import launch
+from lablib import strategies, tasks
 from lablib.cluster.cluster import Cluster
+from lablib.cluster.local import launch
 from lablib.cluster.run import Run
 from lablib.errors import LabError, check_whole
 from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import Steps
 from lablib.strategies import Job, Strategy
+from lablib.training import busy_computer
 
 _TIMEOUT_S = 600
 

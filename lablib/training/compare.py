@@ -11,17 +11,18 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lablib import busy_computer, strategies, tasks
+from lablib import strategies, tasks
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
+from lablib.computer.facts import cores, memory_bytes
 from lablib.errors import LabError, check_whole
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
-from lablib.machine import cores, memory_bytes
 from lablib.progress_bars import bar as progress_bar
 from lablib.record import metrics, repeated
 from lablib.strategies import FAMILIES
-from lablib.training import global_batch, train
+from lablib.training import busy_computer
+from lablib.training.train import global_batch, train
 from lablib.units import show_bytes
 
 if TYPE_CHECKING:

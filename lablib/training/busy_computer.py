@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from lablib.cluster.spec import threads_per_rank
-from lablib.machine import cores
+from lablib.computer.facts import cores
 from lablib.record import intervals, metrics
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """What a rank may say to the notebook's kernel: four kinds of message, each of one form.
 
-`live` in `cluster/rank.py` writes them; but the learner's code runs beside it and may write, too.
+`live` in `cluster/local/rank.py` writes them; but the learner's code runs beside it and may write
+them, too.
 """
 
 from __future__ import annotations

@@ -14,8 +14,10 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from lablib.cluster import clock_notes, definitions, rank_errors, wire
-from lablib.cluster.no_keyboard import take_away_the_keyboard
+from lablib.cluster import definitions
+from lablib.cluster.engine import wire
+from lablib.cluster.local import clock_warnings, rank_errors
+from lablib.cluster.local.no_keyboard import take_away_the_keyboard
 from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
@@ -82,14 +84,14 @@ class Rank:
 def live(job: dict, sock: socket.socket) -> None:
     """Be one rank, from its first breath to its last. Never returns.
 
-    job    see `Execution` in `cluster/execution.py`, which writes it
+    job    see `Execution` in `cluster/local/execution.py`, which writes it
     sock   to the notebook's kernel
     """
     recorder = _take_place(job)
     me = Rank(job["seat"], recorder)
     try:
         if job["modelled"]:
-            clock_notes.notice()
+            clock_warnings.notice()
         function = definitions.load(job["payload"])
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
         _join(job, recorder)
@@ -282,6 +284,6 @@ def _send_record(sock, me):
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_bytes": me._peak_bytes,
         "live_bytes": me._live_bytes,
-        "clock_reads": clock_notes.reads(),
+        "clock_reads": clock_warnings.reads(),
     }
     wire.send(sock, record)
