@@ -193,12 +193,12 @@ def _add_lab(commands):
 
 
 def _lab(asked):
-    from lablib import my_labs
+    from lablib.course import learners_copies
 
-    for news in my_labs.bring():
+    for news in learners_copies.bring():
         print(news)
     print(f"Your labs: {my_labs.ROOT / 'my_labs'}   (Ctrl-C twice ends JupyterLab)")
-    my_labs.open_jupyter(not asked.no_browser and my_labs.has_display(), asked.port)
+    learners_copies.open_jupyter(not asked.no_browser and learners_copies.has_display(), asked.port)
 
 
 def _add_reset(commands):
@@ -210,9 +210,9 @@ def _add_reset(commands):
 
 
 def _reset(asked):
-    from lablib import my_labs
+    from lablib.course import learners_copies
 
-    print(my_labs.reset(asked.lab, exercise=asked.exercise))
+    print(learners_copies.reset(asked.lab, exercise=asked.exercise))
     return 0
 
 
@@ -233,11 +233,10 @@ def _add_release(commands):
 
 
 def _release(asked):
-    from lablib.grading import package
-    from lablib.teach import execute, release
+    from lablib.course import package, release, run_notebook
 
     if asked.run:
-        execute.execute(_solution(asked.run, release.solutions()))
+        run_notebook.execute(_solution(asked.run, release.solutions()))
     if not asked.check:
         changed = release.release(remove=asked.remove)
         print("\n".join(f"labs/{name}" for name in changed) or "labs/ is up to date")

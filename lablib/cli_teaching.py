@@ -81,7 +81,7 @@ def add_author(commands, add) -> None:
 
 
 def _author(asked):
-    from lablib.grading import authoring
+    from lablib.course import authoring
 
     print(authoring.begin(asked.number, asked.name, asked.title))
     return 0
@@ -95,7 +95,7 @@ def add_site(commands, add) -> None:
 
 
 def _site(asked: argparse.Namespace) -> int:
-    from lablib.teach import site
+    from lablib.course import site
 
     print(f"The site: {site.build(asked.out)}")
     return 0

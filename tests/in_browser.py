@@ -17,8 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from lablib import my_labs
 from lablib.computer import facts
+from lablib.course import learners_copies
 
 ROOT = Path(__file__).resolve().parents[1]
 START_WITHIN_S = 60
@@ -62,8 +62,8 @@ async id => {
 def server(folder: Path):
     """JupyterLab as `make lab` starts it; yields its address with the token."""
     shutil.copytree(ROOT / "labs", folder / "labs")
-    my_labs.bring(folder)
-    command = my_labs.jupyter_command(browser=False, port=0, root=folder)
+    learners_copies.bring(folder)
+    command = learners_copies.jupyter_command(browser=False, port=0, root=folder)
     environment = os.environ | {
         "LABLIB_HOME": str(folder / "home"),
         "PYTHONPATH": str(ROOT),

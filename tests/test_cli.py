@@ -20,8 +20,9 @@ from pathlib import Path
 import pytest
 
 import lablib
-from lablib import cli, my_labs
+from lablib import cli
 from lablib.computer.facts import ROOT, Finding, Report
+from lablib.course import learners_copies
 from lablib.errors import LabError
 from lablib.views.table import text as table_text
 
@@ -85,8 +86,8 @@ def test_a_python_without_the_packages_names_the_one_to_use(command, tmp_path):
 
 
 def test_nor_does_lab_end_in_a_traceback_there(monkeypatch, capsys):
-    monkeypatch.setattr(my_labs, "bring", lambda: [])
-    monkeypatch.setattr(my_labs, "find_spec", lambda name: None)
+    monkeypatch.setattr(learners_copies, "bring", lambda: [])
+    monkeypatch.setattr(learners_copies, "find_spec", lambda name: None)
     assert cli.main(["lab"]) == 2 and "'jupyterlab'" in capsys.readouterr().err
 
 
@@ -277,34 +278,34 @@ def root(tmp_path):
 
 
 def test_the_learner_gets_copies_of_labs_and_pictures(root):
-    assert my_labs.bring(root) == []
+    assert learners_copies.bring(root) == []
     assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
     assert (root / "my_labs" / "img" / "ring.svg").read_text() == "<svg/>"
 
 
 def test_a_copy_is_never_overwritten_and_a_newer_lab_is_announced(root):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     (root / "my_labs" / "03_data.ipynb").write_text("my work")
-    assert my_labs.bring(root) == []
+    assert learners_copies.bring(root) == []
     (root / "labs" / "03_data.ipynb").write_text("three, second edition")
-    (news,) = my_labs.bring(root)
+    (news,) = learners_copies.bring(root)
     assert "03_data" in news and "reset 03" in news
     assert (root / "my_labs" / "03_data.ipynb").read_text() == "my work"
 
 
 def test_a_lab_that_the_learner_lost_comes_back(root):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     (root / "my_labs" / "03_data.ipynb").unlink()
-    my_labs.bring(root)
+    learners_copies.bring(root)
     assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
 
 
 @pytest.mark.parametrize("name", ["03", "3", "03_data", "03_data.ipynb"])
 def test_reset_restores_one_lab_and_keeps_the_old_copy(root, name):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     for lab in ("00_start_here", "03_data"):
         (root / "my_labs" / f"{lab}.ipynb").write_text("my work")
-    my_labs.reset(name, root)
+    learners_copies.reset(name, root)
     kept = [path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")]
     assert kept == ["my work"]
     assert (root / "my_labs" / "03_data.ipynb").read_text() == "three"
@@ -312,52 +313,54 @@ def test_reset_restores_one_lab_and_keeps_the_old_copy(root, name):
 
 
 def test_reset_twice_does_not_lose_the_work(root):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     (root / "my_labs" / "03_data.ipynb").write_text("my work")
-    my_labs.reset("03", root)
-    my_labs.reset("03", root)
+    learners_copies.reset("03", root)
+    learners_copies.reset("03", root)
     kept = [path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")]
     assert kept == ["my work"]
 
 
 def test_a_reset_that_fails_leaves_the_work_in_its_place(root, monkeypatch):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     (root / "my_labs" / "03_data.ipynb").write_text("my work")
-    copy = my_labs._copy
+    copy = learners_copies._copy
 
     def full(source, target):
         if source.parent.name == "labs":
             raise OSError(28, "No space left on device", str(target))
         copy(source, target)
 
-    monkeypatch.setattr(my_labs, "_copy", full)
+    monkeypatch.setattr(learners_copies, "_copy", full)
     with pytest.raises(LabError, match="cannot be written"):
-        my_labs.reset("03", root)
+        learners_copies.reset("03", root)
     assert (root / "my_labs" / "03_data.ipynb").read_text() == "my work"
 
 
 def test_after_a_reset_the_lab_is_not_announced_again(root):
-    my_labs.bring(root)
+    learners_copies.bring(root)
     (root / "labs" / "03_data.ipynb").write_text("three, second edition")
-    assert my_labs.bring(root)
-    my_labs.reset("03", root)
-    assert my_labs.bring(root) == []
+    assert learners_copies.bring(root)
+    learners_copies.reset("03", root)
+    assert learners_copies.bring(root) == []
 
 
 def test_a_lab_that_does_not_exist_is_answered_with_those_that_do(root):
     with pytest.raises(LabError) as error:
-        my_labs.reset("42", root)
+        learners_copies.reset("42", root)
     assert "00_start_here, 03_data" in str(error.value)
 
 
 def test_a_place_where_nothing_can_be_written_is_said(root):
     (root / "my_labs").write_text("a file in the way")
     with pytest.raises(LabError, match="cannot be written"):
-        my_labs.bring(root)
+        learners_copies.bring(root)
 
 
 def test_jupyter_listens_on_the_loopback_and_opens_a_browser_only_where_one_shows(root):
-    shown, hidden = (my_labs.jupyter_command(browser, root=root) for browser in (True, False))
+    shown, hidden = (
+        learners_copies.jupyter_command(browser, root=root) for browser in (True, False)
+    )
     assert "--ServerApp.ip=127.0.0.1" in shown and "--ServerApp.ip=127.0.0.1" in hidden
     assert "--no-browser" in hidden and "--no-browser" not in shown
     assert ("--allow-root" in shown) is (os.geteuid() == 0)
@@ -419,9 +422,9 @@ def test_the_module_runs_as_a_program():
 
 
 def test_jupyter_asks_nothing_over_the_first_lab_and_keeps_what_the_user_chose(tmp_path):
-    my_labs._ask_nothing(tmp_path)
+    learners_copies._ask_nothing(tmp_path)
     (path,) = tmp_path.rglob("overrides.json")
     assert "fetchNews" in path.read_text()
     path.write_text("{}")
-    my_labs._ask_nothing(tmp_path)
+    learners_copies._ask_nothing(tmp_path)
     assert path.read_text() == "{}"

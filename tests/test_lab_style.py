@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lablib.teach.release import is_draft
+from lablib.course.release import is_draft
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [

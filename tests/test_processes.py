@@ -17,9 +17,9 @@ import sys
 import pytest
 from grading import course
 
-from lablib import my_labs
 from lablib.computer import processes
 from lablib.computer.facts import ROOT
+from lablib.course import learners_copies
 
 pytestmark = pytest.mark.timeout(100)
 NOT_STANDARD = {"sitecustomize", "usercustomize", "triton", "cupy", "orjson", "simplejson"}
@@ -113,7 +113,7 @@ def test_that_claim_can_fail(kit, hostile):
 
 
 def test_jupyter_imports_nothing_from_the_folder_of_the_labs(hostile, kit):
-    command = [*my_labs.jupyter_command(browser=False, root=kit), "--version"]
+    command = [*learners_copies.jupyter_command(browser=False, root=kit), "--version"]
     done = run(command[1:], hostile, kit)
     assert imported(hostile) == [] and done.returncode == 0, done.stderr
 

@@ -24,7 +24,7 @@ from lablib.grading.secret_seed import derived
 from lablib.teach.checks import judged
 from lablib.teach.claims import RANK, Claim, earned, share
 from lablib.teach.exercise import Case, Exercise
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
 UNJUDGED = "not judged"

@@ -18,7 +18,7 @@ from lablib.grading import notebook_file, reading
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.places import InTheOpen
-from lablib.teach import exercise, standing
+from lablib.teach import exercise, progress
 
 _MOST_BYTES = notebook_file.MOST_BYTES // 2
 
@@ -105,8 +105,8 @@ def _notebook(lab, root):
 
 def _kept(lab):
     number = f"{int(lab)}."
-    chosen = {entry["name"]: entry["choice"] for entry in standing.all_kept("quiz")
+    chosen = {entry["name"]: entry["choice"] for entry in progress.all_kept("quiz")
               if str(entry.get("name", "")).startswith(number) and "choice" in entry}  # fmt: skip
     guesses = [{key: entry[key] for key in ("name", "guess", "happened") if key in entry}
-               for entry in standing.all_kept("prediction")]  # fmt: skip
+               for entry in progress.all_kept("prediction")]  # fmt: skip
     return {"lab": lab, "quizzes": chosen, "predictions": guesses}

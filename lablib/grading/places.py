@@ -13,7 +13,7 @@ from lablib.cluster.failures import DIED, ClusterHangs, RankFailed
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.teach.checks import cluster_of
 from lablib.teach.exercise import Case
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 UNSANDBOXED = "UNSANDBOXED"
 _STATUS_OF_CAUSE = {DIED: "crash", UNWRITTEN: NOT_ATTEMPTED}

@@ -12,10 +12,10 @@ from lablib.cluster.failures import ClusterHangs, RankFailed
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.progress_bars import bar
 from lablib.teach import exercise as exercises
-from lablib.teach import standing
+from lablib.teach import progress
 from lablib.teach.claims import Claim, earned, first_failing, share
 from lablib.teach.exercise import Case, Exercise, Observer
-from lablib.teach.seen import Seen, Way
+from lablib.teach.observation import Seen, Way
 
 _SEED = 0
 _CANNOT_JUDGE = "the answer has the form that was asked for"
@@ -119,7 +119,7 @@ def check(number: str, *answers: object) -> Result:
             saw=f"{len(answers)} answers",
             do=f"give {' and '.join(exercise.names)}",
         )
-    before = standing.kept("exercise", number)
+    before = progress.kept("exercise", number)
     tried = tuple(try_all(exercise, exercise.module.cases(_SEED), answers))
     result = Result(exercise, tried, before.get("tries", 0) + 1, _cell())
     if result.attempted:
@@ -193,7 +193,7 @@ def cluster_of(case: Case) -> Cluster:
 
 def _remember(result, before):
     entry = {"points": max(result.points, before.get("points", 0)), "of": result.of}
-    standing.keep("exercise", result.exercise.number, entry | {"tries": result.tries})
+    progress.keep("exercise", result.exercise.number, entry | {"tries": result.tries})
 
 
 def _show(result):

@@ -7,7 +7,7 @@ import numbers
 from html import escape
 
 from lablib.errors import LabError
-from lablib.teach import standing
+from lablib.teach import progress
 
 _SAME = 1e-9
 
@@ -24,7 +24,7 @@ class Prediction:
             )
         self.question, self.guess, self.unit = question, guess, unit
         if guess is not None:
-            standing.keep("prediction", question, {"guess": guess})
+            progress.keep("prediction", question, {"guess": guess})
 
     def reveal(self, happened: object) -> Revealed:
         """What happened, beside the guess. A number is scored by its error, the rest by equality.
@@ -35,7 +35,7 @@ class Prediction:
         revealed = Revealed(self.question, self.guess, happened, self.unit)
         if revealed.error is not None:
             entry = {"guess": self.guess, "happened": happened, "error": revealed.error}
-            standing.keep("prediction", self.question, entry)
+            progress.keep("prediction", self.question, entry)
         return revealed
 
     def __repr__(self):

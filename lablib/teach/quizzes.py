@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from lablib.errors import LabError
-from lablib.teach import quizzes_file, standing
+from lablib.teach import progress, quizzes_file
 from lablib.teach.quizzes_file import Question
 
 _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black
@@ -29,7 +29,7 @@ class Quiz:
             )
         chosen = choices[choice - 1]
         entry = {"choice": choice, "right": chosen.right}
-        standing.keep("quiz", self.question.number, entry)
+        progress.keep("quiz", self.question.number, entry)
         return Verdict(chosen.right, chosen.why)
 
     def widget(self):

@@ -14,7 +14,7 @@ from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.notebook_file import Cell, Notebook
 from lablib.grading.on_rank import PickledObserver
 from lablib.grading.places import Outcome
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 STARTER = """def mean(parts):
     # Your code here.

@@ -14,11 +14,12 @@ import course
 import pytest
 import test_lab_style
 
-from lablib import cli, my_labs
+from lablib import cli
 from lablib.computer.facts import ROOT
+from lablib.course import authoring, leaks, learners_copies, package, release
 from lablib.errors import LabError
-from lablib.grading import authoring, handing_in, leaks, package, reading
-from lablib.teach import quizzes_file, release, standing
+from lablib.grading import handing_in, reading
+from lablib.teach import progress, quizzes_file
 from lablib.teach.exercise import every
 
 QUIZ = """[a]
@@ -39,7 +40,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("LABLIB_HOME", str(tmp_path / "home"))
     root = course.make(tmp_path / "course")
     (root / "labs/checks/09_quizzes.toml").write_text(QUIZ)
-    my_labs.bring(root)
+    learners_copies.bring(root)
     return root
 
 
@@ -52,9 +53,9 @@ def write(root, book):
 
 def test_the_file_to_hand_in_has_the_answers_the_quizzes_and_the_guesses(root, tmp_path):
     write(root, course.notebook(double="def double(x):\n    return 2 *"))
-    standing.keep("quiz", "9.a", {"choice": 2, "right": True})
-    standing.keep("quiz", "3.a", {"choice": 1, "right": True})
-    standing.keep("prediction", "speed-up", {"guess": 3.0, "happened": 2.5, "error": 0.2})
+    progress.keep("quiz", "9.a", {"choice": 2, "right": True})
+    progress.keep("quiz", "3.a", {"choice": 1, "right": True})
+    progress.keep("prediction", "speed-up", {"guess": 3.0, "happened": 2.5, "error": 0.2})
     report = handing_in.submit("9", tmp_path / "mine.ipynb", root)
     assert not report.ok and "9.1  mean_of_all: found" in str(report)
     assert "9.2  double: syntax error; line 2 of cell exercise-9-2" in str(report)
@@ -105,7 +106,7 @@ def test_the_command_that_hands_in_says_so(monkeypatch, capsys, tmp_path):
 
 def test_one_exercise_is_restored_and_the_rest_stays(root):
     write(root, course.notebook())
-    said = my_labs.reset("09", root, exercise="9.2")
+    said = learners_copies.reset("09", root, exercise="9.2")
     book = json.loads((root / "my_labs/09_small.ipynb").read_text())
     sources = {cell["id"]: cell["source"] for cell in book["cells"]}
     assert sources["exercise-9-1"] == course.MEAN and "not attempted" in sources["exercise-9-2"]
@@ -125,7 +126,7 @@ def test_one_exercise_is_restored_and_the_rest_stays(root):
 def test_what_cannot_be_restored_is_said_and_nothing_changes(root, book, exercise, wrong):
     write(root, book)
     with pytest.raises(LabError, match=wrong):
-        my_labs.reset("09", root, exercise=exercise)
+        learners_copies.reset("09", root, exercise=exercise)
     assert json.loads((root / "my_labs/09_small.ipynb").read_text()) == book
 
 

@@ -14,7 +14,7 @@ from lablib.grading.answers import FOUND, Answer
 from lablib.grading.found_answers import Candidate
 from lablib.grading.places import Outcome
 from lablib.teach import exercise
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 _JUDGES = """
 from lablib.teach.claims import Claim

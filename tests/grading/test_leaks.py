@@ -8,7 +8,7 @@ import re
 import pytest
 
 from lablib.computer.facts import ROOT
-from lablib.grading import leaks, package
+from lablib.course import leaks, package
 from lablib.grading.similarity import fingerprints
 from lablib.teach import exercise
 

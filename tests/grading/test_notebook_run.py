@@ -14,7 +14,7 @@ from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.notebook_file import Cell
 from lablib.grading.notebook_run import NotebookRun
 from lablib.grading.places import Outcome
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 pytestmark = pytest.mark.timeout(60)
 ANSWER = "def double(x):\n    return 2 * x"

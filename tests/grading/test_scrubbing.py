@@ -14,7 +14,7 @@ from lablib.grading.graded import Graded, GradedCase, _judged, _together
 from lablib.grading.places import Outcome
 from lablib.grading.submissions import Submission
 from lablib.teach.exercise import Case
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 COMMAND_LINE = Path("/proc/cmdline").read_text().strip()
 PRIVATE = {

@@ -10,8 +10,9 @@ import pytest
 
 from lablib.cluster.engine import wire
 from lablib.computer.facts import ROOT
+from lablib.course import package
 from lablib.errors import LabError
-from lablib.grading import feedback, grading, package
+from lablib.grading import feedback, grading
 from lablib.grading.graded import GradedCase, cases_of
 from lablib.grading.hidden_cases import hidden_cases
 from lablib.grading.secret_seed import NAME, derived, seed_of

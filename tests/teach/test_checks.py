@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import lablib as lab
-from lablib.teach import checks, exercise, standing
+from lablib.teach import checks, exercise, progress
 
 FILE = """
 from lablib.teach.claims import equal_by_rank
@@ -97,7 +97,7 @@ def test_what_was_not_attempted_says_so_and_is_not_counted_as_a_try():
         result = lab.check("9.1", *answers)
         assert "not attempted yet" in repr(result) and result.points == 0
         assert not result.attempted
-    assert standing.kept("exercise", "9.1") == {}
+    assert progress.kept("exercise", "9.1") == {}
 
 
 def test_the_second_hint_comes_with_the_second_try():
@@ -117,7 +117,7 @@ def test_a_hang_has_a_hint_and_another_failure_has_its_own():
 def test_the_best_points_are_kept():
     lab.check("9.1", double, triple)
     lab.check("9.1", triple, triple)
-    assert standing.kept("exercise", "9.1") | {"tries": 2, "points": 2} == standing.kept(
+    assert progress.kept("exercise", "9.1") | {"tries": 2, "points": 2} == progress.kept(
         "exercise", "9.1"
     )
     assert "2 of 2 points" in repr(lab.progress())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lablib.teach.claims import RANK, Claim, alike, earned, equal_by_rank, share, show, volume
-from lablib.teach.seen import Seen
+from lablib.teach.observation import Seen
 
 ALIKE = [
     (1, 1),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import lablib as lab
-from lablib.teach import quizzes_file, standing
+from lablib.teach import progress, quizzes_file
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_a_guess_beside_what_happened(guess, happened, error, verdict):
 
 def test_a_guess_is_kept_with_its_error():
     lab.predict("speed-up <4>", 3.0).reveal(2.0)
-    assert standing.kept("prediction", "speed-up <4>")["error"] == 0.5
+    assert progress.kept("prediction", "speed-up <4>")["error"] == 0.5
     assert "guesses" in repr(lab.progress())
 
 
@@ -71,7 +71,7 @@ def test_a_quiz_explains_each_choice(checks):
     quiz = lab.quiz("9.a")
     assert repr(quiz.answer(2)) == "Not right. count"
     assert repr(quiz.answer(1)) == "Right. so it is"
-    assert standing.kept("quiz", "9.a")["right"]
+    assert progress.kept("quiz", "9.a")["right"]
     assert "1 &lt; 2?" in quiz._repr_html_() and "1  yes" in repr(quiz)
 
 

@@ -15,9 +15,8 @@ import pytest
 
 from lablib import cli
 from lablib.computer.facts import ROOT
+from lablib.course import package, release
 from lablib.errors import LabError
-from lablib.grading import package
-from lablib.teach import release
 
 NAME = "07_example.ipynb"
 SECRET = "total = sum(part.mean() for part in parts)"

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from lablib.course import site
 from lablib.errors import LabError
-from lablib.teach import site
 
 SOLVED = """def add(a, b):
     ### BEGIN SOLUTION

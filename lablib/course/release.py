@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from lablib.computer.facts import ROOT
+from lablib.course import spoilers
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.files import write_completely
-from lablib.teach import telling
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _NAMES = "[0-9][0-9]_*.ipynb"
@@ -75,20 +75,20 @@ def complaints(root: Path = ROOT) -> list[str]:
              else f"labs/{name} has no solution: python -m lablib release --remove"
              for name in _differing(made, there)]  # fmt: skip
     in_labs, in_checks = _secrets(root, made.values())
-    for path in telling.handed_out(root / "labs"):
+    for path in spoilers.handed_out(root / "labs"):
         secrets = in_checks if path.suffix == ".py" else in_labs
         found += [f"{path.relative_to(root)} tells a line of {of}: {line}"
-                  for line, of in telling.told(secrets, path)]  # fmt: skip
+                  for line, of in spoilers.told(secrets, path)]  # fmt: skip
     return found
 
 
 def _secrets(root, made):
     """What labs may not tell, and what checks may not: each line with what it is a line of."""
     cut_out = [line for text in _found(root / "solutions").values() for line in _cut_out(text)]
-    hidden = telling.source_of_hidden(root)
-    in_labs = dict.fromkeys(telling.hidden_lines(root, hidden, made), "solutions/hidden")
-    in_checks = dict.fromkeys(telling.passages(hidden), "solutions/hidden")
-    of_solutions = (telling.lines(cut_out), telling.passages(cut_out))
+    hidden = spoilers.source_of_hidden(root)
+    in_labs = dict.fromkeys(spoilers.hidden_lines(root, hidden, made), "solutions/hidden")
+    in_checks = dict.fromkeys(spoilers.passages(hidden), "solutions/hidden")
+    of_solutions = (spoilers.lines(cut_out), spoilers.passages(cut_out))
     return tuple(
         secrets | dict.fromkeys(found, "a solution")
         for secrets, found in zip((in_labs, in_checks), of_solutions)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from lablib.computer import processes
 from lablib.computer.facts import ROOT
+from lablib.course.release import lab_of, solutions
 from lablib.errors import LabError
 from lablib.progress_bars import bar
-from lablib.teach.release import lab_of, solutions
 
 INDEX = "index.html"
 _LONGEST_S = 600

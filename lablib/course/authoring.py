@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 
 from lablib.computer.facts import ROOT
+from lablib.course import release
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.teach import exercise, release
+from lablib.teach import exercise
 
 _PUBLIC = '''"""{number} {title}."""
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lablib.computer.facts import ROOT
+from lablib.course import leaks, release
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.grading import leaks
-from lablib.teach import release
 
 # Nothing else: what is forgotten here is missed by learners, not told to them.
 _PARTS = (
