@@ -19,12 +19,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
 from lablib.box import bubblewrap
-from lablib.box.bounded import bounded
+from lablib.box.bounded_calls import bounded
 from lablib.box.boxed_execution import BoxedExecution
 from lablib.box.contents import contents, in_the_box
 from lablib.box.limits import Limits
-from lablib.box.outcome import Ended
 from lablib.box.rank_set import NO_FRAMEWORK
+from lablib.box.run_ending import Ended
 from lablib.cluster.engine import wire
 from lablib.cluster.local.launch import ZygoteProcess
 from lablib.cluster.run import Run
@@ -207,7 +207,7 @@ class _Boxed(ZygoteProcess):
         root = self.folder / "root"
         root.mkdir()
         shown = json.dumps({"shown": self.inside.shown, "links": self.inside.links})
-        return processes.command("lablib.box.by_namespaces", str(root), shown, *command)
+        return processes.command("lablib.box.namespace_box", str(root), shown, *command)
 
     def open_run(self) -> socket.socket:
         """A channel to a new rank set."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import os
 
-from lablib.box import boards, outcome
+from lablib.box import run_ending, untrusted_boards
 from lablib.box.limits import Limits
 from lablib.box.namespaces import TEMPORARY
-from lablib.box.outcome import Ended
-from lablib.box.printed import Printed
+from lablib.box.rank_output import Printed
 from lablib.box.relay import Relay
+from lablib.box.run_ending import Ended
 from lablib.cluster import hang_advice
 from lablib.cluster.engine import wire
 from lablib.cluster.local.execution import Execution
@@ -49,7 +49,7 @@ class BoxedExecution(Execution):
         except (OSError, EOFError):
             raise self._zygote_died() from None
         if self.seen.get("why"):
-            raise outcome.all_at_once(self.seen)
+            raise run_ending.all_at_once(self.seen)
         self._check_relay()
 
     def _check_relay(self):
@@ -86,7 +86,7 @@ class BoxedExecution(Execution):
         return own | {"files": {}}
 
     def _boards(self):
-        return [boards.read(path) for path in self._board_paths()]
+        return [untrusted_boards.read(path) for path in self._board_paths()]
 
     def _board_paths(self):
         return [f"/proc/self/fd/{descriptor}" for descriptor in self.boards]
@@ -109,19 +109,19 @@ class BoxedExecution(Execution):
         shown = self._boards()
         self._close()
         if self.seen.get("why"):
-            raise outcome.all_at_once(self.seen)
+            raise run_ending.all_at_once(self.seen)
         self._check_relay()
-        raise outcome.failed(self.fates, shown, self.seen, self.limits.cpu_s)
+        raise run_ending.failed(self.fates, shown, self.seen, self.limits.cpu_s)
 
     def _hang(self, shown, timed_out):
         self._ask_for_stacks()
         why, _ = hang_advice.explain(shown, self._issued, timed_out and self.timeout_s)
         self._close()
-        raise outcome.hangs(shown, self._stacks(), why, timed_out, self.seen)
+        raise run_ending.hangs(shown, self._stacks(), why, timed_out, self.seen)
 
     def _zygote_died(self):
         self._close()
-        return outcome.all_at_once(self.seen)
+        return run_ending.all_at_once(self.seen)
 
     def _close(self):
         if not self.ended:

@@ -18,7 +18,7 @@ import socket
 
 from lablib.box import namespaces, rank_set
 from lablib.box.limits import Limits
-from lablib.box.watch import Watch
+from lablib.box.resource_watch import Watch
 from lablib.cluster.engine import wire
 from lablib.cluster.local.ended_children import ended_children
 from lablib.cluster.local.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 
-from lablib.box import apart, namespaces, system_calls, trials
+from lablib.box import limit_probes, namespaces, rank_namespaces, system_calls
 from lablib.box.limits import Limits, keep_to
 from lablib.cluster.engine import wire
 from lablib.cluster.local.zygote import Zygote, adopt_orphans, live
@@ -73,7 +73,7 @@ def _serve(framework, channel, leash, limits):
         wire.send(leash, {"furnished": True}, tuple(folders))
         namespaces.close_each(folders)
         if framework == NO_FRAMEWORK:
-            wire.send(channel, {"held": trials.held(limits)})
+            wire.send(channel, {"held": limit_probes.held(limits)})
         else:
             RankSet(framework, channel, leash, limits).serve()
     except OSError as error:
@@ -109,7 +109,7 @@ class RankSet(Zygote):
         kept = [*fds, job.get("listening", 0)]
         if "relay" in job:
             namespaces.close_all_but([*kept, self.leash.fileno()])
-            apart.become_rank(job, lambda: self._live(job, fds), self.limits, self.leash)
+            rank_namespaces.become_rank(job, lambda: self._live(job, fds), self.limits, self.leash)
         namespaces.close_all_but(kept)
         self._live(job, fds)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from lablib import errors
-from lablib.box.bounded import bounded
+from lablib.box.bounded_calls import bounded
 from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.found_answers import FoundAnswers
 from lablib.grading.hidden_cases import hidden_cases

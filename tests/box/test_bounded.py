@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from lablib.box.bounded import TooMuch, bounded
+from lablib.box.bounded_calls import TooMuch, bounded
 
 pytestmark = pytest.mark.timeout(60)
 

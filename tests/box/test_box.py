@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from lablib.box import box as box_module
-from lablib.box import trials
-from lablib.box.bounded import bounded
+from lablib.box import limit_probes
+from lablib.box.bounded_calls import bounded
 from lablib.box.box import Box, containment, limits_held, probes
 from lablib.box.limits import Limits
 from lablib.cluster.engine import wire
@@ -303,7 +303,9 @@ def test_each_limit_is_tried_and_holds(tier):
 
 
 def test_that_a_limit_that_does_not_hold_would_be_told():
-    assert not trials._in_a_child(trials._TRIALS["open files"], replace(LIMITS, open_files=8))
+    assert not limit_probes._in_a_child(
+        limit_probes._TRIALS["open files"], replace(LIMITS, open_files=8)
+    )
 
 
 def test_doctor_names_the_limit_that_does_not_hold_and_grading_refuses(monkeypatch):

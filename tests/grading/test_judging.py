@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lablib.box.bounded import bounded
+from lablib.box.bounded_calls import bounded
 from lablib.grading import graded
 from lablib.grading.answers import FOUND, Answer
 from lablib.grading.found_answers import Candidate

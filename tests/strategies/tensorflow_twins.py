@@ -174,7 +174,7 @@ def bytes_by_step(me, job, train):
     import socket
     from contextlib import contextmanager
 
-    from lablib.box.watch import loopback_bytes
+    from lablib.box.resource_watch import loopback_bytes
 
     step, sent = me.step, []
 

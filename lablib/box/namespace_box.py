@@ -1,6 +1,6 @@
 """The second tier of containment: the same box as bubblewrap's, by system calls of our own.
 
-    python -P processes.py lablib.box.by_namespaces FOLDER CONTENTS COMMAND...
+    python -P processes.py lablib.box.namespace_box FOLDER CONTENTS COMMAND...
 
 FOLDER is an empty one, CONTENTS a `Contents` as JSON. The command is the first process of the box.
 """
