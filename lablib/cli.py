@@ -132,19 +132,19 @@ def _add_compare(commands):
 
 
 def _compare(asked):
-    from lablib.views import report, table
+    from lablib.views.pages import comparison_report, comparison_table
 
     wanted = _comparison_arguments(asked)
-    report.check_folder(Path(asked.out))
+    comparison_report.check_folder(Path(asked.out))
     from lablib.training.compare import compare
 
     with contextlib.redirect_stdout(sys.stderr):
         comparison = compare(**wanted)
-        page = report.write(comparison, Path(asked.out))
+        page = comparison_report.write(comparison, Path(asked.out))
     if asked.json:
         print(comparison.table.to_json(orient="records", indent=2))
     else:
-        print(table.text(comparison.table))
+        print(comparison_table.text(comparison.table))
         if left_out := comparison.conditions.get("left out"):
             print("\nLeft out:\n  " + left_out.replace("; ", "\n  "))
         print(f"\nThe page: {page.resolve()}")
@@ -197,7 +197,7 @@ def _lab(asked):
 
     for news in learners_copies.bring():
         print(news)
-    print(f"Your labs: {my_labs.ROOT / 'my_labs'}   (Ctrl-C twice ends JupyterLab)")
+    print(f"Your labs: {learners_copies.ROOT / 'my_labs'}   (Ctrl-C twice ends JupyterLab)")
     learners_copies.open_jupyter(not asked.no_browser and learners_copies.has_display(), asked.port)
 
 

@@ -24,7 +24,7 @@ from lablib import cli
 from lablib.computer.facts import ROOT, Finding, Report
 from lablib.course import learners_copies
 from lablib.errors import LabError
-from lablib.views.table import text as table_text
+from lablib.views.pages.comparison_table import text as table_text
 
 COMMANDS = ("doctor", "compare", "lab", "reset", "submit", "release", "grade", "author")
 
@@ -162,7 +162,9 @@ def compared(monkeypatch, tmp_path):
     comparison = types.ModuleType("lablib.training.compare")
     comparison.compare = compare
     monkeypatch.setitem(sys.modules, "lablib.training.compare", comparison)
-    monkeypatch.setattr("lablib.views.report.write", lambda *_: tmp_path / "index.html")
+    monkeypatch.setattr(
+        "lablib.views.pages.comparison_report.write", lambda *_: tmp_path / "index.html"
+    )
     return asked
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import lablib as lab
 from lablib.record.trace import Event, Trace
-from lablib.views import report, table
+from lablib.views.pages import comparison_report, comparison_table
 
 QUIET, BUSY = 0.0, 99.0
 DRIFTING = ([1.0, 1.0, 1.0], [0.78, 2.11, 1.18])  # seen on a busy computer: one call, three answers
@@ -64,11 +64,14 @@ def ddp_of(comparison):
 
 def everywhere(comparison, tmp_path):
     """What a reader sees: the table as text, Markdown, in a notebook; the figure; the page."""
-    page = report.write(comparison, tmp_path)
+    page = comparison_report.write(comparison, tmp_path)
     return [
-        table.text(comparison.table), table.markdown(comparison.table), comparison._repr_html_(),
-        comparison.plot().alt, page.read_text(),
-    ]  # fmt: skip
+        comparison_table.text(comparison.table),
+        comparison_table.markdown(comparison.table),
+        comparison._repr_html_(),
+        comparison.plot().alt,
+        page.read_text(),
+    ]
 
 
 def test_repeats_take_turns_and_only_the_first_trains_all_steps(compared):
@@ -133,7 +136,7 @@ def test_one_measurement_has_no_range_and_says_so(compared, tmp_path):
     comparison, _ = compared(STEADY, repeats=1)
     row = ddp_of(comparison)
     assert row["finding"] == "measured once" and row["speedup_low"] != row["speedup_low"]
-    assert "1.5 (once)" in table.text(comparison.table)
+    assert "1.5 (once)" in comparison_table.text(comparison.table)
 
 
 def test_modelled_times_are_computed_once_and_are_exact(compared):
@@ -142,7 +145,7 @@ def test_modelled_times_are_computed_once_and_are_exact(compared):
     assert len(calls) == 2 and row["finding"] == "faster"
     assert row["speedup"] == row["speedup_low"] == row["speedup_high"]
     assert "caution" not in comparison.conditions
-    assert "(" not in table.text(comparison.table).splitlines()[-1]
+    assert "(" not in comparison_table.text(comparison.table).splitlines()[-1]
 
 
 def test_no_repeat_at_all_is_an_error(compared):

@@ -72,10 +72,10 @@ class Comparison:
         return f"<Comparison of {len(self.table)} runs of {self.conditions['task']}>"
 
     def _repr_html_(self):
-        from lablib.views import table
+        from lablib.views.pages import comparison_table
 
         caution = self.conditions.get("caution", "")
-        return f'<div style="overflow-x: auto">{table.page(self.table, caution)}</div>'
+        return f'<div style="overflow-x: auto">{comparison_table.page(self.table, caution)}</div>'
 
 
 def compare(
@@ -337,7 +337,7 @@ class WhatIf:
 
     def plot(self) -> Figure:
         """Seconds of a step on each machine, and how they divide."""
-        from lablib.views.machines import machines
+        from lablib.views.plots.machine_comparison import machines
 
         return machines(self.table)
 

@@ -14,7 +14,7 @@ from lablib.cluster.local.execution import Watched
 from lablib.cluster.logs import read_log
 from lablib.record.learners_code import place
 from lablib.units import show_bytes
-from lablib.views.shown import in_notebook
+from lablib.views.notebook_output import in_notebook
 
 _TAIL_BYTES = 2000
 _LONGEST = 60  # letters of a log's last line

@@ -8,7 +8,7 @@ import lablib as lab
 from lablib.errors import LabError
 from lablib.record.trace import Event, Trace
 from lablib.views import plots
-from lablib.views.rounds import rounds
+from lablib.views.plots.message_rounds import rounds
 
 
 def ring_buffers(ranks):

@@ -11,7 +11,7 @@ from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.hardware import get
 from lablib.views import diagrams, widgets
-from lablib.views.strips import Bar, Curve, Strip, draw
+from lablib.views.diagrams.strips import Bar, Curve, Strip, draw
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STEP = [

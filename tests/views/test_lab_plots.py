@@ -19,7 +19,7 @@ from lablib.record import metrics
 from lablib.record.program import Cost
 from lablib.record.trace import Event, Trace
 from lablib.views import palette, plots
-from lablib.views.schedule import schedule
+from lablib.views.plots.pipeline_schedule import schedule
 
 SIXTY_FOUR = {
     name: {ranks: ranks**power for ranks in (1, 2, 4, 8, 16, 32, 64)}

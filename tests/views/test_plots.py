@@ -31,8 +31,8 @@ from drawings import (
 from lablib.errors import LabError
 from lablib.record.trace import Event, Trace
 from lablib.views import palette, plots
-from lablib.views.curves import agreeing
 from lablib.views.picture import blank, drawing
+from lablib.views.plots.loss_curves import agreeing
 from lablib.views.traffic import traffic
 
 LOSSES = {
@@ -143,7 +143,7 @@ def test_equal_pictures_give_equal_svg_with_the_words_as_title():
 
 def test_plots_leave_no_figure_behind_and_load_matplotlib_late():
     code = (
-        "import sys; from lablib.views import plots, diagrams, report;"
+        "import sys; from lablib.views import plots, diagrams; from lablib.views.pages import comparison_report;"
         "assert not {'matplotlib', 'pandas', 'torch', 'tensorflow'} & set(sys.modules);"
         "plots.losses({'a': [1.0]}).png(); assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -13,7 +13,8 @@ from drawings import DEMO, data_parallel, row
 
 from lablib.errors import LabError
 from lablib.record.trace import Trace
-from lablib.views import plots, report, table
+from lablib.views import plots
+from lablib.views.pages import comparison_report, comparison_table
 
 HOSTILE = "<script>alert('|')</script>"
 
@@ -39,7 +40,7 @@ def comparison(rows, conditions=None, plot=lambda: plots.losses({"ddp": [2.0, 1.
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "deep" / "out"
     figure = plots.comparison(pandas.DataFrame(DEMO))
-    report.write(comparison(DEMO, plot=lambda: figure), folder)
+    comparison_report.write(comparison(DEMO, plot=lambda: figure), folder)
     return folder
 
 
@@ -80,7 +81,7 @@ def test_the_markdown_is_one_table_of_equal_columns(folder):
     assert len({line.count("|") for line in lines}) == 1
 
 
-@pytest.mark.parametrize("show", [table.text, table.page])
+@pytest.mark.parametrize("show", [comparison_table.text, comparison_table.page])
 def test_what_is_the_same_in_every_row_is_said_once_and_what_is_unknown_in_some_is_not(show):
     rows = pandas.DataFrame({"ranks": [1, 4], "clock": ["measured"] * 2, "bubble": [0, math.nan]})
     shown = show(rows)
@@ -118,7 +119,7 @@ def test_the_page_says_the_clock_and_what_it_ran_on(folder):
 
 def test_nothing_that_others_named_is_shown_unescaped(tmp_path):
     rows = [row(HOSTILE, "torch", 2, 1.0, 0.1)]
-    page = report.write(comparison(rows, {HOSTILE: HOSTILE}), tmp_path).read_text()
+    page = comparison_report.write(comparison(rows, {HOSTILE: HOSTILE}), tmp_path).read_text()
     assert "<script" not in page
     assert page.count("&lt;script&gt;alert") >= 4
     assert len((tmp_path / "table.md").read_text().splitlines()) == 3
@@ -127,7 +128,7 @@ def test_nothing_that_others_named_is_shown_unescaped(tmp_path):
 
 def test_a_runs_name_cannot_leave_the_folder(tmp_path):
     rows = [row("../../escape", "torch", 2, 1.0, 0.1)]
-    report.write(comparison(rows), tmp_path / "out")
+    comparison_report.write(comparison(rows), tmp_path / "out")
     (trace,) = (tmp_path / "out" / "traces").iterdir()
     assert trace.name == ".._.._escape-torch-2.json.gz"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -141,8 +142,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_done(pat
         raise AssertionError("the comparison was drawn first")
 
     for attempt in (
-        report.check_folder,
-        lambda folder: report.write(SimpleNamespace(plot=plot), folder),
+        comparison_report.check_folder,
+        lambda folder: comparison_report.write(SimpleNamespace(plot=plot), folder),
     ):
         with pytest.raises(LabError, match="cannot be written to this folder") as caught:
             attempt(tmp_path / path)
@@ -151,11 +152,11 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_done(pat
 
 
 def test_a_good_folder_is_made_and_left_empty(tmp_path):
-    assert report.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert comparison_report.check_folder(tmp_path / "a" / "b") == tmp_path / "a" / "b"
     assert not [path for path in (tmp_path / "a").rglob("*") if path.is_file()]
 
 
 def test_writing_twice_replaces_the_first(tmp_path):
-    report.write(comparison(DEMO), tmp_path)
-    report.write(comparison(DEMO[:2]), tmp_path)
+    comparison_report.write(comparison(DEMO), tmp_path)
+    comparison_report.write(comparison(DEMO[:2]), tmp_path)
     assert len((tmp_path / "table.csv").read_text().splitlines()) == 3

@@ -11,7 +11,7 @@ from lablib.record import metrics
 from lablib.record.trace import Trace
 from lablib.units import show_s
 from lablib.views import palette
-from lablib.views.panels import bar
+from lablib.views.plots.strategy_panels import bar
 
 if TYPE_CHECKING:
     from lablib.views.picture import Picture

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from lablib.errors import LabError
 from lablib.views import palette
-from lablib.views.svg import Diagram, Sheet
-from lablib.views.wiring import hardware
+from lablib.views.diagrams.machine_drawing import hardware
+from lablib.views.diagrams.svg import Diagram, Sheet
 
 __all__ = ["ARROWS", "COMPONENTS", "Part", "architecture", "cluster", "hardware"]
 

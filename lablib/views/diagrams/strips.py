@@ -11,7 +11,7 @@ from math import ceil, floor, log10
 from typing import NamedTuple
 
 from lablib.views import palette
-from lablib.views.svg import Diagram, Sheet
+from lablib.views.diagrams.svg import Diagram, Sheet
 
 _WIDTH, _LEFT, _RIGHT = 900, 78, 104
 _INNER = _WIDTH - _LEFT - _RIGHT

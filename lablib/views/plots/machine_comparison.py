@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lablib.units import show_s
 from lablib.views import palette
-from lablib.views.panels import bar
+from lablib.views.plots.strategy_panels import bar
 
 if TYPE_CHECKING:
     import pandas

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.views import table
+from lablib.views.pages import comparison_table
 
 if TYPE_CHECKING:
     pass
@@ -55,7 +55,7 @@ def write(comparison: Any, folder: str | os.PathLike) -> Path:
     picture = comparison.plot()
     svg = picture.svg()
     write_completely(folder / "table.csv", comparison.table.to_csv(index=False))
-    write_completely(folder / "table.md", table.markdown(comparison.table))
+    write_completely(folder / "table.md", comparison_table.markdown(comparison.table))
     write_completely(folder / "figure.png", picture.png())
     write_completely(folder / "figure.svg", svg)
     traces = _write_traces(comparison.runs, folder)
@@ -84,7 +84,7 @@ def _page(comparison, alt, svg, traces):
         title=escape(f"Strategies compared ({clocks})"),
         style=_STYLE,
         figure=f'<img src="data:image/svg+xml;base64,{image}" alt="{escape(alt)}">',
-        table=table.page(comparison.table, comparison.conditions.get("caution", "")),
+        table=comparison_table.page(comparison.table, comparison.conditions.get("caution", "")),
         conditions="".join(
             f"<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>"
             for name, value in comparison.conditions.items()

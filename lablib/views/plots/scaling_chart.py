@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lablib.errors import LabError
 from lablib.record import metrics
 from lablib.views import palette
-from lablib.views.curves import framework_color
+from lablib.views.plots.loss_curves import framework_color
 
 if TYPE_CHECKING:
     from lablib.views.picture import Picture

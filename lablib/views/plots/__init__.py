@@ -19,17 +19,17 @@ from lablib.record.event import PHASES
 from lablib.record.trace import Trace
 from lablib.units import show_bytes, show_s
 from lablib.views import palette
-from lablib.views.collectives import collective
-from lablib.views.curves import draw_losses
-from lablib.views.gantt import timeline
-from lablib.views.heatmap import matrix
-from lablib.views.ledger import ledger
-from lablib.views.panels import comparison
-from lablib.views.roofs import roofline
-from lablib.views.scaling import scaling
-from lablib.views.schedule import pipeline
-from lablib.views.split import time_split
-from lablib.views.staleness import staleness
+from lablib.views.plots.collective_steps import collective
+from lablib.views.plots.communication_matrix import matrix
+from lablib.views.plots.loss_curves import draw_losses
+from lablib.views.plots.memory_ledger import ledger
+from lablib.views.plots.pipeline_schedule import pipeline
+from lablib.views.plots.roofline_chart import roofline
+from lablib.views.plots.scaling_chart import scaling
+from lablib.views.plots.staleness_chart import staleness
+from lablib.views.plots.step_split import time_split
+from lablib.views.plots.strategy_panels import comparison
+from lablib.views.plots.timeline_chart import timeline
 from lablib.views.window import axis_of_seconds
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from lablib.record.event import Event
 from lablib.record.trace import Trace
 from lablib.units import show_bytes
 from lablib.views import palette
-from lablib.views.rounds import rounds
+from lablib.views.plots.message_rounds import rounds
 
 if TYPE_CHECKING:
     from lablib.views.picture import Picture
@@ -33,7 +33,7 @@ def collective(
               nothing. A chunk of several equal numbers is shown as one. So `run.values` of a
               function that returns its buffer as it was before, and after each step
     trace     of the same run: its messages are drawn as arrows; as many rounds as there are moments
-              after the first (`lablib.views.rounds`: mark each round with `with me.step():`).
+              after the first (see `message_rounds.py`: mark each round with `with me.step():`).
               Of a framework's own collective nobody sees the inside: a bar bears its name
 
     What a step changed is filled and bold. The values are measured always: real processes have

@@ -14,9 +14,11 @@ from lablib.record.simulator import simulate
 from lablib.record.trace import Trace
 from lablib.strategies import stages
 from lablib.units import show_bytes, show_s
-from lablib.views import bars, palette, strips
-from lablib.views.controls import Controls, Slider
-from lablib.views.schedule import schedule
+from lablib.views import palette
+from lablib.views.diagrams import strips
+from lablib.views.plots import timeline_bars
+from lablib.views.plots.pipeline_schedule import schedule
+from lablib.views.widgets.controls import Controls, Slider
 from lablib.views.window import axis_of_seconds, step_count, window
 
 _GBIT = (0.1, 1, 2.5, 10, 25, 50, 100, 200, 400, 800)
@@ -182,11 +184,14 @@ def _first_ranks(trace, most):
 def _timeline(title, trace: Trace, step: int) -> strips.Strip:
     """One step as the timeline draws it, without the critical path."""
     span = window(trace, step)
-    inks = bars.compute_inks(trace, waits_seen=True)
+    inks = timeline_bars.compute_inks(trace, waits_seen=True)
     drawn, notes = [], []
     for rank in range(trace.ranks):
         events = [event for event in trace.of(rank=rank) if span.shows(event)]
-        for bar in (*bars.main_thread(rank, events, inks), *bars.messages(rank, events, True)):
+        for bar in (
+            *timeline_bars.main_thread(rank, events, inks),
+            *timeline_bars.messages(rank, events, True),
+        ):
             start_s, end_s = max(bar.start_s, span.start_s), min(bar.end_s, span.end_s)
             drawn.append(strips.Bar(rank, bar.ink, start_s, end_s, bar.top - rank, bar.height))
         waits = [(e.start_s, e.end_s) for e in events if e.kind == "wait"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lablib.errors import LabError
-from lablib.views.shown import in_notebook, mime_bundle
+from lablib.views.notebook_output import in_notebook, mime_bundle
 
 if TYPE_CHECKING:
     import ipywidgets
 
-    from lablib.views.svg import Diagram
+    from lablib.views.diagrams.svg import Diagram
 
 
 class Slider(NamedTuple):

@@ -12,7 +12,7 @@ from lablib.hardware.network import Link
 from lablib.record.trace import Trace
 from lablib.units import show_bytes, show_s
 from lablib.views import palette
-from lablib.views.svg import Diagram, Sheet
+from lablib.views.diagrams.svg import Diagram, Sheet
 from lablib.views.traffic import RULE, has_collectives, traffic
 from lablib.views.window import only, window
 

@@ -10,17 +10,17 @@ from lablib.errors import LabError
 from lablib.hardware.hardware import Hardware
 from lablib.record.trace import Trace
 from lablib.views import diagrams, plots
-from lablib.views.controls import Controls, Slider
-from lablib.views.rehearsals import data_parallel, pipeline, what_if
-from lablib.views.shown import in_notebook, mime_bundle
+from lablib.views.notebook_output import in_notebook, mime_bundle
 from lablib.views.traffic import traffic
+from lablib.views.widgets.controls import Controls, Slider
+from lablib.views.widgets.rehearsals import data_parallel, pipeline, what_if
 from lablib.views.window import step_count, window
 
 if TYPE_CHECKING:
     import ipywidgets
 
+    from lablib.views.diagrams.svg import Diagram
     from lablib.views.picture import Picture
-    from lablib.views.svg import Diagram
 
 __all__ = ["Explorer", "architecture", "data_parallel", "explore", "pipeline", "what_if"]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from lablib.record import critical_path as chain
 from lablib.record import intervals, metrics
 from lablib.record.trace import Trace
-from lablib.views import bars, palette
+from lablib.views import palette
+from lablib.views.plots import timeline_bars
 from lablib.views.window import Window, only, step_count, window
 
 if TYPE_CHECKING:
@@ -81,10 +82,10 @@ def _only(trace, steps, shown):
 
 def _bars(trace, seen):
     waits_seen = metrics.waits_seen(trace)
-    inks = bars.compute_inks(trace, waits_seen)
+    inks = timeline_bars.compute_inks(trace, waits_seen)
     for rank, events in seen.items():
-        yield from bars.main_thread(rank, events, inks)
-        yield from bars.messages(rank, events, waits_seen)
+        yield from timeline_bars.main_thread(rank, events, inks)
+        yield from timeline_bars.messages(rank, events, waits_seen)
 
 
 _ORDER = (*palette.PASSES.values(), palette.COMPUTE, palette.BUSY, palette.WAITING, palette.EXPOSED,
@@ -199,9 +200,9 @@ def _levels(path, span, shown):
         if leg.rank >= shown:
             yield leg, float("nan")  # the line breaks off
         elif leg.kind != "message":
-            yield leg, bars.BELOW_MAIN
+            yield leg, timeline_bars.BELOW_MAIN
         elif leg.seconds > 0.003 * (span.end_s - span.start_s):
-            yield leg, bars.BELOW_MESSAGES
+            yield leg, timeline_bars.BELOW_MESSAGES
 
 
 def _draw_rows(axes, shown, span, top):

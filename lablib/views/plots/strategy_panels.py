@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lablib.record.repeated import NO_DIFFERENCE
 from lablib.units import show_bytes
 from lablib.views import palette, speedup_words
-from lablib.views.curves import draw_losses
+from lablib.views.plots.loss_curves import draw_losses
 
 if TYPE_CHECKING:
     import pandas
