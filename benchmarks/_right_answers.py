@@ -6,7 +6,7 @@ import ast
 import json
 import re
 
-from lablib.grading import python_cells
+from lablib.grading.intake import python_cells
 from lablib.teach.exercise import Exercise, every
 
 

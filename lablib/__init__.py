@@ -21,7 +21,7 @@ _PUBLIC = {
     "predict": "teach.predictions",
     "check": "teach.checks",
     "quiz": "teach.quizzes",
-    "progress": "teach.standing",
+    "progress": "teach.progress",
 }
 _MODULES = {
     "cluster": "cluster",

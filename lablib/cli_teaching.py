@@ -38,10 +38,10 @@ def add_grade(commands, add) -> None:
 
 def _grade(asked: argparse.Namespace) -> int:
     processes.forget_learners(asked.folder)
-    from lablib.grading import grading
-    from lablib.grading.gradebook import NOT_GRADED
+    from lablib.grading import pipeline
+    from lablib.grading.results.gradebook import NOT_GRADED
 
-    rows = grading.grade(grading.Asked(
+    rows = pipeline.grade(pipeline.Asked(
         asked.folder, asked.lab.zfill(2), asked.out, asked.jobs, asked.regrade, tuple(asked.only),
         asked.overrides, asked.late, asked.unsafe, asked.seed,
     ))  # fmt: skip
@@ -61,10 +61,10 @@ def add_submit(commands, add) -> None:
 
 
 def _submit(asked):
-    from lablib.grading import handing_in
+    from lablib.grading import submit
 
     out = asked.out or Path(SUBMITTED.format(lab=asked.lab.zfill(2)))
-    report = handing_in.submit(asked.lab, out)
+    report = submit.submit(asked.lab, out)
     print(report)
     return 0 if report.ok else 1
 

@@ -17,7 +17,7 @@ from textwrap import dedent
 from typing import NamedTuple
 
 from lablib.course.release import cut
-from lablib.grading.similarity import LEAST_PRINTS, fingerprints
+from lablib.grading.intake.similarity import LEAST_PRINTS, fingerprints
 
 # Measured on the kit's own files: innocent ones have at most 0.41 of a solution; by-hand strategies
 # with other names and in another order have at least 0.65 of it.

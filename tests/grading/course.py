@@ -129,7 +129,7 @@ def plant(folder: Path, submissions: dict) -> Path:
 _GRADE = """
 import json, sys
 from pathlib import Path
-from lablib.grading.grading import Asked, grade
+from lablib.grading.pipeline import Asked, grade
 base, out, more = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 grade(Asked(base / "class", "LAB", out, root=base / "course", **more))
 """.replace("LAB", LAB)

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lablib.grading import answers, notebook_file
-from lablib.grading.answers import FOUND, NOT_ATTEMPTED, NOT_FOUND, OTHER_SHAPE, SYNTAX_ERROR
-from lablib.grading.found_answers import FoundAnswers
-from lablib.grading.notebook_file import Cell, Notebook
-from lablib.grading.on_rank import PickledObserver
-from lablib.grading.places import Outcome
+from lablib.grading.intake import answers, notebook_file
+from lablib.grading.intake.answer_on_rank import PickledObserver
+from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, NOT_FOUND, OTHER_SHAPE, SYNTAX_ERROR
+from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.notebook_file import Cell, Notebook
+from lablib.grading.trial.isolation import Outcome
 from lablib.teach.observation import Seen
 
 STARTER = """def mean(parts):

@@ -11,8 +11,9 @@ import pytest
 from hostile import forged_records
 from hostile.forged_records import FORGED
 
-from lablib.grading import graded, grading, places
-from lablib.grading.hidden_cases import hidden_cases
+from lablib.grading import pipeline
+from lablib.grading.trial import grade_exercise, isolation
+from lablib.grading.trial.hidden_cases import hidden_cases
 from lablib.teach import exercise
 from lablib.teach.claims import OUTSIDE, RANK, earned
 from lablib.teach.exercise import Observer
@@ -23,7 +24,7 @@ cloudpickle.register_pickle_by_value(forged_records)
 
 @pytest.fixture(scope="module")
 def place():
-    place = places.Boxed(1, "bubblewrap")
+    place = isolation.Boxed(1, "bubblewrap")
     yield place
     place.close()
 
@@ -31,7 +32,7 @@ def place():
 def judged(place, one, case, answer):
     outcome = place.try_case(case, Observer(one.module.observe, answer))
     assert outcome.status == "ok", outcome
-    return graded._judged(one, case, True, outcome)
+    return grade_exercise._judged(one, case, True, outcome)
 
 
 def part_earned(place, number, answer, **changes):
@@ -133,6 +134,6 @@ def test_a_rank_that_does_not_call_the_answer_runs_none_of_the_learners_code(
         (root / folder / "9_3_touch.py").write_text(_TOUCHED.replace("CALLS", str(calls)))
     cells = course.cell(_TOUCH, "exercise-9-3")
     course.plant(tmp_path / "class", {"ann": course.of(cells)})
-    (row,) = grading.grade(grading.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
+    (row,) = pipeline.grade(pipeline.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
                                          root=root, unsafe=True))  # fmt: skip
     assert f"{row.points['9.3']:g}" == points, row.exercises["9.3"]

@@ -21,11 +21,13 @@ from lablib.cluster.engine import wire
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.grading import class_report, feedback, grading, workers
-from lablib.grading.hidden_cases import hidden_cases
-from lablib.grading.lateness import Lateness
-from lablib.grading.secret_seed import seed_of
-from lablib.grading.workers import Job
+from lablib.grading import pipeline
+from lablib.grading.results import class_report, feedback
+from lablib.grading.results.lateness import Lateness
+from lablib.grading.trial import worker_pool
+from lablib.grading.trial.hidden_cases import hidden_cases
+from lablib.grading.trial.secret_seed import seed_of
+from lablib.grading.trial.worker_pool import Job
 from lablib.teach import exercise
 
 RIGHT = course.notebook()
@@ -55,7 +57,7 @@ EXPECTED = {
 
 
 def asked(base, out="out", **more):
-    return grading.Asked(base / "class", course.LAB, base / out, root=base / "course",
+    return pipeline.Asked(base / "class", course.LAB, base / out, root=base / "course",
                          **{"unsafe": True, "jobs": 2} | more)  # fmt: skip
 
 
@@ -76,7 +78,7 @@ def base(tmp_path_factory):
     base = tmp_path_factory.mktemp("grading")
     course.make(base / "course")
     course.plant(base / "class", CLASS)
-    grading.grade(asked(base))
+    pipeline.grade(asked(base))
     return base
 
 
@@ -94,14 +96,14 @@ def test_each_submission_has_its_row(base):
 
 @pytest.mark.timeout(300)
 def test_grading_twice_gives_the_same_bytes(base):
-    grading.grade(asked(base, "again", jobs=1, seed=seed_of(base / "out")))
+    pipeline.grade(asked(base, "again", jobs=1, seed=seed_of(base / "out")))
     assert files(base / "again") == files(base / "out")
 
 
 def test_going_on_tries_nothing_twice(base, monkeypatch):
     before = files(base / "out")
-    monkeypatch.setattr(workers.Worker, "ask", lambda *_: pytest.fail("tried again"))
-    grading.grade(asked(base))
+    monkeypatch.setattr(worker_pool.Worker, "ask", lambda *_: pytest.fail("tried again"))
+    pipeline.grade(asked(base))
     assert files(base / "out") == before
 
 
@@ -111,7 +113,7 @@ def test_a_grader_that_is_killed_goes_on(base):
     seed = seed_of(base / "out")
     course.kill_after(course.start_grading(base, "killed", unsafe=True, seed=seed), out, results=1)
     assert not (out / "grades.csv").exists()
-    grading.grade(asked(base, "killed"))
+    pipeline.grade(asked(base, "killed"))
     assert files(out) == files(base / "out")
 
 
@@ -172,7 +174,7 @@ OVERRIDES = {
 @pytest.mark.parametrize("name", OVERRIDES)
 def test_what_was_given_by_hand_survives(base, name):
     (base / name).write_text(OVERRIDES[name])
-    grading.grade(asked(base, overrides=base / name))
+    pipeline.grade(asked(base, overrides=base / name))
     for _ in range(2):  # the second time nobody names the file
         rows = {row["id"]: row for row in table(base / "out")}
         assert rows["cid"]["9.2"] == "2" and rows["cid"]["total"] == "6"
@@ -181,9 +183,9 @@ def test_what_was_given_by_hand_survives(base, name):
             "the points were set by hand. =fine"
             in (base / "out" / "feedback" / "cid.html").read_text()
         )
-        grading.grade(asked(base))
+        pipeline.grade(asked(base))
     (base / "out" / "overrides.csv").unlink()
-    grading.grade(asked(base))
+    pipeline.grade(asked(base))
 
 
 LATE = """due: 2026-03-01 12:00
@@ -201,14 +203,14 @@ def test_late_submissions_lose_what_the_rule_says(base):
     (base / "late.yaml").write_text(LATE)
     for path in (base / "class").glob("*.ipynb"):
         os.utime(path, (0, 0))
-    grading.grade(asked(base, "late", only=("ann",), late=base / "late.yaml"))
-    grading.grade(asked(base, late=base / "late.yaml"))
+    pipeline.grade(asked(base, "late", only=("ann",), late=base / "late.yaml"))
+    pipeline.grade(asked(base, late=base / "late.yaml"))
     rows = {row["id"]: (row["total"], row["late"]) for row in table(base / "out")}
     assert rows["ann"] == ("6", "")
     assert rows["cid"] == ("3.75", "1 day late: -25%")
     assert rows["ivy"] == ("3", "9 days late: -50%")
     assert rows["dot"] == ("2", "")
-    grading.grade(asked(base))
+    pipeline.grade(asked(base))
 
 
 def test_only_one_is_graded_when_so_asked(base):
@@ -232,7 +234,7 @@ def test_what_cannot_be_asked_is_said_before_anything_runs(base, what):
     if "out" in changes:
         changes = {"out": base / changes["out"]}
     with pytest.raises(LabError, match=message):
-        grading.grade(grading.Asked(**given | changes, root=base / "course"))
+        pipeline.grade(pipeline.Asked(**given | changes, root=base / "course"))
     assert not (base / "x").exists() and not (base / "class" / "out").exists()
 
 
@@ -256,7 +258,7 @@ def test_an_instructors_file_that_is_wrong_is_said(base, name):
     (base / name).write_text(BAD_FILES[name])
     given = {"late" if name.startswith("late") else "overrides": base / name}
     with pytest.raises(LabError, match="not written as"):
-        grading.grade(asked(base, "bad", **given))
+        pipeline.grade(asked(base, "bad", **given))
 
 
 def test_a_worker_that_dies_costs_one_exercise_and_is_replaced(tmp_path):
@@ -269,7 +271,7 @@ def test_a_worker_that_dies_costs_one_exercise_and_is_replaced(tmp_path):
         def ask(self, job, within_s):
             if job == "deadly":
                 deaths.append(self)
-                raise workers.Lost
+                raise worker_pool.Lost
             return {"done": job}
 
         def kill(self):
@@ -277,7 +279,7 @@ def test_a_worker_that_dies_costs_one_exercise_and_is_replaced(tmp_path):
 
         close = kill
 
-    crew = workers.Crew(Mortal, lambda job, answer: answers.append((job, answer)))
+    crew = worker_pool.Crew(Mortal, lambda job, answer: answers.append((job, answer)))
     crew.work([Job("deadly", 1), *(Job(f"job {n}", 1) for n in range(9))], 2)
     told = dict(answers)
     assert len(told) == 10 and "twice" in told["deadly"]["trouble"]
@@ -300,7 +302,7 @@ TORCH, TENSORFLOW, BOTH = ({"torch"}, {"tensorflow"}, {"torch", "tensorflow"})
     ],
 )
 def test_a_framework_is_imported_where_it_pays(needs, asking, started):
-    waiting = workers.Waiting([Job({}, 1, frozenset(each)) for each in needs])
+    waiting = worker_pool.Waiting([Job({}, 1, frozenset(each)) for each in needs])
     given = [waiting.next(number) for number in asking]
     assert [job and set(job.frameworks) for job in given] == started
 
@@ -318,7 +320,7 @@ def test_hidden_cases_are_those_of_the_whole_file(one):
 def test_hidden_cases_need_no_framework():
     program = (
         "import sys; from lablib.teach.exercise import every\n"
-        "from lablib.grading.graded import cases_of\n"
+        "from lablib.grading.trial.grade_exercise import cases_of\n"
         "print(sum(len(cases_of(one, 1)) for one in every()))\n"
         "print({'torch', 'tensorflow'} & set(sys.modules))\n"
     )
@@ -338,7 +340,7 @@ def test_the_command_says_what_it_wrote(base, capsys, monkeypatch):
 
 
 def test_a_page_of_feedback_is_never_large(base):
-    rows = grading.grade(asked(base))
+    rows = pipeline.grade(asked(base))
     row = next(row for row in rows if row.id == "dot")
     graded = row.exercises["9.1"]
     claims = tuple(dict(graded.cases[0].claims[0], text=f"{n}" + "<" * 5000) for n in range(9000))
@@ -350,7 +352,7 @@ def test_a_page_of_feedback_is_never_large(base):
 
 def test_every_id_has_a_file_of_its_own_that_any_system_can_write(tmp_path):
     ids = ["\U00020000" * 80, "e\u0301", "\xe9", "Jane", "jane", "../x"]
-    names = grading.file_names(ids)
+    names = pipeline.file_names(ids)
     for identity in ids:
         write_completely(tmp_path / names[identity], identity)
     read_as = {unicodedata.normalize("NFC", name).casefold() for name in names.values()}

@@ -18,7 +18,8 @@ from lablib import cli
 from lablib.computer.facts import ROOT
 from lablib.course import authoring, leaks, learners_copies, package, release
 from lablib.errors import LabError
-from lablib.grading import handing_in, reading
+from lablib.grading import submit
+from lablib.grading.intake import safe_reading
 from lablib.teach import progress, quizzes_file
 from lablib.teach.exercise import every
 
@@ -56,18 +57,18 @@ def test_the_file_to_hand_in_has_the_answers_the_quizzes_and_the_guesses(root, t
     progress.keep("quiz", "9.a", {"choice": 2, "right": True})
     progress.keep("quiz", "3.a", {"choice": 1, "right": True})
     progress.keep("prediction", "speed-up", {"guess": 3.0, "happened": 2.5, "error": 0.2})
-    report = handing_in.submit("9", tmp_path / "mine.ipynb", root)
+    report = submit.submit("9", tmp_path / "mine.ipynb", root)
     assert not report.ok and "9.1  mean_of_all: found" in str(report)
     assert "9.2  double: syntax error; line 2 of cell exercise-9-2" in str(report)
     data = (tmp_path / "mine.ipynb").read_bytes()
     told = json.loads(data)["metadata"]["lablib"]
     assert told["predictions"] == [{"name": "speed-up", "guess": 3.0, "happened": 2.5}]
-    found = reading.read(data, every(root / "labs/checks", None, "09"))
+    found = safe_reading.read(data, every(root / "labs/checks", None, "09"))
     assert found.quizzes == {"9.a": 2}
 
 
 def test_what_is_not_attempted_is_said_and_may_be_handed_in(root, tmp_path):
-    report = handing_in.submit("09", tmp_path / "mine.ipynb", root)
+    report = submit.submit("09", tmp_path / "mine.ipynb", root)
     assert report.ok and str(report).count("not attempted") == 2
 
 
@@ -76,7 +77,7 @@ def test_outputs_that_are_too_large_are_left_out(root, tmp_path):
     for cell in book["cells"]:
         cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 4_000_000}]
     write(root, book)
-    report = handing_in.submit("09", tmp_path / "mine.ipynb", root)
+    report = submit.submit("09", tmp_path / "mine.ipynb", root)
     assert report.ok and "outputs were left out" in str(report)
     assert (tmp_path / "mine.ipynb").stat().st_size < 10_000
 
@@ -85,18 +86,18 @@ def test_outputs_that_are_too_large_are_left_out(root, tmp_path):
 def test_a_notebook_that_is_broken_is_not_handed_in(root, tmp_path, text):
     (root / "my_labs/09_small.ipynb").write_text(text)
     with pytest.raises(LabError, match="cannot be read"):
-        handing_in.submit("09", tmp_path / "mine.ipynb", root)
+        submit.submit("09", tmp_path / "mine.ipynb", root)
     assert not (tmp_path / "mine.ipynb").exists()
 
 
 def test_a_lab_that_was_never_opened_cannot_be_handed_in(root, tmp_path):
     with pytest.raises(LabError, match="not there"):
-        handing_in.submit("08", tmp_path / "mine.ipynb", root)
+        submit.submit("08", tmp_path / "mine.ipynb", root)
 
 
 def test_the_command_that_hands_in_says_so(monkeypatch, capsys, tmp_path):
-    report = handing_in.Report(tmp_path / "x.ipynb", {}, ("a note",))
-    monkeypatch.setattr(handing_in, "submit", lambda lab, out: report)
+    report = submit.Report(tmp_path / "x.ipynb", {}, ("a note",))
+    monkeypatch.setattr(submit, "submit", lambda lab, out: report)
     assert cli.main(["submit", "3"]) == 0
     assert "a note" in capsys.readouterr().out
 
@@ -292,7 +293,7 @@ def test_new_exercises_are_cells_of_one_notebook(tmp_path):
     exercises = every(tmp_path / "labs/checks", None)
     for folder, status in (("solutions", "found"), ("labs", "not attempted")):
         data = (tmp_path / folder / "05_top_k.ipynb").read_bytes()
-        found = reading.read(data, exercises, tmp_path / "labs/05_top_k.ipynb").answers
+        found = safe_reading.read(data, exercises, tmp_path / "labs/05_top_k.ipynb").answers
         assert {n: [a.status for a in answers] for n, answers in found.items()} == {
             "5.1": [status], "5.2": [status],
         }  # fmt: skip

@@ -19,9 +19,9 @@ import pytest
 from hostile.attacks_in_answers import ATTACKS
 from hostile.broken_files import FILES
 
-from lablib.grading import grading
-from lablib.grading.naming import printable
-from lablib.grading.secret_seed import seed_of
+from lablib.grading import pipeline
+from lablib.grading.intake.submission_names import printable
+from lablib.grading.trial.secret_seed import seed_of
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(900)]
 ENVIRONMENT_CANARY = "canary-of-the-environment-55d1"
@@ -75,9 +75,9 @@ class Batch:
         return alive
 
     def graded(self, out, **more):
-        asked = grading.Asked(self.base / "class", course.LAB, self.base / out, jobs=2,
+        asked = pipeline.Asked(self.base / "class", course.LAB, self.base / out, jobs=2,
                               root=self.base / "course", **more)  # fmt: skip
-        grading.grade(asked)
+        pipeline.grade(asked)
         return {row["id"]: row for row in table(self.base / out, "grades.csv")}
 
     def exercises(self):
@@ -203,7 +203,7 @@ def test_the_good_ones_get_the_same_bytes_without_the_others(batch, tmp_path):
     names = ("perfect", "hard coded", "nested")
     course.make(tmp_path / "course")
     course.plant(tmp_path / "class", {name: FILES[name][0] for name in names})
-    grading.grade(grading.Asked(
+    pipeline.grade(pipeline.Asked(
         tmp_path / "class", course.LAB, tmp_path / "out", root=tmp_path / "course",
         seed=seed_of(batch.out),
     ))  # fmt: skip

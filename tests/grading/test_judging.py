@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lablib.box.bounded_calls import bounded
-from lablib.grading import graded
-from lablib.grading.answers import FOUND, Answer
-from lablib.grading.found_answers import Candidate
-from lablib.grading.places import Outcome
+from lablib.grading.intake.answers import FOUND, Answer
+from lablib.grading.intake.found_answers import Candidate
+from lablib.grading.trial import grade_exercise
+from lablib.grading.trial.isolation import Outcome
 from lablib.teach import exercise
 from lablib.teach.observation import Seen
 
@@ -38,7 +38,7 @@ ODD_VALUES = {
 
 def grade(one, place):
     finder = SimpleNamespace(place=place, candidates=lambda *_: [Candidate(b"")])
-    return graded.grade(one, [Answer("f", FOUND)], (), 0, finder)
+    return grade_exercise.grade(one, [Answer("f", FOUND)], (), 0, finder)
 
 
 @pytest.mark.parametrize("kind", ODD_VALUES)
@@ -48,7 +48,7 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
         (tmp_path / folder).mkdir()
         text = "import json\n" + _JUDGES.replace("JUDGE", judge)
         (tmp_path / folder / "9_9_odd.py").write_text(text)
-    monkeypatch.setattr(graded, "bounded", lambda: bounded(seconds=0.5, nbytes=1 << 30))
+    monkeypatch.setattr(grade_exercise, "bounded", lambda: bounded(seconds=0.5, nbytes=1 << 30))
     place = SimpleNamespace(tier="none", try_case=lambda *_: Outcome(Seen((value,))))
     one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
     found = grade(one, place)
@@ -72,7 +72,7 @@ def test_the_judge_of_one_exercise_stops_at_its_limit_and_the_next_one_is_judged
         text = _JUDGES.replace('[Case("one")]', '[Case(f"case {n}") for n in range(20)]')
         text = text.replace("JUDGE", "yield Claim('one', seen.values[0] == 1)")
         (tmp_path / folder / "9_9_odd.py").write_text(text)
-    monkeypatch.setattr(graded, "JUDGE_S", 0.5)
+    monkeypatch.setattr(grade_exercise, "JUDGE_S", 0.5)
     one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
 
     def found(costs_s):
@@ -85,7 +85,7 @@ def test_the_judge_of_one_exercise_stops_at_its_limit_and_the_next_one_is_judged
     begun_s = time.process_time()
     slow = found(0.3)
     assert time.process_time() - begun_s < 2  # not 40 times 0.3
-    assert [case.status for case in slow.cases] == ["ok"] * 2 + [graded.UNJUDGED] * 38
-    assert slow.status == graded.UNJUDGED and "ran out of its" in slow.reason
+    assert [case.status for case in slow.cases] == ["ok"] * 2 + [grade_exercise.UNJUDGED] * 38
+    assert slow.status == grade_exercise.UNJUDGED and "ran out of its" in slow.reason
     assert slow.points < 0.1
     assert found(0.0).points == 1

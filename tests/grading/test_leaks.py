@@ -9,7 +9,7 @@ import pytest
 
 from lablib.computer.facts import ROOT
 from lablib.course import leaks, package
-from lablib.grading.similarity import fingerprints
+from lablib.grading.intake.similarity import fingerprints
 from lablib.teach import exercise
 
 STRATEGIES = ROOT / "solutions/strategies"

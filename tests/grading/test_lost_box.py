@@ -11,7 +11,7 @@ import course
 import psutil
 import pytest
 
-from lablib.grading import grading
+from lablib.grading import pipeline
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(120)]
 _SLOWLY = "    import time; time.sleep(0.5)\n"
@@ -63,6 +63,6 @@ def test_a_box_that_dies_costs_at_most_the_exercise_that_ran_in_it(tmp_path):
     others = {"bob": ("4", "2", "6", "graded"), "cid": ("0", "0", "0", "graded")}
     assert rows(tmp_path) == others | {"ann": ("4", "", "", "not graded")}
     assert "9.2 The box cannot run anything." in (tmp_path / "out/report.html").read_text()
-    grading.grade(grading.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
+    pipeline.grade(pipeline.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
                                 root=tmp_path / "course"))  # fmt: skip
     assert rows(tmp_path) == others | {"ann": ("4", "2", "6", "graded")}

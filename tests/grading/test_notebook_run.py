@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from lablib.grading import notebook_run
-from lablib.grading.answers import FOUND, Answer
-from lablib.grading.found_answers import FoundAnswers
-from lablib.grading.notebook_file import Cell
-from lablib.grading.notebook_run import NotebookRun
-from lablib.grading.places import Outcome
+from lablib.grading.intake import notebook_run
+from lablib.grading.intake.answers import FOUND, Answer
+from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.notebook_file import Cell
+from lablib.grading.intake.notebook_run import NotebookRun
+from lablib.grading.trial.isolation import Outcome
 from lablib.teach.observation import Seen
 
 pytestmark = pytest.mark.timeout(60)

@@ -8,8 +8,8 @@ from itertools import product
 
 import pytest
 
-from lablib.grading import overrides, spreadsheet
-from lablib.grading.overrides import Override
+from lablib.grading.results import overrides, spreadsheet
+from lablib.grading.results.overrides import Override
 
 FORMULAS = ["=1+1", "+1", "-1", "@x", "|x", "%x", " =1", "\t=1", "'=1", '"=1', "\uff1d1"]
 TEXTS = [

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lablib.grading import reading
-from lablib.grading.answers import FOUND, SYNTAX_ERROR
+from lablib.grading.intake import safe_reading
+from lablib.grading.intake.answers import FOUND, SYNTAX_ERROR
 
 EXERCISES = [SimpleNamespace(number="3.2", answers=("mean(parts)",)),
              SimpleNamespace(number="3.3", answers=("f(x)", "g(x)"))]  # fmt: skip
@@ -39,7 +39,7 @@ HARMFUL = {
 
 @pytest.mark.parametrize("kind", HARMFUL)
 def test_a_harmful_cell_costs_only_itself(kind):
-    found = reading.read(notebook(HARMFUL[kind], GOOD), EXERCISES)
+    found = safe_reading.read(notebook(HARMFUL[kind], GOOD), EXERCISES)
     assert found.problem == "" and found.answers["3.2"][0].status == FOUND
     assert found.fingerprints["3.2"]
 
@@ -47,7 +47,7 @@ def test_a_harmful_cell_costs_only_itself(kind):
 @pytest.mark.parametrize("kind", HARMFUL)
 def test_a_harmful_answer_costs_only_itself(kind):
     harmful = "def f(x):\n" + "\n".join("    " + line for line in HARMFUL[kind].split("\n"))
-    found = reading.read(notebook(harmful, GOOD, "def g(x): return f(x)"), EXERCISES)
+    found = safe_reading.read(notebook(harmful, GOOD, "def g(x): return f(x)"), EXERCISES)
     assert found.problem == ""
     assert found.answers["3.2"][0].status == FOUND
     assert found.answers["3.3"][0].status in (FOUND, SYNTAX_ERROR)
@@ -55,12 +55,14 @@ def test_a_harmful_answer_costs_only_itself(kind):
 
 def test_a_notebook_of_unreasonable_depth_is_unreadable():
     deep = b'{"cells": [' + b'{"a":' * 50_000 + b"}" * 50_000 + b"]}"
-    assert reading.read(deep, EXERCISES).problem == "JSON of unreasonable depth"
+    assert safe_reading.read(deep, EXERCISES).problem == "JSON of unreasonable depth"
 
 
 def test_a_reader_that_takes_too_long_is_ended(monkeypatch):
-    monkeypatch.setattr(reading, "_SECONDS", 0.01)
-    assert reading.read(notebook(GOOD), EXERCISES).problem.startswith("it could not be read within")
+    monkeypatch.setattr(safe_reading, "_SECONDS", 0.01)
+    assert safe_reading.read(notebook(GOOD), EXERCISES).problem.startswith(
+        "it could not be read within"
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,4 +75,4 @@ def test_a_reader_that_takes_too_long_is_ended(monkeypatch):
     ],
 )
 def test_what_was_answered_in_quizzes_is_read(kept, found):
-    assert reading.read(notebook(GOOD, lablib=kept), EXERCISES).quizzes == found
+    assert safe_reading.read(notebook(GOOD, lablib=kept), EXERCISES).quizzes == found

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from lablib.computer.facts import ROOT
-from lablib.grading import feedback, scrubbing
-from lablib.grading.gradebook import GRADED, Row
-from lablib.grading.graded import Graded, GradedCase, _judged, _together
-from lablib.grading.places import Outcome
-from lablib.grading.submissions import Submission
+from lablib.grading.intake.submissions import Submission
+from lablib.grading.results import feedback
+from lablib.grading.results.gradebook import GRADED, Row
+from lablib.grading.trial import scrubbing
+from lablib.grading.trial.grade_exercise import Graded, GradedCase, _judged, _together
+from lablib.grading.trial.isolation import Outcome
 from lablib.teach.exercise import Case
 from lablib.teach.observation import Seen
 

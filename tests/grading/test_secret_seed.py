@@ -12,10 +12,11 @@ from lablib.cluster.engine import wire
 from lablib.computer.facts import ROOT
 from lablib.course import package
 from lablib.errors import LabError
-from lablib.grading import feedback, grading
-from lablib.grading.graded import GradedCase, cases_of
-from lablib.grading.hidden_cases import hidden_cases
-from lablib.grading.secret_seed import NAME, derived, seed_of
+from lablib.grading import pipeline
+from lablib.grading.results import feedback
+from lablib.grading.trial.grade_exercise import GradedCase, cases_of
+from lablib.grading.trial.hidden_cases import hidden_cases
+from lablib.grading.trial.secret_seed import NAME, derived, seed_of
 from lablib.teach import exercise
 
 EVERY = exercise.every()
@@ -68,7 +69,7 @@ def graded(tmp_path_factory):
     course.make(base / "course")
     course.plant(base / "class", {"ann": course.notebook(double="def double(x): return {}[x]")})
     for _ in range(2):
-        grading.grade(grading.Asked(base / "class", course.LAB, base / "out", unsafe=True,
+        pipeline.grade(pipeline.Asked(base / "class", course.LAB, base / "out", unsafe=True,
                                     root=base / "course"))  # fmt: skip
     return base
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lablib.grading.similarity import Pair, fingerprints, pairs
-from lablib.grading.written_code import written
+from lablib.grading.intake.similarity import Pair, fingerprints, pairs
+from lablib.grading.intake.written_code import written
 
 STARTER = """def mean_of_all(x, rank, ranks):
     \"\"\"The mean.\"\"\"

@@ -10,8 +10,8 @@ from datetime import datetime
 import pytest
 
 from lablib.errors import LabError
-from lablib.grading import naming, submissions
-from lablib.grading.submissions import HANDED_IN, MISSING, REFUSED, UNREADABLE
+from lablib.grading.intake import submission_names, submissions
+from lablib.grading.intake.submissions import HANDED_IN, MISSING, REFUSED, UNREADABLE
 
 NAMES = {
     "jane.ipynb": ("jane", "", False),
@@ -124,7 +124,7 @@ def test_learners_whose_names_look_alike_have_a_row_each(kind, tmp_path):
         write(tmp_path / name)
     found_here = submissions.find(tmp_path, "03")
     assert {one.file for one in found_here} == set(ALIKE[kind])
-    assert len({naming.look(one.id) for one in found_here}) == len(found_here)
+    assert len({submission_names.look(one.id) for one in found_here}) == len(found_here)
     assert all("another submission" in one.notes[0] for one in found_here)
 
 

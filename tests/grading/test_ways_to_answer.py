@@ -14,7 +14,7 @@ import pytest
 from ways_to_answer import RIGHT, WRONG, cells, checked_cells
 
 from lablib.computer.facts import ROOT
-from lablib.grading import grading, handing_in
+from lablib.grading import pipeline, submit
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(600)]
 WAYS = RIGHT | WRONG
@@ -78,8 +78,8 @@ def checked(base):
 @pytest.fixture(scope="module")
 def graded(base):
     """By way, the row of grades.csv."""
-    asked = grading.Asked(base / "class", course.LAB, base / "out", 2, root=base / "course")
-    grading.grade(asked)
+    asked = pipeline.Asked(base / "class", course.LAB, base / "out", 2, root=base / "course")
+    pipeline.grade(asked)
     with open(base / "out/grades.csv", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
 
@@ -104,4 +104,4 @@ def submitted(base, way, tmp_path):
     shutil.copytree(base / "course/labs/checks", tmp_path / "labs/checks")
     shutil.copy(base / "course/labs/09_small.ipynb", tmp_path / "labs")
     shutil.copy(base / "class" / f"{way}.ipynb", tmp_path / "my_labs/09_small.ipynb")
-    return handing_in.submit(course.LAB, tmp_path / "mine.ipynb", tmp_path)
+    return submit.submit(course.LAB, tmp_path / "mine.ipynb", tmp_path)

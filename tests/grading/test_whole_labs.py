@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from lablib.computer.facts import ROOT
-from lablib.grading import grading
-from lablib.grading.answers import NOT_ATTEMPTED
+from lablib.grading import pipeline
+from lablib.grading.intake.answers import NOT_ATTEMPTED
 
 LABS = sorted(path.name for path in (ROOT / "solutions").glob("[0-9][0-9]_*.ipynb"))
 
@@ -21,8 +21,8 @@ def test_a_solution_earns_all_and_a_lab_as_released_nothing(name, tmp_path):
     (tmp_path / "class").mkdir()
     for whose in ("solutions", "labs"):
         shutil.copy(ROOT / whose / name, tmp_path / "class" / f"{whose}.ipynb")
-    asked = grading.Asked(tmp_path / "class", name[:2], tmp_path / "out", jobs=2)
-    rows = {row.id: row for row in grading.grade(asked)}
+    asked = pipeline.Asked(tmp_path / "class", name[:2], tmp_path / "out", jobs=2)
+    rows = {row.id: row for row in pipeline.grade(asked)}
     solution, released = rows["solutions"], rows["labs"]
     assert (solution.total, solution.reason) == (sum(solution.of.values()), ""), solution
     assert (released.total, released.status) == (0, "graded"), released

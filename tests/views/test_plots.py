@@ -143,7 +143,8 @@ def test_equal_pictures_give_equal_svg_with_the_words_as_title():
 
 def test_plots_leave_no_figure_behind_and_load_matplotlib_late():
     code = (
-        "import sys; from lablib.views import plots, diagrams; from lablib.views.pages import comparison_report;"
+        "import sys; from lablib.views import plots, diagrams;"
+        "from lablib.views.pages import comparison_report;"
         "assert not {'matplotlib', 'pandas', 'torch', 'tensorflow'} & set(sys.modules);"
         "plots.losses({'a': [1.0]}).png(); assert 'matplotlib.pyplot' not in sys.modules"
     )

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from lablib.files import ROOT, write_completely
-from lablib.grading.graded import Graded
-from lablib.grading.reading import Reading
+from lablib.grading.intake.safe_reading import Reading
+from lablib.grading.trial.grade_exercise import Graded
 from lablib.teach.exercise import Exercise
 
 _KIT = ROOT / "lablib"

@@ -35,7 +35,7 @@ class Worker:
         }  # fmt: skip
         with open(folder / f"worker{number}.log", "ab") as log:
             self._process = subprocess.Popen(
-                processes.command("lablib.grading.grading_worker"), env=environment,
+                processes.command("lablib.grading.trial.worker"), env=environment,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         self._tell(setup)

@@ -16,10 +16,10 @@ import traceback
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.grading import graded, places
-from lablib.grading.answers import Answer
-from lablib.grading.found_answers import FoundAnswers
-from lablib.grading.notebook_file import Cell
+from lablib.grading.intake.answers import Answer
+from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.notebook_file import Cell
+from lablib.grading.trial import grade_exercise, isolation
 from lablib.teach import exercise as exercises
 
 
@@ -31,7 +31,9 @@ def main(_arguments: list[str]) -> None:
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     setup = jobs.get()
     root = Path(setup["root"])
-    place = places.Boxed(*setup["containment"]) if setup["containment"] else places.InTheOpen()
+    place = (
+        isolation.Boxed(*setup["containment"]) if setup["containment"] else isolation.InTheOpen()
+    )
     known = {
         one.number: one
         for one in exercises.every(root / "labs/checks", root / "solutions/hidden", setup["lab"])
@@ -57,7 +59,7 @@ def _done(exercise, job, finder):
         answers = [Answer.of(plain) for plain in job["answers"]]
         cells = tuple(Cell(**plain) for plain in job["cells"])
         begun_s = time.monotonic()
-        found = graded.grade(exercise, answers, cells, job["seed"], finder).plain()
+        found = grade_exercise.grade(exercise, answers, cells, job["seed"], finder).plain()
         return {"graded": found, "took_s": round(time.monotonic() - begun_s, 2)}
     except LabError as error:
         return {"trouble": str(error)}

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from lablib.grading import page
-from lablib.grading.answers import NOT_ATTEMPTED
-from lablib.grading.gradebook import GRADED, NOT_GRADED, Row
-from lablib.grading.graded import OK, UNJUDGED, Graded, GradedCase
+from lablib.grading.intake.answers import NOT_ATTEMPTED
+from lablib.grading.results import html_page
+from lablib.grading.results.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.trial.grade_exercise import OK, UNJUDGED, Graded, GradedCase
 
 MOST_BYTES = 900_000
 _RULE = (
@@ -52,14 +52,15 @@ def feedback(row: Row, lab: str, titles: Mapping[str, str]) -> str:
 
 def _page(row, lab, titles, show_case):
     of, so_far = sum(row.of.values()), "" if row.is_whole else ", not all graded yet"
-    parts = [f"<p><b>{row.total:g} of {of:g} points</b>{so_far} · {page.text(row.id)}</p>"]
+    parts = [f"<p><b>{row.total:g} of {of:g} points</b>{so_far} · {html_page.text(row.id)}</p>"]
     parts += _asides(row)
     if row.status not in (GRADED, NOT_GRADED):
-        parts.append(f'<p class="wrong">{page.text(row.status)}: {page.text(row.reason)}</p>')
-    parts.append(f'<p class="aside">{page.text(_RULE)}</p>')
+        why = f"{html_page.text(row.status)}: {html_page.text(row.reason)}"
+        parts.append(f'<p class="wrong">{why}</p>')
+    parts.append(f'<p class="aside">{html_page.text(_RULE)}</p>')
     for number in row.of:
         parts += _exercise(row, number, titles[number], show_case)
-    return page.page(f"Lab {lab}", "\n".join(parts))
+    return html_page.page(f"Lab {lab}", "\n".join(parts))
 
 
 def _asides(row):
@@ -67,27 +68,27 @@ def _asides(row):
     told += [f"Quizzes: {row.quizzes}"] if row.quizzes else []
     told += row.submission.notes
     told += [change.comment for change in row.changes if change.comment and not change.exercise]
-    return [f"<p>{page.text(words)}</p>" for words in told]
+    return [f"<p>{html_page.text(words)}</p>" for words in told]
 
 
 def _exercise(row, number, title, show_case):
     graded = row.exercises.get(number)
-    yield f"<h2>{page.text(number)} · {page.text(title)}</h2>"
+    yield f"<h2>{html_page.text(number)} · {html_page.text(title)}</h2>"
     by_hand = [change for change in row.changes if change.exercise == number]
     status = graded.status if graded else row.status
     points = f"{row.points[number]:g} of " if number in row.points else ""
-    yield f"<p>{points}{row.of[number]:g} points: {page.text(status)}</p>"
+    yield f"<p>{points}{row.of[number]:g} points: {html_page.text(status)}</p>"
     for change in by_hand:
         points = "the points were set by hand. " if change.points is not None else ""
-        yield f"<p><b>Your instructor:</b> {points}{page.text(change.comment)}</p>"
+        yield f"<p><b>Your instructor:</b> {points}{html_page.text(change.comment)}</p>"
     if graded:
-        yield from (f'<p class="aside">{page.text(note, _FIELD)}</p>' for note in graded.notes)
+        yield from (f'<p class="aside">{html_page.text(note, _FIELD)}</p>' for note in graded.notes)
         yield from _cases(graded, show_case)
 
 
 def _cases(graded: Graded, show_case):
     if not graded.cases and graded.reason:  # nothing ran: the reason is about the source
-        yield f"<p>{page.text(graded.reason, _FIELD)}</p>"
+        yield f"<p>{html_page.text(graded.reason, _FIELD)}</p>"
     if graded.status == NOT_ATTEMPTED:
         return
     hidden = 0
@@ -100,13 +101,13 @@ def _case(case: GradedCase, name: str) -> str:
     items = "".join(_claim(claim, case.hidden) for claim in case.claims)
     if case.status != OK:
         items = f'<li><b class="wrong">✗</b> {_trouble(case)}</li>'
-    return f"<div>{page.text(name, _FIELD)}<ul>{items}</ul></div>"
+    return f"<div>{html_page.text(name, _FIELD)}<ul>{items}</ul></div>"
 
 
 def _trouble(case):
-    what = page.text(_WHAT_HAPPENED.get(case.status, case.status))
+    what = html_page.text(_WHAT_HAPPENED.get(case.status, case.status))
     told = case.detail or case.reason
-    return what if case.hidden or not told else f"{what}<pre>{page.text(told)}</pre>"
+    return what if case.hidden or not told else f"{what}<pre>{html_page.text(told)}</pre>"
 
 
 def _claim(claim, hidden):
@@ -116,7 +117,7 @@ def _claim(claim, hidden):
     details = "" if claim["holds"] or hidden else _details(claim)
     mark = f'<b class="{kind}" title="{words}">{sign}</b>'
     words = _without_numbers(claim["text"]) if hidden else claim["text"]
-    return f"<li>{mark} {page.text(words, _FIELD)}{details}</li>"
+    return f"<li>{mark} {html_page.text(words, _FIELD)}{details}</li>"
 
 
 def _without_numbers(words):
@@ -132,10 +133,10 @@ def _details(claim):
     where = f" on rank {claim['rank']}" if claim["rank"] is not None else ""
     told = [f"{word}{where}: {claim[key]}" for key, word in (("expected", "expected"),
             ("saw", "saw")) if claim[key]]  # fmt: skip
-    lines = "\n".join(page.text(line, _FIELD) for line in told)
+    lines = "\n".join(html_page.text(line, _FIELD) for line in told)
     return f"<pre>{lines}</pre>" if told else ""
 
 
 def _case_in_short(case, name):
     holding = sum(claim["holds"] for claim in case.claims)
-    return f"<p>{page.text(name, _FIELD)}: {holding} of {len(case.claims)} claims hold</p>"
+    return f"<p>{html_page.text(name, _FIELD)}: {holding} of {len(case.claims)} claims hold</p>"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from lablib.cluster import definitions
-from lablib.grading.notebook_file import Cell
+from lablib.grading.intake.notebook_file import Cell
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 
-from lablib.grading.similarity import fingerprints
+from lablib.grading.intake.similarity import fingerprints
 
 _IPYTHON_LINE = re.compile(r"^\s*[%!].*$", re.MULTILINE)
 _TOO_MUCH = (SyntaxError, ValueError, RecursionError, MemoryError)

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 
 from lablib import errors
 from lablib.box.bounded_calls import bounded
-from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
-from lablib.grading.found_answers import FoundAnswers
-from lablib.grading.hidden_cases import hidden_cases
-from lablib.grading.notebook_file import Cell
-from lablib.grading.on_rank import PickledObserver
-from lablib.grading.places import SLOW, Outcome
-from lablib.grading.scrubbing import scrubbed
-from lablib.grading.secret_seed import derived
+from lablib.grading.intake.answer_on_rank import PickledObserver
+from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.notebook_file import Cell
+from lablib.grading.trial.hidden_cases import hidden_cases
+from lablib.grading.trial.isolation import SLOW, Outcome
+from lablib.grading.trial.scrubbing import scrubbed
+from lablib.grading.trial.secret_seed import derived
 from lablib.teach.checks import judged
 from lablib.teach.claims import RANK, Claim, earned, share
 from lablib.teach.exercise import Case, Exercise

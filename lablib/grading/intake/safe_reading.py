@@ -19,9 +19,9 @@ from functools import cached_property
 from pathlib import Path
 
 from lablib.computer import processes
-from lablib.grading import notebook_file, written_code
-from lablib.grading.answers import FOUND, Answer, Reader
-from lablib.grading.notebook_file import Cell
+from lablib.grading.intake import notebook_file, written_code
+from lablib.grading.intake.answers import FOUND, Answer, Reader
+from lablib.grading.intake.notebook_file import Cell
 from lablib.teach.exercise import Exercise
 
 _SECONDS = 60
@@ -68,7 +68,7 @@ def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = Non
               "released": str(released or "")}  # fmt: skip
     try:
         done = subprocess.run(
-            processes.command("lablib.grading.reading"),
+            processes.command("lablib.grading.intake.safe_reading"),
             input=json.dumps(wanted).encode() + b"\n" + data,
             capture_output=True, timeout=_SECONDS, env=_environment(),
         )  # fmt: skip

@@ -29,24 +29,16 @@ from lablib.box.box import containment
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError, check_whole
 from lablib.files import write_completely
-from lablib.grading import (
-    class_report,
-    feedback,
-    gradebook,
-    lateness,
-    overrides,
-    reading,
-    secret_seed,
-    similarity,
-    submissions,
-)
-from lablib.grading.gradebook import GRADED, NOT_GRADED, Row
-from lablib.grading.graded import Graded, cases_of, untried
-from lablib.grading.kept_results import Kept, digest
-from lablib.grading.places import UNSANDBOXED
-from lablib.grading.reading import Reading
-from lablib.grading.submissions import HANDED_IN, UNREADABLE, Submission
-from lablib.grading.workers import Crew, Job, Worker
+from lablib.grading.intake import safe_reading, similarity, submissions
+from lablib.grading.intake.safe_reading import Reading
+from lablib.grading.intake.submissions import HANDED_IN, UNREADABLE, Submission
+from lablib.grading.results import class_report, feedback, gradebook, lateness, overrides
+from lablib.grading.results.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.trial import secret_seed
+from lablib.grading.trial.grade_exercise import Graded, cases_of, untried
+from lablib.grading.trial.isolation import UNSANDBOXED
+from lablib.grading.trial.results_cache import Kept, digest
+from lablib.grading.trial.worker_pool import Crew, Job, Worker
 from lablib.progress_bars import bar
 from lablib.teach import exercise, quizzes_file
 from lablib.teach.exercise import Exercise
@@ -185,7 +177,7 @@ class _Grading:
             data = submissions.read(self.asked.folder, one)
         except OSError as error:
             return Reading(error.strerror or str(error)), ""
-        return reading.read(data, self.exercises, self._released()), digest(data)
+        return safe_reading.read(data, self.exercises, self._released()), digest(data)
 
     def _released(self):
         found = sorted((self.asked.root / "labs").glob(f"{self.asked.lab}_*.ipynb"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lablib.grading import page
-from lablib.grading.gradebook import GRADED, Row
-from lablib.grading.places import UNSANDBOXED
-from lablib.grading.similarity import Pair
+from lablib.grading.intake.similarity import Pair
+from lablib.grading.results import html_page
+from lablib.grading.results.gradebook import GRADED, Row
+from lablib.grading.trial.isolation import UNSANDBOXED
 from lablib.teach.claims import OUTSIDE, RANK, VALUES
 
 _BINS = 10
@@ -54,7 +54,7 @@ def report(
         *_needs_an_eye(rows),
         *_left_out(left_out),
     ]
-    return page.page(f"Lab {lab}: the class", "\n".join(parts))
+    return html_page.page(f"Lab {lab}: the class", "\n".join(parts))
 
 
 def _warning(rows):
@@ -66,7 +66,7 @@ def _warning(rows):
 def _distribution(rows):
     graded = [row for row in rows if row.status == GRADED]
     states = Counter(row.status for row in rows)
-    told = ", ".join(f"{times} {page.text(state)}" for state, times in sorted(states.items()))
+    told = ", ".join(f"{times} {html_page.text(state)}" for state, times in sorted(states.items()))
     yield f"<p>{len(rows)} submissions: {told}.</p>"
     if not graded:
         return
@@ -104,8 +104,10 @@ def _exercises(rows, titles):
         states = Counter(one.status for one in found)
         share = sum(one.points for one in found) / sum(one.of for one in found) if found else 0
         told = ", ".join(f"{times} {state}" for state, times in states.most_common())
-        lines.append([page.text(number), page.text(title), f"{share:.0%}", page.text(told)])
-    yield page.table(["exercise", "", "points", "how they ended"], lines, numbers=[2])
+        lines.append(
+            [html_page.text(number), html_page.text(title), f"{share:.0%}", html_page.text(told)]
+        )
+    yield html_page.table(["exercise", "", "points", "how they ended"], lines, numbers=[2])
 
 
 def _claims(rows):
@@ -124,10 +126,14 @@ def _claims(rows):
     yield "<h2>Claims that fail most</h2>"
     order = sorted(failing, key=lambda key: (-failing[key] / tried[key], -failing[key], key))
     lines = [
-        [page.text(number), page.text(text), f"{failing[number, text]} of {tried[number, text]}"]
+        [
+            html_page.text(number),
+            html_page.text(text),
+            f"{failing[number, text]} of {tried[number, text]}",
+        ]
         for number, text in order[:_MOST_ROWS]
     ]
-    yield page.table(["exercise", "claim", "fails for"], lines, numbers=[2])
+    yield html_page.table(["exercise", "claim", "fails for"], lines, numbers=[2])
 
 
 def _pairs(pairs):
@@ -136,12 +142,12 @@ def _pairs(pairs):
     yield "<h2>Alike</h2><p>Programs that agree but for names, comments and constants. It is a "
     yield "reason to look at them, and no more.</p>"
     lines = [
-        [page.text(pair.ids[0]), page.text(pair.ids[1]),
-         "the same file" if pair.same_file else page.text(", ".join(pair.exercises)),
+        [html_page.text(pair.ids[0]), html_page.text(pair.ids[1]),
+         "the same file" if pair.same_file else html_page.text(", ".join(pair.exercises)),
          f"{pair.shared:.0%}"]
         for pair in pairs[:_MOST_ROWS]
     ]  # fmt: skip
-    yield page.table(["", "", "in", "shared"], lines, numbers=[3])
+    yield html_page.table(["", "", "in", "shared"], lines, numbers=[3])
     if len(pairs) > _MOST_ROWS:
         yield f"<p>and {len(pairs) - _MOST_ROWS} more pairs</p>"
 
@@ -163,30 +169,30 @@ def _evidence(rows):
     order = sorted(times, key=lambda key: (list(_KINDS).index(key[0]), key[1:]))
     lines = [
         [
-            page.text(number),
-            page.text(text),
+            html_page.text(number),
+            html_page.text(text),
             _KINDS[evidence][0],
             str(times[evidence, number, text]),
         ]
         for evidence, number, text in order
     ]
-    yield page.table(["exercise", "claim", "seen how", "holds for"], lines, numbers=[3])
+    yield html_page.table(["exercise", "claim", "seen how", "holds for"], lines, numbers=[3])
 
 
 def _needs_an_eye(rows):
     lines = [
-        [page.text(row.id), page.text(row.status), page.text(row.told, 300)]
+        [html_page.text(row.id), html_page.text(row.status), html_page.text(row.told, 300)]
         for row in rows
         if row.status != GRADED or row.submission.notes
         or any(graded.notes for graded in row.exercises.values())
     ]  # fmt: skip
     if lines:
         yield "<h2>To look at</h2>"
-        yield page.table(["", "", "why"], lines)
+        yield html_page.table(["", "", "why"], lines)
 
 
 def _left_out(names):
     if names:
-        shown = ", ".join(page.text(name) for name in names[:_MOST_ROWS])
+        shown = ", ".join(html_page.text(name) for name in names[:_MOST_ROWS])
         more = f" and {len(names) - _MOST_ROWS} more" if len(names) > _MOST_ROWS else ""
         yield f"<h2>Left out</h2><p>These are not submissions: {shown}{more}.</p>"

@@ -25,10 +25,10 @@ from types import FunctionType, ModuleType
 from lablib.cluster import definitions
 from lablib.cluster.engine import wire
 from lablib.errors import NOT_ATTEMPTED
-from lablib.grading.answers import cell_ids
-from lablib.grading.notebook_file import Cell
-from lablib.grading.on_rank import file_name, show_sources
-from lablib.grading.stand_ins import StandIn, install
+from lablib.grading.intake.answer_on_rank import file_name, show_sources
+from lablib.grading.intake.answers import cell_ids
+from lablib.grading.intake.notebook_file import Cell
+from lablib.grading.intake.stand_ins import StandIn, install
 from lablib.teach.exercise import misfit, name_of
 
 CELL_S = 20

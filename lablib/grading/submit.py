@@ -14,10 +14,10 @@ from pathlib import Path
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
-from lablib.grading import notebook_file, reading
-from lablib.grading.answers import FOUND, NOT_ATTEMPTED, Answer
-from lablib.grading.found_answers import FoundAnswers
-from lablib.grading.places import InTheOpen
+from lablib.grading.intake import notebook_file, safe_reading
+from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, Answer
+from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.trial.isolation import InTheOpen
 from lablib.teach import exercise, progress
 
 _MOST_BYTES = notebook_file.MOST_BYTES // 2
@@ -56,7 +56,7 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
     exercises = exercise.every(root / "labs/checks", None, lab)
     path = _notebook(lab, root)
     data = path.read_bytes()
-    found = reading.read(data, exercises, root / "labs" / path.name)
+    found = safe_reading.read(data, exercises, root / "labs" / path.name)
     if found.problem:
         raise LabError("Your notebook cannot be read.", saw=f"{path}: {found.problem}",
                        do="save it again in JupyterLab, or restore it: "

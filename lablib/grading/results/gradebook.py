@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from lablib.grading.graded import Graded
-from lablib.grading.lateness import Lateness
-from lablib.grading.overrides import Override
-from lablib.grading.spreadsheet import csv_text
-from lablib.grading.submissions import Submission
+from lablib.grading.intake.submissions import Submission
+from lablib.grading.results.lateness import Lateness
+from lablib.grading.results.overrides import Override
+from lablib.grading.results.spreadsheet import csv_text
+from lablib.grading.trial.grade_exercise import Graded
 
 GRADED, NOT_GRADED = "graded", "not graded"
 _LONGEST_CELL = 1000

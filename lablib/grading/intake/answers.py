@@ -10,8 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from lablib.grading import python_cells
-from lablib.grading.notebook_file import Cell, Notebook
+from lablib.grading.intake import python_cells
+from lablib.grading.intake.notebook_file import Cell, Notebook
 
 FOUND, NOT_ATTEMPTED, NOT_FOUND = "found", "not attempted", "not found"
 SYNTAX_ERROR, OTHER_SHAPE = "syntax error", "cannot be called"

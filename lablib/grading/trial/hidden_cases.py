@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from types import ModuleType
 
-from lablib.grading import python_cells
+from lablib.grading.intake import python_cells
 from lablib.teach.exercise import Case, Exercise
 
 

@@ -17,9 +17,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 
 from lablib.errors import LabError, is_whole
-from lablib.grading.naming import composed
-from lablib.grading.overrides import loaded_yaml
-from lablib.grading.submissions import Submission
+from lablib.grading.intake.submission_names import composed
+from lablib.grading.intake.submissions import Submission
+from lablib.grading.results.overrides import loaded_yaml
 
 _KEYS = {"due", "grace_minutes", "lost_per_day", "most_lost", "handed_in"}
 

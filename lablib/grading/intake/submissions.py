@@ -21,8 +21,8 @@ from datetime import datetime
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.grading import naming
-from lablib.grading.notebook_file import MOST_BYTES
+from lablib.grading.intake import submission_names
+from lablib.grading.intake.notebook_file import MOST_BYTES
 
 HANDED_IN, MISSING, REFUSED, UNREADABLE = "handed in", "missing", "refused", "unreadable"
 _DEEPEST, _MOST_FILES = 4, 2000
@@ -67,13 +67,13 @@ def find(folder: Path, lab: str) -> list[Submission]:
             saw=f"{folder}: {error.strerror}",
             do="name the folder that holds them, one notebook or one folder a learner",
         ) from None
-    learners: dict[tuple[str, str], list[tuple[naming.Named, Submission]]] = {}
+    learners: dict[tuple[str, str], list[tuple[submission_names.Named, Submission]]] = {}
     for entry in entries:
         if not _is_left_out(entry):
-            named = naming.named(entry.name)
+            named = submission_names.named(entry.name)
             found = _entry(entry, folder, named, lab)
             learners.setdefault(named.who, []).append((named, found))
-    ids = naming.ids({who: several[0][0] for who, several in learners.items()})
+    ids = submission_names.ids({who: several[0][0] for who, several in learners.items()})
     chosen = (_renamed(_the_last(several, lab), ids[who]) for who, several in learners.items())
     return sorted(chosen, key=lambda one: one.id)
 
@@ -92,7 +92,7 @@ def read(folder: Path, submission: Submission) -> bytes:
 def left_out(folder: Path) -> list[str]:
     """The names of the entries that are taken for no submissions, such as a list of the class."""
     names = [entry.name for entry in os.scandir(folder) if _is_left_out(entry)]
-    return sorted(map(naming.printable, names))
+    return sorted(map(submission_names.printable, names))
 
 
 def _is_left_out(entry):
@@ -132,7 +132,7 @@ def _looked_at(found, entry, folder, lab):
     if kind != "file":
         return replace(found, state=REFUSED, reason=f"{kind}: not read")
     if not entry.name.lower().endswith(".ipynb"):
-        suffix = naming.printable(os.path.splitext(entry.name)[1]) or "no suffix"
+        suffix = submission_names.printable(os.path.splitext(entry.name)[1]) or "no suffix"
         return replace(found, state=UNREADABLE, reason=f"not a notebook ({suffix})")
     return _file(found, Path(entry.path), folder)
 
@@ -172,7 +172,7 @@ def _in_folder(found, path, folder, lab):
     chosen = max(notebooks, key=lambda entry: _preferred(entry.name, lab, entry.path))
     found = _file(found, Path(chosen.path), folder)
     if len(notebooks) > 1:
-        shown = naming.printable(os.path.relpath(chosen.path, path))
+        shown = submission_names.printable(os.path.relpath(chosen.path, path))
         found = replace(found, notes=(f"{len(notebooks)} notebooks; graded: {shown}",))
     return found
 
@@ -192,7 +192,7 @@ def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
 def _preferred(name, lab, path):
     """Which of several notebooks counts: one with the lab's number, the latest attempt, the one
     that is the least deep; then by name, so that it is always the same."""
-    title, again = naming.attempt(os.path.splitext(name)[0])
+    title, again = submission_names.attempt(os.path.splitext(name)[0])
     about = re.search(rf"(?<!\d)0*{int(lab)}(?!\d)", title) is not None
     return about, again, -path.count(os.sep), os.fsencode(name)
 
@@ -208,6 +208,7 @@ def _the_last(several, lab):
 
     _, last = max(several, key=order)
     if len(several) > 1:
-        note = f"{len(several)} submissions; graded: {naming.printable(last.file) or last.reason}"
+        name = submission_names.printable(last.file) or last.reason
+        note = f"{len(several)} submissions; graded: {name}"
         last = replace(last, notes=(*last.notes, note))
     return last

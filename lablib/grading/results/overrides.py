@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lablib.errors import LabError
-from lablib.grading.naming import composed
-from lablib.grading.spreadsheet import csv_text, plain
+from lablib.grading.intake.submission_names import composed
+from lablib.grading.results.spreadsheet import csv_text, plain
 
 _COLUMNS = ["id", "exercise", "points", "comment"]
 
