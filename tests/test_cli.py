@@ -387,9 +387,10 @@ def fetched(address):
 
 
 def test_jupyterlab_starts_on_the_first_lab_and_prints_its_address(root, tmp_path):
-    code = f"from pathlib import Path; from lablib import my_labs; root = Path({str(root)!r})\n"
-    code += (
-        f"my_labs.bring(root); my_labs.open_jupyter(browser=False, port={free_port()}, root=root)"
+    code = (
+        "from pathlib import Path; from lablib.course import learners_copies\n"
+        f"root = Path({str(root)!r}); learners_copies.bring(root)\n"
+        f"learners_copies.open_jupyter(browser=False, port={free_port()}, root=root)"
     )
     home = {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(tmp_path)}
     process = subprocess.Popen(

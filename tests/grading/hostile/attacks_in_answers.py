@@ -19,7 +19,7 @@ def body(text: str, good: bool = False) -> str:
 
 _FORGE = """
 import os
-from lablib.cluster import wire
+from lablib.cluster.engine import wire
 frame = {FRAME}
 for fd in range(3, 64):
     try:
@@ -31,7 +31,7 @@ _VALUE = 'wire.pack({"kind": "value", "value": [0.0] * 4})'
 _KIND = 'wire.pack("kind") + wire.pack("value")'
 _VALUE_TWICE = f'b"\\x83" + 2 * ({_KIND}) + wire.pack("value") + wire.pack(1)'
 _LATE = """
-from lablib.cluster import wire
+from lablib.cluster.engine import wire
 send = wire.send
 def send_more(sock, message):
     send(sock, message)

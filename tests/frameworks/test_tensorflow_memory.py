@@ -11,7 +11,7 @@ from alone import in_the_usual_order, printed_by
 
 @cache
 def said(attempt):
-    return printed_by("cluster/held_in_tensorflow.py")
+    return printed_by("frameworks/held_in_tensorflow.py")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ MACHINE = lab.Hardware("a100", per_node=4, within=lab.Link("10 Gbit/s", "10 us")
 
 @pytest.fixture(scope="module")
 def found():
-    return printed_by("cluster/counted_in_tensorflow.py")
+    return printed_by("frameworks/counted_in_tensorflow.py")
 
 
 def flops(rows, phase=None):
