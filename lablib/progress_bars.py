@@ -15,7 +15,7 @@ def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool 
     return tqdm(total=total, desc=text, bar_format=form, disable=not shown, leave=leave)
 
 
-class Waiting:
+class WaitingBar:
     """Shows the time that passes, once it has been so much that one begins to wonder."""
 
     _AFTER_S = 1.0

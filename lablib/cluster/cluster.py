@@ -16,7 +16,7 @@ from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
-from lablib.progress_bars import Waiting
+from lablib.progress_bars import WaitingBar
 from lablib.record.learners_code import place
 
 _SILENT = {
@@ -116,7 +116,7 @@ class Cluster:
         for tries_left in reversed(range(_TRIES)):
             execution = self._last = Execution(
                 self.spec, function, self.hardware, own=own, timeout_s=self.timeout_s,
-                echo=self.echo, watch=watch or Waiting(f"{self.spec.ranks} ranks at work"),
+                echo=self.echo, watch=watch or WaitingBar(f"{self.spec.ranks} ranks at work"),
             )  # fmt: skip
             try:
                 execution.run()

@@ -117,11 +117,11 @@ class Run:
         messages = len(self.trace.of(kind="message"))
         return (
             f"<Run of {self.spec.ranks} ranks, {self.spec.framework}: {messages} messages, "
-            f"{self.trace.duration_s:.3g} s {self._told}>"
+            f"{self.trace.duration_s:.3g} s {self._conditions}>"
         )
 
     @property
-    def _told(self):
+    def _conditions(self):
         on = f" on {self.hardware.name}" if self.hardware else ""
         doubts = (f", {doubt}" for doubt in (self.doubt, self.caution) if doubt)
         return f"{self.clock}{on}" + "".join(doubts)

@@ -54,7 +54,7 @@ def handed_out(labs: Path) -> list[Path]:
     return sorted(path for path in labs.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
-def told(secrets: Mapping[str, str], path: Path) -> Iterator[tuple[str, str]]:
+def find(secrets: Mapping[str, str], path: Path) -> Iterator[tuple[str, str]]:
     """Those of the lines that the file tells, each with what it is a line of."""
     text = path.read_bytes().decode("utf-8", "replace")
     pieces = list(_texts(json.loads(text))) if path.suffix == ".ipynb" else [text]

@@ -38,7 +38,7 @@ from lablib.grading.trial import secret_seed
 from lablib.grading.trial.grade_exercise import Graded, cases_of, untried
 from lablib.grading.trial.isolation import UNSANDBOXED
 from lablib.grading.trial.results_cache import Kept, digest
-from lablib.grading.trial.worker_pool import Crew, Job, Worker
+from lablib.grading.trial.worker_pool import Crew, GradingJob, Worker
 from lablib.progress_bars import bar
 from lablib.teach import exercise, quizzes_file
 from lablib.teach.exercise import Exercise
@@ -196,7 +196,7 @@ class _Grading:
                     job = {"exercise": number, "answers": [a.plain() for a in answers],
                            "cells": [asdict(cell) for cell in self.readings[one.id].cells],
                            "seed": self.seed, "key": key, "id": one.id}  # fmt: skip
-                    jobs[key] = Job(job, *self.needs[number])
+                    jobs[key] = GradingJob(job, *self.needs[number])
         with bar("grading", len(jobs)) as shown:
 
             def done(job, answer):

@@ -24,7 +24,7 @@ _MOST_BYTES = notebook_file.MOST_BYTES // 2
 
 
 @dataclass(frozen=True)
-class Report:
+class SubmitReport:
     """What is in the file that was written.
 
     answers   by exercise, one for each function that it asks for
@@ -50,7 +50,7 @@ class Report:
         return "\n".join([*lines, *self.notes, f"Hand in this file: {self.file}"])
 
 
-def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
+def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
     """Write the file for lab "03". Raises LabError when the notebook is not there or unreadable."""
     lab = lab.zfill(2)
     exercises = exercise.every(root / "labs/checks", None, lab)
@@ -71,7 +71,7 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> Report:
         text = json.dumps(book, indent=1, ensure_ascii=False)
         notes.append("its outputs were left out: they are not graded, and made it large")
     write_completely(out, text + "\n")
-    return Report(out, _run(exercises, found), tuple(notes))
+    return SubmitReport(out, _run(exercises, found), tuple(notes))
 
 
 def _run(exercises, found):

@@ -15,7 +15,7 @@ from lablib.record.program import Cost, Op, Program
 _BACKWARD = 2  # times the forward pass: gradients of the inputs, and of the weights
 
 
-class Layer(NamedTuple):
+class PlannedLayer(NamedTuple):
     """forward: what its forward pass costs; weight_bytes: of its weights, and of its gradients."""
 
     forward: Cost
@@ -28,7 +28,9 @@ class Layer(NamedTuple):
         )
 
 
-def layers(count: int, parameters: float, samples: int, precision: str = "fp32") -> list[Layer]:
+def layers(
+    count: int, parameters: float, samples: int, precision: str = "fp32"
+) -> list[PlannedLayer]:
     """`count` equal dense layers of a model with so many parameters in all.
 
     samples   that one rank sees in a step (of a language model: tokens)
@@ -42,11 +44,11 @@ def layers(count: int, parameters: float, samples: int, precision: str = "fp32")
     """
     check_whole(1, count=count, samples=samples)
     each = parameters / count
-    return [Layer(Cost(2 * each * samples, int(4 * each), precision), int(4 * each))] * count
+    return [PlannedLayer(Cost(2 * each * samples, int(4 * each), precision), int(4 * each))] * count
 
 
 def data_parallel(
-    model: Sequence[Layer], ranks: int, bucket_bytes: float, steps: int = 2
+    model: Sequence[PlannedLayer], ranks: int, bucket_bytes: float, steps: int = 2
 ) -> Program:
     """Every rank has the model; gradients are averaged in buckets during the backward pass.
 
@@ -77,7 +79,7 @@ def data_parallel(
 
 def pipeline(
     orders: Sequence[Sequence[tuple[str, int]]],
-    stages: Sequence[Layer],
+    stages: Sequence[PlannedLayer],
     activation_bytes: int,
     steps: int = 2,
 ) -> Program:

@@ -189,7 +189,7 @@ class _Play:
     def _issue(self, rank, op):
         if op.group not in self.groups:
             if not set(op.group) - {_ANYBODY} <= set(range(len(self.ranks))):
-                raise _disagree(f"{_told(rank.rank, op)}, of {len(self.ranks)} ranks")
+                raise _disagree(f"{_describe(rank.rank, op)}, of {len(self.ranks)} ranks")
             self.groups.add(op.group)
         side = {"send": self._send, "recv": self._receive}.get(op.name, self._join)
         message = side(rank, op)
@@ -203,9 +203,9 @@ class _Play:
         message = self.collectives.setdefault(channel, _Message(op.name, op.group, channel))
         if (op.name, op.group) != (message.name, message.group) or rank.rank in message.issued:
             first, (_, other) = next(iter(message.issued.items()))
-            raise _disagree(f"{_told(first, other)}; {_told(rank.rank, op)}")
+            raise _disagree(f"{_describe(first, other)}; {_describe(rank.rank, op)}")
         if rank.rank not in op.group:
-            raise _disagree(_told(rank.rank, op))
+            raise _disagree(_describe(rank.rank, op))
         message.issued[rank.rank] = rank.now_s, op
         self.unfinished[message] = None
         if len(message.issued) == len(message.group):
@@ -297,7 +297,7 @@ def _message_event(rank, message, op, issued_s):
     )  # fmt: skip
 
 
-def _told(rank, op):
+def _describe(rank, op):
     place = f" ({op.line})" if op.line else ""
     return f"rank {rank} issues {op.name} for ranks {', '.join(map(str, op.group))}{place}"
 
@@ -317,7 +317,7 @@ def _stuck(messages):
         missing = sorted(set(message.group) - set(message.issued) - {_ANYBODY})
         who = ", ".join(map(str, missing)) or "anybody"
         verb = "sends it" if message.name == "recv" else "joins"
-        lines.append(f"{_told(rank, op)}; {who} never {verb}")
+        lines.append(f"{_describe(rank, op)}; {who} never {verb}")
     more = [f"and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
     return LabError(
         "These programs never end: a rank waits for what never comes.",

@@ -92,7 +92,7 @@ def newest(folder: Path, job: Job) -> Checkpoint | None:
     return None
 
 
-def told(job: Job) -> dict:
+def describe_job(job: Job) -> dict:
     """What a run must have in common with the one that it continues. The ranks need not be."""
     task = job.task
     return {
@@ -107,7 +107,7 @@ def told(job: Job) -> dict:
 
 def check_continues(path: Path | str, before: dict, steps: int, job: Job) -> None:
     """Raise LabError unless this job can go on from `steps` steps of the job `before`."""
-    now = told(job)
+    now = describe_job(job)
     differ = [name for name in now if before.get(name) != now[name]]
     if differ:
         pairs = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in differ)
@@ -156,7 +156,7 @@ def _all(folder):
 
 def _pack(checkpoint, job):
     """NumPy's npz, so `np.load` reads it, with the checksum of all of it behind its end."""
-    head = json.dumps({"job": told(job), "losses": checkpoint.losses})
+    head = json.dumps({"job": describe_job(job), "losses": checkpoint.losses})
     file = io.BytesIO()
     np.savez(file, head=np.array(head), **checkpoint.arrays)
     content = file.getvalue()

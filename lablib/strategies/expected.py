@@ -32,7 +32,7 @@ class Expected:
         measured run nobody counts them."""
         seen = metrics.step_messages(run.trace)
         found = [
-            f"{name}: {_told(seen.get(name))}, not {_told(self.messages.get(name))}"
+            f"{name}: {_calls(seen.get(name))}, not {_calls(self.messages.get(name))}"
             for name in sorted(seen.keys() | self.messages.keys())
             if seen.get(name) != self.messages.get(name)
         ]
@@ -65,5 +65,5 @@ def wire_bytes_of_collectives(messages: Mapping[str, tuple[int, int]], ranks: in
     return sum(wire_bytes(name, nbytes / ranks, ranks) for name, (_, nbytes) in messages.items())
 
 
-def _told(calls):
+def _calls(calls):
     return f"{calls[0]} calls of {calls[1]} bytes" if calls else "none"

@@ -78,14 +78,16 @@ def equal(text: str, expected: object, saw: object, *, rtol: float = 1e-4, **mor
 
     more   hints, rank, weight, evidence
     """
-    return Claim(text, alike(expected, saw, rtol), *_told(expected, saw, rtol), **more)
+    return Claim(
+        text, alike(expected, saw, rtol), *_describe_difference(expected, saw, rtol), **more
+    )
 
 
 def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **more) -> Claim:
     """The claim that each rank's value is the expected one; tells of the first that is not."""
     for rank, (due, got) in enumerate(zip(expected, saw, strict=True)):
         if not alike(due, got, rtol):
-            return Claim(text, False, *_told(due, got, rtol), rank=rank, **more)
+            return Claim(text, False, *_describe_difference(due, got, rtol), rank=rank, **more)
     return Claim(text, True, **more)
 
 
@@ -185,7 +187,7 @@ def _farthest(expected, saw):
     return [(", ".join(map(str, at)), float(expected[at]), float(saw[at]))]
 
 
-def _told(expected, saw, rtol):
+def _describe_difference(expected, saw, rtol):
     """Both in words. Of what is too long to read, the first part that differs, and its place."""
     words = show(expected), show(saw)
     if not any(text.endswith(_CUT) for text in words):

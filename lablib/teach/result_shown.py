@@ -14,7 +14,7 @@ _RULE = "Half of an answer's points are for its claims one by one, half for all 
 def as_text(result) -> str:
     """The result for a terminal, one line a claim."""
     lines = [_headline(result)]
-    for one in _told(result) if result.attempted else ():
+    for one in _cases_to_show(result) if result.attempted else ():
         lines.append(f"  {one.case.name}")
         if one.seen.problem:
             lines.append(f"    {_WRONG[0]} {_indent(one.seen.problem)}")
@@ -32,13 +32,13 @@ def as_html(result) -> str:
     head = f"<b>{escape(_headline(result))}</b>"
     if not result.attempted:
         return f"<p>{head}</p>"
-    body = "".join(_case_html(one) for one in _told(result))
+    body = "".join(_case_html(one) for one in _cases_to_show(result))
     hint = f"<details><summary>Hint</summary>{escape(result.hint)}</details>" * bool(result.hint)
     rule = f'<div style="margin-top: .4em">{_RULE}</div>' * _in_part(result)
     return f'<div style="max-width: 60em">{head}{body}{rule}{hint}</div>'
 
 
-def _told(result):
+def _cases_to_show(result):
     """The cases; of those that failed for one reason only the first."""
     said = set()
     for one in result.tried:

@@ -115,7 +115,7 @@ def global_batch(task, ranks, batch, scaling):
 
 def _history(values, batch):
     """Losses are the mean over the ranks that know one, weights come from those that hold them."""
-    told = [value for value in values if value]
-    losses = [value["losses"] for value in told if value["losses"]]
-    weights = {name: array for value in told for name, array in value["weights"].items()}
+    returned = [value for value in values if value]
+    losses = [value["losses"] for value in returned if value["losses"]]
+    weights = {name: array for value in returned for name, array in value["weights"].items()}
     return History(np.mean(losses, axis=0).tolist(), weights, batch)

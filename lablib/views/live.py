@@ -74,7 +74,7 @@ class View:
         if self._state == "running":
             self._state = "over"
         for row, each, board in zip(self.rows, self._ranks, self._boards):
-            row |= _told(each, board)
+            row |= _columns(each, board)
         if self._shown is not None:
             self._shown.ends()
             self._shown = None
@@ -91,7 +91,7 @@ class View:
         per_s = (now - before) / passed_s if passed_s > 0 else 0.0
         used = {"CPU": cpu, "memory": memory, "payload": f"{show_bytes(per_s)}/s"}
         row = {"rank": str(each.rank), "role": each.role, "node": str(each.node)}
-        row |= used | _told(each, board)
+        row |= used | _columns(each, board)
         return {column: row[column] for column in COLUMNS}
 
     @property
@@ -188,7 +188,7 @@ def _used(process):
         return "–", "–"
 
 
-def _told(each, board):
+def _columns(each, board):
     """What the rank says of itself, column by column."""
     logged = (f"{name} {_value(value)}" for name, value in board.get("told", {}).items())
     return {

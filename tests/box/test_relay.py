@@ -18,7 +18,7 @@ import pytest
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.box.relay import Relay
-from lablib.frameworks.torch.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, Link
+from lablib.frameworks.torch.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, RelayLink
 
 pytestmark = pytest.mark.timeout(120)
 boxed = pytest.mark.needs("bubblewrap")
@@ -295,7 +295,7 @@ FORGED = {
 @pytest.mark.parametrize("frame", FORGED.values(), ids=FORGED)
 def test_a_forged_frame_closes_that_line_only(frame):
     relay = Relay(3)
-    lines = [Link(sock) for sock in relay.theirs]
+    lines = [RelayLink(sock) for sock in relay.theirs]
     lines[0].sock.settimeout(5)
     lines[0].sock.sendall(HEADER.pack(*frame))
     assert lines[0].sock.recv(1) == b""
@@ -308,7 +308,7 @@ def test_a_forged_frame_closes_that_line_only(frame):
 
 def test_parts_that_do_not_fit_together_give_nobody_a_result():
     relay = Relay(2)
-    lines = [Link(sock) for sock in relay.theirs]
+    lines = [RelayLink(sock) for sock in relay.theirs]
     for line, data in zip(lines, (bytes(8), bytes(4)), strict=True):
         line.collective((0, 0, 0), 0, data, pytest.fail)
     lines[1].send(0, 5, b"abc")
@@ -321,7 +321,7 @@ def test_parts_that_do_not_fit_together_give_nobody_a_result():
 
 def test_an_all_reduce_tells_a_rank_the_sum_and_nothing_else():
     relay = Relay(2)
-    lines, kept = [Link(sock) for sock in relay.theirs], []
+    lines, kept = [RelayLink(sock) for sock in relay.theirs], []
     secret = np.float32([3, 4]).tobytes()
     pending = [line.collective((0, 0, 0), 0, data, kept.append)
                for line, data in zip(lines, (np.float32([1, 1]).tobytes(), secret))]  # fmt: skip

@@ -35,7 +35,7 @@ def cells(*pairs):
 
 def found(*pairs, due=("mean(parts)",)):
     """What reading finds, and after it what a run of the cells finds first, for each function."""
-    reader = answers.Reader(Notebook(cells(*pairs), {}), cells(*LAB))
+    reader = answers.AnswerReader(Notebook(cells(*pairs), {}), cells(*LAB))
     finder = FoundAnswers([SimpleNamespace(number="3.2", answers=due)], HERE)
     found = []
     for which, answer in enumerate(reader.answers("3.2", due)):

@@ -27,7 +27,7 @@ from lablib.grading.results.lateness import Lateness
 from lablib.grading.trial import worker_pool
 from lablib.grading.trial.hidden_cases import hidden_cases
 from lablib.grading.trial.secret_seed import seed_of
-from lablib.grading.trial.worker_pool import Job
+from lablib.grading.trial.worker_pool import GradingJob
 from lablib.teach import exercise
 
 RIGHT = course.notebook()
@@ -280,7 +280,7 @@ def test_a_worker_that_dies_costs_one_exercise_and_is_replaced(tmp_path):
         close = kill
 
     crew = worker_pool.Crew(Mortal, lambda job, answer: answers.append((job, answer)))
-    crew.work([Job("deadly", 1), *(Job(f"job {n}", 1) for n in range(9))], 2)
+    crew.work([GradingJob("deadly", 1), *(GradingJob(f"job {n}", 1) for n in range(9))], 2)
     told = dict(answers)
     assert len(told) == 10 and "twice" in told["deadly"]["trouble"]
     assert len(deaths) == 2 and len(set(map(id, deaths))) == 2
@@ -302,7 +302,7 @@ TORCH, TENSORFLOW, BOTH = ({"torch"}, {"tensorflow"}, {"torch", "tensorflow"})
     ],
 )
 def test_a_framework_is_imported_where_it_pays(needs, asking, started):
-    waiting = worker_pool.Waiting([Job({}, 1, frozenset(each)) for each in needs])
+    waiting = worker_pool.JobQueue([GradingJob({}, 1, frozenset(each)) for each in needs])
     given = [waiting.next(number) for number in asking]
     assert [job and set(job.frameworks) for job in given] == started
 

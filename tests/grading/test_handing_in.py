@@ -96,7 +96,7 @@ def test_a_lab_that_was_never_opened_cannot_be_handed_in(root, tmp_path):
 
 
 def test_the_command_that_hands_in_says_so(monkeypatch, capsys, tmp_path):
-    report = submit.Report(tmp_path / "x.ipynb", {}, ("a note",))
+    report = submit.SubmitReport(tmp_path / "x.ipynb", {}, ("a note",))
     monkeypatch.setattr(submit, "submit", lambda lab, out: report)
     assert cli.main(["submit", "3"]) == 0
     assert "a note" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from lablib.record.simulator import simulate
 from lablib.strategies.stages import interleaved
 
 DEVICE = Device("unit", {"fp32": 1e9}, 1e15, 1e12)
-LAYER = plans.Layer(Cost(1e6), 1000)  # 1 ms forward, 2 ms backward
+LAYER = plans.PlannedLayer(Cost(1e6), 1000)  # 1 ms forward, 2 ms backward
 
 
 def machine(ranks, bytes_per_s=1e15, latency_s=0.0):
@@ -59,7 +59,7 @@ def test_gpipe_and_1f1b_have_the_bubble_of_their_closed_form(stages, pieces):
 
 def test_turns_divide_the_bubble():
     orders = [interleaved(rank, 4, turns=2, pieces=8) for rank in range(4)]
-    half = plans.Layer(Cost(5e5), 0)
+    half = plans.PlannedLayer(Cost(5e5), 0)
     trace = simulate(plans.pipeline(orders, [half] * 8, 1), machine(4))
     assert metrics.bubble(trace) == pytest.approx(3 / (2 * 8 + 3))
 

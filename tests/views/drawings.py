@@ -59,7 +59,7 @@ def in_a_line(ranks=4, nbytes=1000):
 
 def pipelined(stages=4, micro_batches=4, steps=2, order=gpipe):
     """A pipeline of equal stages, 1 ms forward and 2 backward, over links without latency."""
-    layer = plans.Layer(Cost(1e9), 0)
+    layer = plans.PlannedLayer(Cost(1e9), 0)
     orders = [
         order(rank, stages, micro_batches) if order is one_f_one_b else order(rank, micro_batches)
         for rank in range(stages)

@@ -25,7 +25,7 @@ from lablib.frameworks.torch.futures import follow, see_waits
 from lablib.frameworks.torch.message_table import Entry, MessageTable
 from lablib.frameworks.torch.phases import record_phases
 from lablib.frameworks.torch.process_group_init import Membership
-from lablib.frameworks.torch.relay_link import Link
+from lablib.frameworks.torch.relay_link import RelayLink
 from lablib.frameworks.torch.relayed_group import RelayedGroup, refuse
 from lablib.frameworks.torch.uncompiled import run_as_written, uncompiled
 from lablib.record.recorder import CpuSeconds, Recorder
@@ -56,7 +56,7 @@ _COLLECTIVES = {
 }
 _recorder: Recorder
 _table: MessageTable
-_line_to_relay: Link | None = None
+_line_to_relay: RelayLink | None = None
 _times_made = 0  # the default group
 _destroyed: list[dist.ProcessGroup] = []
 _under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
@@ -80,7 +80,7 @@ def join(
         where = "127.0.0.1", port, ranks, rank == 0, timeout
         store = dist.TCPStore(*where, master_listen_fd=listening)
     else:
-        store, _line_to_relay = dist.HashStore(), Link(socket.socket(fileno=relay))
+        store, _line_to_relay = dist.HashStore(), RelayLink(socket.socket(fileno=relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     torch_groups = dist.distributed_c10d
     torch_groups._new_process_group_helper = _recorded_too(torch_groups._new_process_group_helper)

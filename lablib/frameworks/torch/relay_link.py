@@ -37,7 +37,7 @@ class Pending:
         self.source, self.tag, self.take, self.over = source, tag, take, False
 
 
-class Link:
+class RelayLink:
     """This rank's end of the line."""
 
     def __init__(self, sock: socket.socket):

@@ -6,13 +6,13 @@ import torch
 import torch.distributed as dist
 
 from lablib.errors import LabError
-from lablib.frameworks.torch.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, Link
+from lablib.frameworks.torch.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, RelayLink
 
 
 class RelayedGroup(dist.ProcessGroup):
     """Ranks that share no network. What it does not offer raises RuntimeError."""
 
-    def __init__(self, rank: int, ranks: int, link: Link):
+    def __init__(self, rank: int, ranks: int, link: RelayLink):
         super().__init__(rank, ranks)
         self.link = link
 

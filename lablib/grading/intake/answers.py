@@ -51,7 +51,7 @@ class Answer:
 
 
 @dataclass
-class Reader:
+class AnswerReader:
     """One notebook beside the lab that it was made from; `released` may be empty."""
 
     notebook: Notebook

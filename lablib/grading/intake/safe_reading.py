@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lablib.computer import processes
 from lablib.grading.intake import notebook_file, written_code
-from lablib.grading.intake.answers import FOUND, Answer, Reader
+from lablib.grading.intake.answers import FOUND, Answer, AnswerReader
 from lablib.grading.intake.notebook_file import Cell
 from lablib.teach.exercise import Exercise
 
@@ -109,7 +109,7 @@ def _found(wanted, data):
         notebook = notebook_file.read(data)
     except notebook_file.Unreadable as reason:
         return {"problem": str(reason), "answers": {}}
-    reader = Reader(notebook, released)
+    reader = AnswerReader(notebook, released)
     answers = {n: reader.answers(n, due) for n, due in wanted["exercises"].items()}
     names = {n: [a.name for a in several if a.status == FOUND] for n, several in answers.items()}
     prints, written = written_code.written(

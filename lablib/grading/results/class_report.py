@@ -181,7 +181,7 @@ def _evidence(rows):
 
 def _needs_an_eye(rows):
     lines = [
-        [html_page.text(row.id), html_page.text(row.status), html_page.text(row.told, 300)]
+        [html_page.text(row.id), html_page.text(row.status), html_page.text(row.summary, 300)]
         for row in rows
         if row.status != GRADED or row.submission.notes
         or any(graded.notes for graded in row.exercises.values())

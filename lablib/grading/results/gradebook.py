@@ -76,7 +76,7 @@ class Row:
         return "; ".join(told)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Why it is as it is, in a line."""
         parts = [self.reason] if self.reason else []
         parts += self.submission.notes
@@ -92,7 +92,7 @@ def grades(rows: Sequence[Row], exercises: Sequence[str]) -> str:
     head = ["id", *exercises, "total", "of", "quizzes", "late", "status", "reason", "comment"]
     return _csv([*head, "tier"], (
         [row.id, *(_number(row.points.get(n)) for n in exercises), _total(row),
-         _number(sum(row.of.values())), row.quizzes, str(row.lateness), row.status, row.told,
+         _number(sum(row.of.values())), row.quizzes, str(row.lateness), row.status, row.summary,
          row.comment, row.tier]
         for row in rows
     ))  # fmt: skip

@@ -75,7 +75,7 @@ class Worker:
         self._process.stdin.flush()
 
 
-class Job(NamedTuple):
+class GradingJob(NamedTuple):
     """told: to the worker; within_s: then it is given up; frameworks: whose box it needs"""
 
     told: dict
@@ -83,18 +83,18 @@ class Job(NamedTuple):
     frameworks: frozenset[str] = frozenset()
 
 
-class Waiting:
+class JobQueue:
     """Jobs that wait, handed out so that few boxes are started: a framework takes long to import.
 
     A worker first gets jobs for which it has the boxes, then those for which nobody has, and
     others' only while so many wait that a start is worth its time.
     """
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Sequence[GradingJob]):
         self._jobs, self._lock = list(jobs), threading.Lock()
         self._started: dict[int, frozenset[str]] = {}
 
-    def next(self, number: int) -> Job | None:
+    def next(self, number: int) -> GradingJob | None:
         """A job for worker `number`; None when it has nothing left to do."""
         with self._lock:
             job = self._chosen(number)
@@ -126,12 +126,12 @@ class Crew:
         self._alive: dict[int, Worker] = {}
         self._errors: list[BaseException] = []
 
-    def work(self, jobs: Sequence[Job], how_many: int) -> None:
+    def work(self, jobs: Sequence[GradingJob], how_many: int) -> None:
         """Have all jobs done.
 
         A job that loses two workers is answered with {"trouble": ...}.
         """
-        self._waiting = Waiting(jobs)
+        self._waiting = JobQueue(jobs)
         numbers = range(min(how_many, len(jobs)))
         threads = [threading.Thread(target=self._serve, args=(number,)) for number in numbers]
         try:

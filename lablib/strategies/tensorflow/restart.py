@@ -68,7 +68,7 @@ def _past(job):
         losses = []
 
         def serialize(self):
-            return json.dumps({"job": checkpoint.told(job), "losses": self.losses})
+            return json.dumps({"job": checkpoint.describe_job(job), "losses": self.losses})
 
         def deserialize(self, text):
             self.losses = json.loads(text)["losses"]

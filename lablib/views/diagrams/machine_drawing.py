@@ -73,8 +73,8 @@ def hardware(
     notes = dict(_notes(machine, trace, steps, plan.loads))
     for lead, note in notes.items():
         y = sheet.paragraph(_EDGE, y, note, lead=lead, letters=int(plan.width / 7.4)) + 2
-    told = [f"{lead} {note}" for lead, note in notes.items()]
-    return sheet.finish(int(y) - 6, title, " ".join([*plan.told(), *told]))
+    description = [f"{lead} {note}" for lead, note in notes.items()]
+    return sheet.finish(int(y) - 6, title, " ".join([*plan.describe(), *description]))
 
 
 def _loads(machine, trace, steps):
@@ -238,7 +238,7 @@ class _Plan:
         share = getattr(self.loads, where)(place) / self.loads.most
         return round(_THIN + (_THICK - _THIN) * share, 1)
 
-    def told(self) -> Iterable[str]:
+    def describe(self) -> Iterable[str]:
         """What is drawn, in words."""
         if self.machine.per_node > 1:
             yield f"Inside a node: {_speed(self.machine.within)}."
@@ -267,10 +267,10 @@ def _notes(machine, trace, steps, loads):
             share, since = f"{link.degrades_to:.3g}", show_s(link.degrades_at_s)
             yield f"Dashed, {where}:", f"from {since} on, links have {share} of this speed."
     if trace is not None:
-        yield "Traffic:", " ".join(_told_of_traffic(machine, trace, steps, loads))
+        yield "Traffic:", " ".join(_describe_traffic(machine, trace, steps, loads))
 
 
-def _told_of_traffic(machine, trace, steps, loads):
+def _describe_traffic(machine, trace, steps, loads):
     which = ", ".join([trace.clock, *only(trace, steps)])
     spread = has_collectives(trace)
     rule = f"; {RULE}" if spread else ""

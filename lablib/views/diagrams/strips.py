@@ -64,8 +64,8 @@ def draw(strip: Strip, curve: Curve) -> Diagram:
     y = _draw_curve(sheet, curve, y + 46)
     rows = "; ".join(f"{n}: {note}" for n, note in zip(strip.names, strip.notes) if note)
     points = ", ".join(f"{value:.3g} {curve.unit} at {x:g}" for x, value in curve.values.items())
-    told = f"{rows}. {curve.title}. {curve.xlabel}: {points}."
-    return sheet.finish(int(y) + 12, strip.title, told.removeprefix(". "))
+    description = f"{rows}. {curve.title}. {curve.xlabel}: {points}."
+    return sheet.finish(int(y) + 12, strip.title, description.removeprefix(". "))
 
 
 def _draw_rows(sheet, strip, top):

@@ -73,12 +73,12 @@ def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
         axes.set_title("")
         axes.set_title("Loss by step (measured)", loc="left")
     picture.alt = "Loss by step (measured). " + " ".join(
-        _said_of_loss(group, curves) for group in groups
+        _describe_losses(group, curves) for group in groups
     )
     return picture
 
 
-def _said_of_loss(group, curves):
+def _describe_losses(group, curves):
     curve = curves[group[0]]
     ends = f"from {curve[0]:.4g} to {curve[-1]:.4g} in {len(curve)} steps" if len(curve) else "none"
     return f"{', '.join(group)}: {ends}."
@@ -110,7 +110,7 @@ def steps(trace: Trace) -> Picture:
         draw(axes, {r: [scale * s for s in step_s] for r, step_s in by_rank.items()})
         axes.set(xlabel="step", ylabel=f"time of the step [{unit}]")
         axes.set_title(title, loc="left")
-        _keep_apart(axes, [s for step_s in by_rank.values() for s in step_s])
+        _separate_labels(axes, [s for step_s in by_rank.values() for s in step_s])
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid()
         picture.legend(loc="outside right upper")
@@ -119,7 +119,7 @@ def steps(trace: Trace) -> Picture:
     return picture
 
 
-def _keep_apart(axes, lengths):
+def _separate_labels(axes, lengths):
     """From zero; on a log scale where one step, as a first one that builds a graph, would flatten
     all others."""
     if max(lengths) <= _FLATTENS * statistics.median(lengths) or min(lengths) <= 0:

@@ -59,7 +59,7 @@ def collective(
         axes.set_title(title, loc="left")
         handles = _handles(axes, states, between)
         picture.legend(handles.values(), handles, loc="outside lower center", ncols=4)
-    picture.alt = f"{title}. {_told(states, between)}"
+    picture.alt = f"{title}. {_alt_text(states, between)}"
     return picture
 
 
@@ -247,7 +247,7 @@ def _handles(axes, states, between):
     return handles
 
 
-def _told(states, between):
+def _alt_text(states, between):
     lines = []
     for at, state in enumerate(states):
         held = "; ".join(
@@ -256,13 +256,13 @@ def _told(states, between):
         )
         lines.append(f"{f'After step {at}' if at else 'Before'}: {held}.")
         if at < len(between) and between[at]:
-            lines.append(_told_messages(between[at]))
+            lines.append(_describe_messages(between[at]))
     more = len(lines) - _MOST_TOLD
     return " ".join(lines[:_MOST_TOLD]) + (f" And {more} more." if more > 0 else "")
 
 
-def _told_messages(messages):
+def _describe_messages(messages):
     sends = [f"{event.group[0]} to {event.group[1]}" for event in messages if event.name == "send"]
     others = sorted({event.name for event in messages if event.name != "send"})
-    told = [f"Messages from rank {', '.join(sends)}"] if sends else []
-    return f"{'; '.join(told + others)}, {_note(messages).splitlines()[-1]}."
+    parts = [f"Messages from rank {', '.join(sends)}"] if sends else []
+    return f"{'; '.join(parts + others)}, {_note(messages).splitlines()[-1]}."

@@ -48,7 +48,7 @@ def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
         _draw_cells(picture, axes, sent, trace.ranks)
         picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
         picture.supxlabel(rule, size=9, color=palette.FAINT)
-    picture.alt = f"{title}. {_told(sent)} {rule}"
+    picture.alt = f"{title}. {_alt_text(sent)} {rule}"
     return picture
 
 
@@ -95,9 +95,9 @@ def _spread(sizes):
     return max(sizes) / min(sizes)
 
 
-def _told(sent):
+def _alt_text(sent):
     largest = sorted(sent.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_TOLD]
-    told = (f"rank {source} to {to}: {show_bytes(size)}" for (source, to), size in largest)
+    parts = (f"rank {source} to {to}: {show_bytes(size)}" for (source, to), size in largest)
     more = len(sent) - len(largest)
     rest = f"; and {more} more pairs" if more else ""
-    return f"{show_bytes(sum(sent.values()))} in all. {'; '.join(told)}{rest}."
+    return f"{show_bytes(sum(sent.values()))} in all. {'; '.join(parts)}{rest}."

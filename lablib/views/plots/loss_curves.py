@@ -34,7 +34,7 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[
             marker=palette.MARKERS[number % len(palette.MARKERS)],
             markevery=max(1, len(curve) // 8),
             markersize=5,
-            label=plain(_said(group)) if number < _MOST_NAMED else "_",
+            label=plain(_describe_curves(group)) if number < _MOST_NAMED else "_",
         )
     axes.set(title="Loss by step", xlabel="step", ylabel="loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -78,7 +78,7 @@ def _agree(a, b):
     )
 
 
-def _said(group):
+def _describe_curves(group):
     named = " = ".join(group)
     if len(group) == 1 or len(group) == 2 and len(named) < 40:
         return named

@@ -34,7 +34,7 @@ def machines(table: pandas.DataFrame) -> Picture:
         seconds.set_ylim(len(rows) - 0.4, -0.6)
         picture.suptitle(title, x=0.01, ha="left", weight="bold")
         picture.legend(handles.values(), handles, loc="outside lower right", ncols=2)
-    picture.alt = f"{title}. {'; '.join(map(_said, rows))}."
+    picture.alt = f"{title}. {'; '.join(map(_describe_row, rows))}."
     return picture
 
 
@@ -81,7 +81,7 @@ def _draw_shares(axes, rows):
     return handles
 
 
-def _said(row):
+def _describe_row(row):
     share = row["comm_share"]
     waiting = "" if math.isnan(share) else f", {share:.0%} of it communication"
     step = show_s(row["step_s"]) if row["step_s"] > 0 else "no"

@@ -60,9 +60,9 @@ def ledger(
         ]
         shown = {name: handles[name] for name in names if name in handles}
         picture.legend(shown.values(), shown, loc="outside lower center", ncols=5)
-    told = "; ".join(_told(label, parts, room) for label, parts in held.items())
+    description = "; ".join(_describe_ledger(label, parts, room) for label, parts in held.items())
     holds = f" {device.name} holds {show_bytes(room)}." if device else ""
-    picture.alt = f"{title}.{holds} {told}."
+    picture.alt = f"{title}.{holds} {description}."
     return picture
 
 
@@ -126,7 +126,7 @@ def _set_axes(axes, held, longest):
     axes.set_xlabel("bytes of one rank")
 
 
-def _told(label, parts, room):
+def _describe_ledger(label, parts, room):
     each = ", ".join(
         f"{ink.label} {show_bytes(parts[name])}" for name, ink in PARTS.items() if parts.get(name)
     )

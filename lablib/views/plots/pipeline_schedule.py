@@ -22,7 +22,7 @@ _EDGES, _DIGIT = 0.0095, 0.0065  # of the width: what a box needs to have room f
 _BETWEEN_TWO = ("send", "recv")
 
 
-class Box(NamedTuple):
+class MicroBatchBox(NamedTuple):
     """One pass of one micro-batch on one rank."""
 
     rank: int
@@ -42,7 +42,7 @@ class Schedule(NamedTuple):
     stages, micro_batches    p and m; stages counts the ranks that hand on to one another
     """
 
-    boxes: list[Box]
+    boxes: list[MicroBatchBox]
     idle: dict[int, list[intervals.Interval]]
     bubble: float
     in_flight: dict[int, int]
@@ -159,7 +159,7 @@ def _numbered(rank, boxes, count, turns, stages):
         number = done[phase]
         done[phase] += 1
         micro = number // (a_round * turns) * a_round + number % a_round
-        yield Box(rank, phase, micro, start_s, end_s)
+        yield MicroBatchBox(rank, phase, micro, start_s, end_s)
 
 
 def _in_flight(boxes, rank):
@@ -202,7 +202,7 @@ def pipeline(
             handles.values(), handles, loc="outside lower center", ncols=3,
             title=ideal, title_fontsize=9,
         )  # fmt: skip
-    rows = "; ".join(_told(found, rank, span) for rank in sorted(found.idle))
+    rows = "; ".join(_describe_rank(found, rank, span) for rank in sorted(found.idle))
     picture.alt = f"{title}. {ideal}. {rows}."
     return picture
 
@@ -275,7 +275,7 @@ def _draw_rows(axes, found, span, shown, step, trace):
                       transform=axes.get_yaxis_transform())  # fmt: skip
 
 
-def _told(found, rank, span):
+def _describe_rank(found, rank, span):
     order = " ".join(
         f"{'F' if box.phase == 'forward' else 'B'}{box.micro_batch}"
         for box in found.boxes

@@ -60,11 +60,12 @@ def roofline(
         axes.grid()
         axes.set_title(title, loc="left")
         picture.legend(loc="outside right upper")
-    told = "; ".join(
-        _told(label, *point, rate, speed, label in seconds) for label, point in points.items()
+    description = "; ".join(
+        _describe_point(label, *point, rate, speed, label in seconds)
+        for label, point in points.items()
     )
     limits = f"{show_flop_per_s(rate)} from {rate / speed:.3g} FLOPs a byte on"
-    picture.alt = f"{title}: {limits}, {show_bytes(speed)}/s below. {told}."
+    picture.alt = f"{title}: {limits}, {show_bytes(speed)}/s below. {description}."
     return picture
 
 
@@ -112,7 +113,7 @@ def _draw_point(axes, number, label, point, measured):
               markeredgecolor=shade, label=plain(f"{label}, {clock}"), zorder=4)  # fmt: skip
 
 
-def _told(label, intensity, reached, rate, speed, measured):
+def _describe_point(label, intensity, reached, rate, speed, measured):
     limit = "memory" if intensity * speed < rate else "arithmetic"
     share = reached / min(rate, intensity * speed)
     clock = "measured" if measured else "modelled"

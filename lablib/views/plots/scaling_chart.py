@@ -50,7 +50,7 @@ def scaling(
         _set_axes(left, right, ranks)
         picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
         picture.legend(handles.values(), handles, loc="outside lower center", ncols=3)
-    picture.alt = f"{title}. {_told(speedups, clocks)}{_told_laws(laws, max(ranks))}"
+    picture.alt = f"{title}. {_alt_text(speedups, clocks)}{_describe_laws(laws, max(ranks))}"
     return picture
 
 
@@ -139,16 +139,16 @@ def _set_axes(left, right, ranks):
     right.set_ylim(0, max(108, right.get_ylim()[1]))
 
 
-def _told(speedups, clocks):
-    def curve_told(label, curve):
+def _alt_text(speedups, clocks):
+    def describe_curve(label, curve):
         points = ", ".join(
             f"{curve[n]:.2f} on {n} ({metrics.efficiency(curve[n], n):.0%} efficient)"
             for n in sorted(curve)
         )
         return f"{label} ({clocks[label]}): {points}."
 
-    return " ".join(curve_told(label, curve) for label, curve in speedups.items())
+    return " ".join(describe_curve(label, curve) for label, curve in speedups.items())
 
 
-def _told_laws(laws, most):
+def _describe_laws(laws, most):
     return "".join(f" {words}: {law(most):.2f} on {most}." for words, (_, law) in laws.items())

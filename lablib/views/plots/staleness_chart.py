@@ -52,11 +52,13 @@ def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Pic
         right.set(title=f"Mean of the last {_LAST} steps{above}", xlabel=f"staleness [{of}]")
         picture.suptitle(title, x=0.01, ha="left", size=11, weight="bold")
         picture.legend(loc="outside right upper", title=f"staleness\n[{of}]", title_fontsize=9)
-    told = "; ".join(
+    description = "; ".join(
         f"{_named(bound)}: from {curve[0]:.4g} to {finals[bound]:.4g} in {len(curve)} steps"
         for bound, curve in curves.items()
     )
-    picture.alt = f"{title}. By staleness in {of}, to the mean of the last {_LAST} steps, {told}."
+    picture.alt = (
+        f"{title}. By staleness in {of}, to the mean of the last {_LAST} steps, {description}."
+    )
     return picture
 
 

@@ -49,7 +49,7 @@ def time_split(traces: Mapping[str, Trace]) -> Picture:
         if handles:
             shown = {ink.label: handles[ink.label] for ink in _ORDER if ink.label in handles}
             picture.legend(shown.values(), shown, loc="outside lower center", ncols=3)
-    picture.alt = f"{title}. {'; '.join(_told(*row) for row in rows)}."
+    picture.alt = f"{title}. {'; '.join(_describe_split(*row) for row in rows)}."
     return picture
 
 
@@ -105,7 +105,7 @@ def _set_axes(axes, rows, several):
     axes.set_xlabel("% of a step (at the right: seconds of the slowest rank's step)")
 
 
-def _told(label, trace, split, seconds):
+def _describe_split(label, trace, split, seconds):
     if not split:
         return f"{label}: not recorded"
     parts = ", ".join(

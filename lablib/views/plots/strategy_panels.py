@@ -292,7 +292,7 @@ def _legend(half, handles):
 
 
 def _alt(title, rows):
-    def said(row):
+    def describe_row(row):
         ranks = f"{row['ranks']} rank{'' if row['ranks'] == 1 else 's'}"
         parts = [f"{row['strategy']} in {row['framework']} on {ranks}"]
         if speedup_words.has_range(row):
@@ -308,4 +308,8 @@ def _alt(title, rows):
             parts.append(f"{show_bytes(row['peak_bytes_per_rank'])} a rank")
         return f"{', '.join(parts)} ({row['clock']})"
 
-    return f"{title}: speed-up, loss, time split and memory. " + "; ".join(map(said, rows)) + "."
+    return (
+        f"{title}: speed-up, loss, time split and memory. "
+        + "; ".join(map(describe_row, rows))
+        + "."
+    )

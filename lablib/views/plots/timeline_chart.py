@@ -62,8 +62,8 @@ def timeline(
         lack = _why_no_path(path) if critical_path else ""
         note = {"title": lack, "title_fontsize": 9} if lack else {}
         picture.legend(handles.values(), handles, loc="outside lower center", ncols=3, **note)
-    told = lack or _told_of_path(path) if critical_path else ""
-    picture.alt = f"{_alt(title, seen, span)} {told}".rstrip()
+    description = lack or _describe_path(path) if critical_path else ""
+    picture.alt = f"{_alt(title, seen, span)} {description}".rstrip()
     return picture
 
 
@@ -216,14 +216,14 @@ def _draw_rows(axes, shown, span, top):
     axes.hlines(range(1, shown), 0, span.width, palette.GRID, linewidth=0.8)
 
 
-def _told_of_path(path):
+def _describe_path(path):
     shares = defaultdict(float)
     for leg in path:
         shares[leg.kind] += leg.seconds
     whole_s = sum(shares.values())
-    told = ", ".join(f"{kind} {seconds / whole_s:.0%}" for kind, seconds in shares.items())
+    description = ", ".join(f"{kind} {seconds / whole_s:.0%}" for kind, seconds in shares.items())
     ranks = ", ".join(map(str, sorted({leg.rank for leg in path})))
-    return f"Critical path: {told}, by way of rank {ranks}."
+    return f"Critical path: {description}, by way of rank {ranks}."
 
 
 def _alt(title, seen, span):
