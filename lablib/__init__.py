@@ -4,7 +4,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-# Where each public name lives. Nothing is imported before it is used: `import lablib` is instant.
+# The module of each public name. A module is imported at its first use: `import lablib` is instant.
 _PUBLIC = {
     "LabError": "errors",
     "Cluster": "cluster.cluster",

@@ -1,6 +1,7 @@
 """python -m lablib: doctor, compare, lab, reset, submit, release, grade, author, site.
 
-Exit status 0: done; 1: it ran, and the answer is no; 2: asked wrongly; 130: interrupted.
+Exit status: 0 if the command succeeded, 1 if it ran but failed or found a problem, 2 if it was
+called wrongly, 130 if it was interrupted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ DEMO_RANKS = "1,2,4"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; the exit status is returned, errors of the user go to stderr."""
+    """Run one command and return its exit status; print errors to stderr."""
     parser = _parser()
     asked = parser.parse_args(arguments)
     if not hasattr(asked, "command"):
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         return asked.command(asked)
     except LabError as error:
         print(error, file=sys.stderr)
-        # What a rank did wrong is a kind of its own: then it was asked well, and it ran.
+        # A subclass means that the command was called correctly, but then a rank failed.
         return 2 if type(error) is LabError else 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "lablib":
@@ -43,17 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _package_is_missing(name, arguments):
-    """What to tell somebody who uses a Python without the kit's packages."""
+    """Return the error for a user whose Python does not have the kit's packages."""
     saw = f"no module {name!r} in {sys.executable} (Python {platform.python_version()})"
     environment = ROOT / ".venv"
     if Path(sys.prefix) == environment:
         do = f"install it: cd {ROOT} && .venv/bin/python -m pip install -c constraints.txt -e ."
-        return LabError("The environment lacks a package.", saw=saw, do=do)
+        return LabError("A package is missing from the kit's environment.", saw=saw, do=do)
     python = environment / "bin" / "python"
     first = "" if python.exists() else f"make the environment: cd {ROOT} && make environment. Then "
     typed = shlex.join([str(python), "-m", "lablib", *arguments])
     return LabError(
-        "This Python lacks a package that the kit needs.",
+        "This Python does not have a package that the kit needs.",
         saw=saw,
         do=f"{first}use the Python of the kit's environment: {typed}",
     )
@@ -62,9 +63,10 @@ def _package_is_missing(name, arguments):
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m lablib",
-        description="Distributed AI training on one computer: real clusters, in PyTorch and "
-        "in TensorFlow.",
-        epilog="Exit status 0: done; 1: it ran, and the answer is no; 2: asked wrongly.",
+        description="Learn distributed AI training on one computer: start real clusters of "
+        "processes, in PyTorch and in TensorFlow.",
+        epilog="Exit status: 0 if the command succeeded, 1 if it ran but failed or found a "
+        "problem, 2 if it was called wrongly.",
     )
     parser.add_argument("--version", action="version", version=f"lablib {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -90,10 +92,10 @@ def _add(commands, name, command, about, **more):
 
 
 def _add_doctor(commands):
-    about = "say what this computer can do, with the cure for what it lacks"
-    end = "Exit status 1: something that the kit needs is missing."
+    about = "check whether this computer has what the kit needs, and say how to fix what is missing"
+    end = "The exit status is 1 if something that the kit needs is missing."
     parser = _add(commands, "doctor", _doctor, about, epilog=end)
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _doctor(asked):
@@ -108,27 +110,31 @@ def _doctor(asked):
 
 
 def _add_compare(commands):
-    about = "train one task in several ways and compare them"
+    about = "train one task with several strategies and compare them"
     end = "Example: python -m lablib compare --task digits-mlp --ranks 1,2 --strategies single,ddp"
     parser = _add(commands, "compare", _compare, about, epilog=end)
     add = parser.add_argument
-    add("--task", metavar="NAME", help="what to train (digits-mlp: every strategy can)")
-    add("--ranks", default=DEMO_RANKS, metavar="N,N", help="how many ranks (%(default)s)")
-    add("--strategies", metavar="NAMES", help='such as "single,ddp"; without it, or "all": all')
-    add(
-        "--framework", choices=["torch", "tensorflow", "both"], default="both", help="(%(default)s)"
+    what = "the task to train (default: digits-mlp, which every strategy can train)"
+    add("--task", metavar="NAME", help=what)
+    counts = (
+        "the numbers of ranks, that is, of processes that train together (default: %(default)s)"
     )
-    add("--steps", type=int, metavar="N", help="training steps of each run")
-    add("--batch", type=int, metavar="N", help="samples a step, of all ranks together")
-    repeats = "how often each run is measured, in turn (3; 1 with --hardware)"
+    add("--ranks", default=DEMO_RANKS, metavar="N,N", help=counts)
+    add("--strategies", metavar="NAMES", help='for example "single,ddp" (default: all)')
+    both = "the framework to use (default: %(default)s)"
+    add("--framework", choices=["torch", "tensorflow", "both"], default="both", help=both)
+    add("--steps", type=int, metavar="N", help="the number of training steps in each run")
+    batch = "the number of samples in a step, on all ranks together"
+    add("--batch", type=int, metavar="N", help=batch)
+    repeats = "how often to measure each run (default: 3, or 1 with --hardware)"
     add("--repeats", type=int, metavar="N", help=repeats)
-    add("--seed", type=int, default=0, metavar="N", help="of weights and data (%(default)s)")
-    on = "a machine to model, by name or as a TOML file; without it times are measured here"
+    seed = "the random seed of weights and data (default: %(default)s)"
+    add("--seed", type=int, default=0, metavar="N", help=seed)
+    on = "model this machine (a name or a TOML file) instead of measuring times on this computer"
     add("--hardware", metavar="NAME", help=on)
-    add(
-        "--out", default="demo", metavar="FOLDER", help="table, figure, traces, page (%(default)s/)"
-    )
-    add("--json", action="store_true", help="the table as JSON on stdout, and nothing else there")
+    out = "the folder for the table, the figure, the traces and the page (default: %(default)s/)"
+    add("--out", default="demo", metavar="FOLDER", help=out)
+    add("--json", action="store_true", help="print only the table, as JSON, to stdout")
 
 
 def _compare(asked):
@@ -147,7 +153,7 @@ def _compare(asked):
         print(comparison_table.text(comparison.table))
         if left_out := comparison.conditions.get("left out"):
             print("\nLeft out:\n  " + left_out.replace("; ", "\n  "))
-        print(f"\nThe page: {page.resolve()}")
+        print(f"\nOpen this page in a browser: {page.resolve()}")
     if caution := comparison.conditions.get("caution"):
         print("\nCaution:\n  " + caution.replace("; ", "\n  "), file=sys.stderr)
     return 0
@@ -157,7 +163,7 @@ _PASSED_ON = ("task", "seed", "steps", "batch", "hardware", "repeats")
 
 
 def _comparison_arguments(asked):
-    """What `lab.compare` is given; what was not asked for is left to its own defaults."""
+    """Return the arguments for `lab.compare`; leave out those that the user did not give."""
     given = {name: getattr(asked, name) for name in _PASSED_ON}
     given |= {"ranks": _ranks(asked.ranks), "strategies": _strategies(asked.strategies)}
     given["framework"] = None if asked.framework == "both" else asked.framework
@@ -169,9 +175,9 @@ def _ranks(text):
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise LabError(
-            "--ranks must be whole numbers with commas between.",
+            "--ranks must be whole numbers, separated by commas.",
             saw=repr(text),
-            do="write for example --ranks 1,2,4",
+            do="write, for example, --ranks 1,2,4",
         ) from None
 
 
@@ -185,11 +191,12 @@ def _strategies(text):
 
 
 def _add_lab(commands):
-    about = "open the labs in JupyterLab, on copies of your own in my_labs/"
-    end = "Listens on 127.0.0.1 only. Without a display it prints the address to open."
+    about = "copy the labs to my_labs/ and open your copies in JupyterLab"
+    end = "JupyterLab listens on 127.0.0.1 only. Without a display, it prints the address to open."
     parser = _add(commands, "lab", _lab, about, epilog=end)
-    parser.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
-    parser.add_argument("--port", type=int, metavar="N", help="the first port to try (8888)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    port = "the first port to try (default: 8888)"
+    parser.add_argument("--port", type=int, metavar="N", help=port)
 
 
 def _lab(asked):
@@ -197,16 +204,20 @@ def _lab(asked):
 
     for news in learners_copies.bring():
         print(news)
-    print(f"Your labs: {learners_copies.ROOT / 'my_labs'}   (Ctrl-C twice ends JupyterLab)")
+    print(f"Your labs are in {learners_copies.ROOT / 'my_labs'}")
+    print("Press Ctrl-C twice to stop JupyterLab.")
     learners_copies.open_jupyter(not asked.no_browser and learners_copies.has_display(), asked.port)
 
 
 def _add_reset(commands):
-    about = "restore a lab, or one exercise of it, as it came; your copy is kept"
+    about = (
+        "restore the original of a lab, or of one of its exercises, and keep a copy of your work"
+    )
     end = "Examples: python -m lablib reset 03; python -m lablib reset 03 3.2"
     parser = _add(commands, "reset", _reset, about, epilog=end)
-    parser.add_argument("lab", help="its number, or its name")
-    parser.add_argument("exercise", nargs="?", default="", help="such as 3.2: this one only")
+    parser.add_argument("lab", help="the lab's number or name, for example 03")
+    only = "restore only this exercise, for example 3.2"
+    parser.add_argument("exercise", nargs="?", default="", help=only)
 
 
 def _reset(asked):
@@ -220,15 +231,15 @@ def _reset(asked):
 
 
 def _add_release(commands):
-    about = "make labs/ from solutions/, the solutions cut out"
-    end = "Exit status 1 with --check: labs/ is stale, or tells a solution."
+    about = "make labs/ from solutions/, without the solutions"
+    end = "The exit status is 1 if labs/ is out of date or contains a solution."
     parser = _add(commands, "release", _release, about, epilog=end)
-    parser.add_argument("--check", action="store_true", help="write nothing, say what is wrong")
-    remove = "remove the notebooks of labs/ that have no solution"
+    parser.add_argument("--check", action="store_true", help="only report what is wrong")
+    remove = "remove the notebooks in labs/ that have no counterpart in solutions/"
     parser.add_argument("--remove", action="store_true", help=remove)
-    whole = "write what a class gets: no solution, no hidden case"
+    whole = "write the archive for a class, without solutions and hidden cases"
     parser.add_argument("--package", type=Path, metavar="FILE.zip", help=whole)
-    run = "first run this lab's solution whole and keep its outputs"
+    run = "first run the whole solution of this lab and store its outputs"
     parser.add_argument("--run", metavar="NN", help=run)
 
 

@@ -1,4 +1,4 @@
-"""python -m lablib: the commands of those who teach and of those who hand in."""
+"""python -m lablib: the commands to grade, to submit, and to write labs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ SUBMITTED = "lab{lab}.ipynb"
 
 
 def add_grade(commands, add) -> None:
-    about = "grade a folder of submissions: grades.csv, a page for each learner, one for the class"
+    about = (
+        "grade a folder of submissions; write grades.csv, a page for each learner and a page "
+        "for the class"
+    )
     end = (
         "Example: python -m lablib grade submitted/ --lab 03 --out grades/ -j 2. "
-        "Exit status 1: something could not be graded."
+        "The exit status is 1 if a submission could not be graded."
     )
     parser = add(commands, "grade", _grade, about, epilog=end)
     option = parser.add_argument
-    option("folder", type=Path, help="a notebook or a folder for each learner, as exported")
-    option("--lab", required=True, metavar="NN", help="its number, such as 03")
-    option("--out", required=True, type=Path, metavar="FOLDER", help="where the grades go")
-    option("-j", "--jobs", type=int, default=1, metavar="N", help="how many at once (%(default)s)")
+    folder = "the submissions: one notebook or one folder for each learner"
+    option("folder", type=Path, help=folder)
+    option("--lab", required=True, metavar="NN", help="the lab's number, for example 03")
+    option("--out", required=True, type=Path, metavar="FOLDER", help="the folder for the grades")
+    jobs = "how many submissions to grade at the same time (default: %(default)s)"
+    option("-j", "--jobs", type=int, default=1, metavar="N", help=jobs)
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--resume", action="store_true",
-                     help="go on where it stopped; so it does anyway")  # fmt: skip
-    how.add_argument("--regrade", action="store_true", help="try all answers again")
-    option("--only", action="append", default=[], metavar="ID", help="grade this one; repeatable")
-    option("--overrides", type=Path, metavar="FILE", help="points and comments by hand: YAML, CSV")
-    option("--late", type=Path, metavar="FILE", help="what late submissions lose: YAML")
+                     help="continue where the last run stopped (the default)")  # fmt: skip
+    how.add_argument("--regrade", action="store_true", help="grade all answers again")
+    only = "grade only this learner; can be given more than once"
+    option("--only", action="append", default=[], metavar="ID", help=only)
+    by_hand = "points and comments that you give by hand (YAML or CSV)"
+    option("--overrides", type=Path, metavar="FILE", help=by_hand)
+    late = "how many points late submissions lose (YAML)"
+    option("--late", type=Path, metavar="FILE", help=late)
     option("--seed", type=int, metavar="N",
-           help="of the cases' data; by default FOLDER/seed.txt, which the first run fills with a "
-           "secret random number: keep it, and no learner may see it")  # fmt: skip
-    unsafe = "without a box; every row then says UNSANDBOXED"
+           help="the random seed of the test data. By default, the first run stores a secret "
+           "random number in FOLDER/seed.txt. Keep this file, and do not show it to "
+           "learners")  # fmt: skip
+    unsafe = "run learners' code without the sandbox; every row of grades.csv then says UNSANDBOXED"
     option("--unsafe", action="store_true", help=unsafe)
 
 
@@ -48,16 +57,21 @@ def _grade(asked: argparse.Namespace) -> int:
     failed = [row for row in rows if row.status == NOT_GRADED]
     for row in failed:
         print(f"{row.id} was not graded: {row.reason}")
-    print(f"{len(rows)} submissions: {asked.out / 'grades.csv'}, {asked.out / 'report.html'}")
+    print(f"Graded {len(rows) - len(failed)} of {len(rows)} submissions.")
+    print(f"See {asked.out / 'grades.csv'} and {asked.out / 'report.html'}.")
     return 1 if failed else 0
 
 
 def add_submit(commands, add) -> None:
-    about = "check your notebook and write the one file to hand in"
-    end = "Exit status 1: an exercise is missing or has a syntax error; the file is written anyway."
+    about = "check your notebook and write the file to hand in"
+    end = (
+        "The exit status is 1 if an exercise is missing or has a syntax error. The file is "
+        "written in this case, too."
+    )
     parser = add(commands, "submit", _submit, about, epilog=end)
-    parser.add_argument("lab", help="its number, such as 03")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the file (lab03.ipynb)")
+    parser.add_argument("lab", help="the lab's number, for example 03")
+    out = "the file to write (default: for example lab03.ipynb)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=out)
 
 
 def _submit(asked):
@@ -70,14 +84,13 @@ def _submit(asked):
 
 
 def add_author(commands, add) -> None:
-    about = "begin a new exercise: its three parts, right answers and wrong ones"
+    about = "start a new exercise: write its three files, with right and wrong answers to test it"
     end = "Example: python -m lablib author 5.1 --name top_k --title 'Send the largest'"
     parser = add(commands, "author", _author, about, epilog=end)
-    parser.add_argument("number", help="such as 5.1")
-    parser.add_argument(
-        "--name", default="my_exercise", help="of its files and its function (%(default)s)"
-    )
-    parser.add_argument("--title", default="", help="what learners read")
+    parser.add_argument("number", help="the number of the exercise, for example 5.1")
+    name = "the name of its files and of its function (default: %(default)s)"
+    parser.add_argument("--name", default="my_exercise", help=name)
+    parser.add_argument("--title", default="", help="the title that learners read")
 
 
 def _author(asked):
@@ -88,14 +101,14 @@ def _author(asked):
 
 
 def add_site(commands, add) -> None:
-    about = "make a site to read from the executed labs, without solutions"
+    about = "make a website from the executed labs, without solutions, and from the documentation"
     parser = add(commands, "site", _site, about)
     parser.add_argument("--out", type=Path, default=Path("site"), metavar="FOLDER",
-                        help="where it goes (%(default)s/)")  # fmt: skip
+                        help="the folder for the website (default: %(default)s/)")  # fmt: skip
 
 
 def _site(asked: argparse.Namespace) -> int:
     from lablib.course import site
 
-    print(f"The site: {site.build(asked.out)}")
+    print(f"Open this page in a browser: {site.build(asked.out)}")
     return 0

@@ -1,4 +1,4 @@
-"""What this computer can do, and what of a learner's code it can contain when it is graded."""
+"""What this computer can do, and which limits it can set when learners' code is graded."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lablib.computer.facts import Finding, Report
 
 
 def doctor() -> Report:
-    """Look at this computer: Python, packages, cores, memory, GPUs, what isolates processes; and
-    for each limit of the box in which answers are graded, whether it holds.
+    """Check this computer: Python, packages, cores, memory, GPUs, and whether processes can be
+    isolated. Also try each limit of the sandbox in which answers are graded.
 
-    Takes about two seconds and imports no framework. Show the report, or ask `report.ok`.
+    This takes about two seconds and imports no framework. Show the report, or ask `report.ok`.
     """
     with ThreadPoolExecutor(1) as pool:
         contained = pool.submit(_probes)
@@ -24,7 +24,7 @@ def doctor() -> Report:
 
 
 def _probes() -> list[Finding]:
-    """The box's own; [] where a package is missing that it needs, which the report names."""
+    """Return the sandbox's findings; [] if it lacks a package, which the report then names."""
     try:
         from lablib.box.box import probes
     except ImportError:

@@ -7,7 +7,7 @@ import time
 
 
 def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool = False):
-    """A tqdm bar; without a `total` it shows the time that has passed."""
+    """Return a tqdm bar; without a `total`, it shows the time that has passed."""
     from tqdm.auto import tqdm
 
     shown = shown and (_in_notebook() or sys.stderr.isatty())
@@ -16,7 +16,7 @@ def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool 
 
 
 class WaitingBar:
-    """Shows the time that passes, once it has been so much that one begins to wonder."""
+    """Show how long the user has been waiting, once it is more than a second."""
 
     _AFTER_S = 1.0
 
@@ -35,7 +35,7 @@ class WaitingBar:
 
 
 class Steps:
-    """A bar of the steps that all ranks have done, from their boards."""
+    """Show a bar of the steps that all ranks have done, which their boards report."""
 
     def __init__(self, text: str, steps: int, shown: bool):
         self._bar = bar(text, steps, shown)

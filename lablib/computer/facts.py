@@ -1,7 +1,7 @@
-"""What this computer can do for the kit, and the cure for what it lacks. Standard library only.
+"""What this computer can do for the kit, and how to get what is missing. Standard library only.
 
-It must answer on a computer where a package is missing, and in under a second: packages are looked
-up, never imported, and the probes that start a process run side by side.
+The report must also work where a package is missing, and take less than a second. So packages are
+looked up, never imported, and the probes that start a process run side by side.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from lablib.files import ROOT
 from lablib.units import show_bytes
 
-# Debian's name of a package -> the commands that show it is there, here or on other systems.
+# Debian's name of a package -> the commands that it installs, here or on other systems.
 DEBIAN_PACKAGES = {
     "bubblewrap": ("bwrap",),
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
@@ -32,7 +32,7 @@ ENOUGH_DISK_BYTES = 1e9  # traces, notebooks and pages of a course
 _PROBE_S = 5
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
 _NEW_MOUNT, _NEW_PROCESSES, _NEW_IPC = 0x00020000, 0x20000000, 0x08000000
-# man 2 unshare. In a process of its own: the caller must not move into a namespace.
+# man 2 unshare. It runs in a new process, because the caller must not move into a namespace.
 _UNSHARE = """
 import ctypes, os, sys
 unshare = ctypes.CDLL(None, use_errno=True).unshare
@@ -44,7 +44,12 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+?)((?:>=|<).+)")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about this computer. state: "ok", "limited" (it works, with less) or "missing"."""
+    """One fact about this computer.
+
+    state    "ok", "limited" (the kit works, with restrictions) or "missing"
+    cure     how to fix it
+    needed   whether the kit needs it
+    """
 
     name: str
     state: str
@@ -55,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """What `doctor` found. `ok` is False when something is missing that the kit needs."""
+    """What `doctor` found. `ok` is False if something that the kit needs is missing."""
 
     findings: tuple[Finding, ...]
 
@@ -92,9 +97,9 @@ class Report:
 
 
 def report() -> Report:
-    """Look at this computer: Python, packages, cores, memory, GPUs, what isolates processes.
+    """Check this computer: Python, packages, cores, memory, GPUs, isolation of processes.
 
-    Starts a few short probes. Part of what `lab.doctor()` says.
+    This starts a few short probes. `lab.doctor()` shows the result together with the sandbox's.
     """
     with ThreadPoolExecutor() as pool:
         slow = [pool.submit(probe) for probe in (_gpus, _private_network, _containment)]
@@ -104,7 +109,7 @@ def report() -> Report:
 
 
 def cores() -> int:
-    """Cores that this process may use at once: affinity and the quotas of its control groups."""
+    """Return how many cores this process may use, given its affinity and its control groups."""
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
     else:
@@ -113,18 +118,18 @@ def cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory that this process may use: the computer's, or less where a control group says so."""
+    """Return how much memory this process may use: all, or the limit of its control groups."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([total, *_memory_limits(_cgroup_files)])
 
 
 def find_command(package: str) -> str:
-    """The path of the command that Debian's `package` brings, "" when it is not here."""
+    """Return the path of the command that Debian's `package` installs; "" if it is missing."""
     return next(filter(None, map(shutil.which, DEBIAN_PACKAGES[package])), "")
 
 
 def install_command(package: str) -> str:
-    """What to type to get Debian's `package`.
+    """Return the command that installs Debian's `package`.
 
     >>> install_command("bubblewrap")
     'sudo apt install bubblewrap'
@@ -149,8 +154,8 @@ def _python():
     wanted = _project()["requires-python"]
     if _satisfies(platform.python_version(), wanted):
         return Finding("Python", "ok", platform.python_version(), needed=True)
-    found = f"{platform.python_version()} ({wanted} is wanted)"
-    cure = "make lab PYTHON=/path/to/a/python/that/suits"
+    found = f"{platform.python_version()} (the kit needs {wanted})"
+    cure = "install such a Python, then: make lab PYTHON=/path/to/this/python"
     return Finding("Python", "missing", found, cure, needed=True)
 
 
@@ -165,37 +170,39 @@ def _package(name, wanted, pinned):
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        found = "not here"
-    if found == "not here" or not _satisfies(found, wanted):
+        found = ""
+    if not found or not _satisfies(found, wanted):
+        found = f"{found or 'not installed'} (the kit needs {wanted})"
         cure = "make lab, or: python -m pip install -c constraints.txt -e ."
-        return Finding(name, "missing", f"{found} ({wanted} is wanted)", cure, needed=True)
+        return Finding(name, "missing", found, cure, needed=True)
     if pinned and found.partition("+")[0] != pinned:
-        cure = "the same one: python -m pip install -c constraints.txt -e ."
-        return Finding(name, "limited", f"{found} ({pinned} was tested)", cure, needed=True)
+        found = f"{found} (the kit was tested with {pinned})"
+        cure = "install the tested version: python -m pip install -c constraints.txt -e ."
+        return Finding(name, "limited", found, cure, needed=True)
     return Finding(name, "ok", found, needed=True)
 
 
 def _both_frameworks():
-    """A rank imports one of them; a notebook of the learner's own may import both."""
+    """Warn that a notebook cannot import both frameworks in any order; a rank imports only one."""
     try:
         importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:
         return
-    found = "torch for CUDA: its triton crashes a process that imported TensorFlow first"
-    cure = "ranks import one of them; in a notebook with both, write `import triton` first"
+    found = "torch for CUDA crashes a process that imported TensorFlow before triton"
+    cure = "in a notebook that imports both frameworks, write `import triton` first"
     yield Finding("both frameworks", "limited", found, cure)
 
 
 def _cores():
     if cores() == 1:
-        cure = "ranks take turns on it: all results are right, no speed-up shows"
+        cure = "the ranks take turns on it, so results are right, but you will see no speed-up"
         return Finding("cores", "limited", "1", cure, needed=True)
     return Finding("cores", "ok", str(cores()), needed=True)
 
 
 def _memory():
     if not hasattr(os, "sysconf"):
-        return Finding("memory", "limited", "cannot be told on this system")
+        return Finding("memory", "limited", "cannot be found out on this system")
     found = show_bytes(memory_bytes())
     if memory_bytes() < ENOUGH_MEMORY_BYTES:
         cure = (
@@ -209,13 +216,13 @@ def _disk():
     free = shutil.disk_usage(ROOT).free
     found = f"{show_bytes(free)} free in the kit's folder"
     if free < ENOUGH_DISK_BYTES:
-        cure = f"free some space: labs and traces want {show_bytes(ENOUGH_DISK_BYTES)}"
+        cure = f"free some space: labs and traces need {show_bytes(ENOUGH_DISK_BYTES)}"
         return Finding("disk", "limited", found, cure, needed=True)
     return Finding("disk", "ok", found, needed=True)
 
 
 def start_method() -> str:
-    """ "fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
+    """Return "fork" where that is safe, else "spawn"; LABLIB_START overrides it."""
     return os.environ.get("LABLIB_START") or ("fork" if sys.platform == "linux" else "spawn")
 
 
@@ -226,7 +233,7 @@ def _start():
 
 
 def gpus() -> list[str]:
-    """The NVIDIA GPUs that the driver lists, "name, memory" each; no framework is asked."""
+    """Return "name, memory" of each NVIDIA GPU that the driver lists; import no framework."""
     return _nvidia_smi()[1].splitlines()
 
 
@@ -244,35 +251,38 @@ def _nvidia_smi():
 def _private_network():
     name = "private network"
     if sys.platform != "linux":
-        return Finding(name, "limited", f"{sys.platform} has none", _SHARED_PORTS)
+        return Finding(name, "limited", f"not possible on {sys.platform}", _SHARED_PORTS)
     failure, _ = _attempt(_unshare(_NEW_NETWORK, _NEW_USER | _NEW_NETWORK))
     if failure:
         return Finding(name, "limited", f"not allowed here: {failure}", _SHARED_PORTS)
-    return Finding(name, "ok", "each TensorFlow cluster has a loopback of its own")
+    return Finding(name, "ok", "each TensorFlow cluster gets its own network")
 
 
-_SHARED_PORTS = "TensorFlow's servers share this computer's ports; a collision is tried again"
+_SHARED_PORTS = (
+    "no action needed: TensorFlow's servers share this computer's ports, and if two clusters "
+    "choose the same port, the kit tries again"
+)
 
 
 def _containment():
-    """What can hold a learner's code when an instructor grades it; the labs need none."""
+    """Find what can sandbox learners' code when an instructor grades it; the labs need nothing."""
     command, cure = find_command("bubblewrap"), install_command("bubblewrap")
     failure, _ = _attempt([command or "bwrap", "--ro-bind", "/", "/", "true"])
     if not failure:
         return Finding("containment", "ok", f"bubblewrap ({command})")
     if command:
-        cure = f"bubblewrap fails: {failure}; allow unprivileged user namespaces"
+        cure = f"bubblewrap fails ({failure}): allow unprivileged user namespaces"
     everything = _NEW_USER | _NEW_NETWORK | _NEW_MOUNT | _NEW_PROCESSES | _NEW_IPC
     if sys.platform == "linux" and not _attempt(_unshare(everything))[0]:
-        return Finding("containment", "limited", "Linux namespaces, no bubblewrap", cure)
-    return Finding("containment", "missing", "none: grading would refuse to run", cure)
+        return Finding("containment", "limited", "Linux namespaces without bubblewrap", cure)
+    return Finding("containment", "missing", "none, so grading will refuse to run", cure)
 
 
 def _browser():
     command = find_command("chromium")
     if command:
         return Finding("browser for tests", "ok", command)
-    found = "no chromium: the tests that need one are skipped"
+    found = "no chromium, so the tests that need a browser are skipped"
     return Finding("browser for tests", "missing", found, install_command("chromium"))
 
 
@@ -280,7 +290,7 @@ def _browser():
 
 
 def _attempt(command: list[str]) -> tuple[str, str]:
-    """(why it failed or "", what it printed)."""
+    """Run a command; return (why it failed or "", what it printed)."""
     try:
         done = subprocess.run(
             command,
@@ -291,11 +301,11 @@ def _attempt(command: list[str]) -> tuple[str, str]:
             timeout=_PROBE_S,
         )
     except FileNotFoundError:
-        return f"no {command[0]} here", ""
+        return f"{command[0]} is not installed", ""
     except OSError as error:
         return f"{command[0]}: {error.strerror}", ""
     except subprocess.TimeoutExpired:
-        return f"{command[0]} did not answer in {_PROBE_S} s", ""
+        return f"{command[0]} did not answer within {_PROBE_S} s", ""
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
         return (said[-1] if said else f"exit status {done.returncode}"), ""
@@ -317,7 +327,7 @@ def _lines(name):
 
 
 def _satisfies(version: str, wanted: str) -> bool:
-    """Whether a version is within the bounds that pyproject.toml sets.
+    """Return whether a version is within the bounds that pyproject.toml sets.
 
     >>> _satisfies("2.13.0+cpu", ">=2.13"), _satisfies("3.14.0", ">=3.11,<3.14")
     (True, False)
@@ -342,10 +352,10 @@ def _cgroup_files(
     membership: Path = Path("/proc/self/cgroup"),
     mount: Path = Path("/sys/fs/cgroup"),
 ) -> Iterator[str]:
-    """Contents of every file of that name from this process's group up to the root: all bind.
+    """Read every file of that name from this process's control group up to the root.
 
-    In a container the path that the kernel tells may not exist below the mount; its root then is
-    the container's own group.
+    The limits in all of these files apply. In a container, the path that the kernel reports may
+    not exist below the mount; the root of the mount then is the container's own group.
     """
     for line in membership.read_text().splitlines() if membership.exists() else ():
         _, controllers, group = line.split(":", 2)
@@ -359,7 +369,7 @@ def _cgroup_files(
 
 
 def _cpu_quotas(files: Callable[[str, str], Iterator[str]]) -> list[float]:
-    """Cores' worth of time per period, for each group that has a quota."""
+    """Return the quota of each group that has one, as a number of cores."""
     pairs = [text.split() for text in files("cpu.max", "cpu")]
     pairs += zip(files("cpu.cfs_quota_us", "cpu"), files("cpu.cfs_period_us", "cpu"), strict=False)
     quotas = [(quota, float(period)) for quota, period in pairs if quota != "max"]

@@ -7,8 +7,8 @@ empty or relative entry of PYTHONPATH names the current folder, too.
 Run as a script, this file is the start of such a process: it calls `main` of the named module.
 """
 
-# Only what Python has imported by itself, because the path is not yet safe when the kit's commands
-# import this file. For this reason there is no `from __future__` here.
+# Import only modules that Python itself has already imported, because the path is not yet safe when
+# the kit's commands import this file. For this reason there is no `from __future__` here.
 import importlib
 import importlib.util
 import os
@@ -37,12 +37,12 @@ def environment() -> dict[str, str]:
 
 
 def forget_current_folder() -> None:
-    """Take the current folder off the path of this process and of every process that it starts."""
+    """Remove the current folder from the path of this process and of all processes it starts."""
     _keep(lambda entry: not _is_here(entry))
 
 
 def forget_learners(folder: str | os.PathLike) -> None:
-    """Take off, too, what PYTHONPATH names in a folder of submissions."""
+    """Remove the entries of PYTHONPATH that lie in a folder of submissions."""
     inside = os.path.join(os.path.realpath(folder), "")
 
     def is_inside(entry):
@@ -60,7 +60,7 @@ def _keep(wanted):
 
 
 def _entries():
-    """The entries of PYTHONPATH. Python ignores it when it is empty."""
+    """Return the entries of PYTHONPATH. Python ignores the variable if it is empty."""
     text = os.environ.get("PYTHONPATH", "")
     return text.split(os.pathsep) if text else []
 

@@ -1,7 +1,7 @@
-"""Whether other programs disturb a measurement, and how that is said.
+"""Find out whether other programs disturb a measurement, and describe how.
 
-Times that a busy computer measures are true, but they say little about the program that was
-measured: it had to share the cores.
+Times measured on a busy computer are true, but they say little about the measured program, because
+it had to share the cores.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lablib.cluster.run import Run
 
 _SPARE_CORES = 0.25  # what an idle desktop uses
-_ENOUGH_CPU = 0.7  # of the time in which a rank does not wait for messages
-_LEAST_S = 0.05  # of computing; CPU clocks are too coarse for less
+_ENOUGH_CPU = 0.7  # share of the time in which a rank does not wait for messages
+_LEAST_S = 0.05  # CPU clocks are too coarse for less computing
 
 
 def other_cores(interval_s: float = 0.2) -> float:
@@ -29,7 +29,10 @@ def other_cores(interval_s: float = 0.2) -> float:
 
 
 def too_busy(used_cores: float, needed_cores: int) -> str:
-    """Return why these many used cores disturb a measurement on `needed_cores`; "" if they do not.
+    """Return how programs that use this many cores disturb a measurement; "" if they do not.
+
+    used_cores     cores that other programs use
+    needed_cores   cores that the measurement needs
 
     >>> too_busy(0.1, needed_cores=1)
     ''
@@ -43,11 +46,11 @@ def too_busy(used_cores: float, needed_cores: int) -> str:
 def cpu_share(run: Run, rank: int) -> float:
     """Return a rank's CPU seconds over the seconds in which it did not wait for messages.
 
-    Counted are its steps after the first. 1 means that the rank always had a core when it needed
-    one. In TensorFlow's graphs, where waits are not seen, the time in which a message was under
-    way counts as waiting; so the true share may be smaller. NaN where it cannot be known: without
-    two steps, on modelled hardware, where the times of messages were not seen, and with several
-    TensorFlow threads, whose seconds are not CPU seconds.
+    Only the steps after the first count. A share of 1 means that the rank always had a core when
+    it needed one. In TensorFlow's graphs, waits cannot be observed, so the time in which a message
+    was under way counts as waiting, and the true share may be smaller. Returns NaN if the share
+    cannot be known: with fewer than two steps, on modelled hardware, if the times of messages were
+    not observed, and with several TensorFlow threads, whose seconds are not CPU seconds.
     """
     part = run.trace.of(rank=rank)
     steps = [(event.start_s, event.end_s) for event in part.of(kind="step")][1:]
@@ -75,10 +78,10 @@ def _cpu_s_by_step(rows):
 
 
 def ranks_lacked_cores(run: Run) -> str:
-    """Return what shows that ranks had to wait for a core; "" when nothing does.
+    """Return which rank had to wait for a core; "" if none had to.
 
-    Ranks that have more threads than the computer has cores always take turns. That is no sign of
-    other programs.
+    If the ranks have more threads than the computer has cores, they always take turns, so waiting
+    does not show that other programs are running.
     """
     if run.spec.ranks * _threads(run) > cores():
         return ""

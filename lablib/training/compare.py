@@ -1,4 +1,4 @@
-"""`compare` trains in several ways side by side; `what_if` plays one run on other machines."""
+"""`compare` trains with several strategies; `what_if` replays one run on other machines."""
 
 from __future__ import annotations
 
@@ -36,25 +36,27 @@ _LEAST_STEPS = 5
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Strategies side by side.
+    """The results of a comparison of strategies.
 
-    On modelled hardware only its times are modelled: losses are those of the processes.
+    With hardware=, only the times are modelled: the losses come from real training.
 
-    table        one row a run: strategy, framework, ranks, clock, samples_per_s (the median of
-                 the repeats), speedup (over "single" of the same framework, the median),
-                 speedup_low and speedup_high (its range), finding (what that range shows, as in
-                 `lablib.record.repeated`), efficiency (speedup / ranks), comm_share,
-                 comm_counted (what that share counts; "messages" is an upper bound),
-                 wire_bytes_per_rank (what the link of the busiest rank carries in a step),
-                 payload_bytes_per_step (what all ranks together pass to messages),
-                 bubble (share of a step in which a rank stands idle),
-                 peak_bytes_per_rank of the fullest rank, memory_counted, final_loss. Memory
-                 is counted on modelled hardware: "tensors", those alive at once in torch;
-                 "graph", those alive outside of TensorFlow's graphs and, worked out from
-                 shapes and order, inside. Measured, it is that of the "process". The counting
-                 rules are in `lablib.record.metrics`
-    runs         (strategy, framework, ranks) -> Run, of the first repeat
-    conditions   what it ran on, in words; "caution" says what makes its measured times doubtful
+    table        one row for each run, with the columns strategy, framework, ranks, clock,
+                 samples_per_s (the median of the repeats), speedup (the median, compared with
+                 "single" of the same framework), speedup_low and speedup_high (its range),
+                 finding (what that range shows, as in `lablib.record.repeated`), efficiency
+                 (speedup / ranks), comm_share, comm_counted (what that share counts; "messages"
+                 is an upper bound), wire_bytes_per_rank (what the link of the busiest rank
+                 carries in a step), payload_bytes_per_step (what all ranks together pass to
+                 messages), bubble (the share of a step in which a rank is idle),
+                 peak_bytes_per_rank (of the rank that uses the most memory), memory_counted,
+                 final_loss. memory_counted says how memory was counted. On modelled hardware:
+                 "tensors" (the tensors that are alive at the same time, in torch) or "graph" (in
+                 TensorFlow: the tensors alive outside of graphs, plus those inside, which are
+                 calculated from shapes and order). Measured: "process" (the memory of the
+                 process). The counting rules are in `lablib.record.metrics`
+    runs         (strategy, framework, ranks) -> the Run of the first repeat
+    conditions   what the runs had in common, in words; "caution" says why measured times may be
+                 doubtful
     """
 
     table: pandas.DataFrame
@@ -62,7 +64,7 @@ class Comparison:
     conditions: dict[str, str]
 
     def plot(self) -> Figure:
-        """Speed-up with its ideal, time split, memory and loss."""
+        """Plot speed-up with its ideal, the time split, memory and loss."""
         from lablib.views import plots
 
         losses = {_label(key): run.history.loss for key, run in self.runs.items()}
@@ -95,17 +97,18 @@ def compare(
     """Train `task` with each strategy on each number of ranks that it can use.
 
     strategies   names; None: all that can train the task. "single" runs once in each framework
-    framework    "torch" or "tensorflow"; None: both, as far as the task is there in both
-    repeats      how often each run is measured; None: 3 times, and once on modelled hardware, where
+    framework    "torch" or "tensorflow"; None: all frameworks that have the task
+    repeats      how often each run is measured; None: 3 times, or once on modelled hardware, where
                  each repeat would give the same times
-    hardware     a machine to model, as in `Cluster`; None: times are measured on this computer
+    hardware     a machine to model, as in `Cluster`; None: measure times on this computer
 
-    Every rank of every run has the same number of threads, cores / the most ranks (at least 1):
-    one rank stands for one machine, and adding ranks adds machines, as far as there are cores.
+    Every rank of every run has the same number of threads: the number of cores divided by the
+    largest number of ranks, but at least 1. So one rank stands for one machine, and adding ranks
+    adds machines, as long as there are cores for them.
 
-    The repeats take turns: first all runs once, then all runs again. So a computer that is slower
-    for a while disturbs all of them. The first repeat trains all steps; the later ones only measure
-    times, so they train a third of the steps, but at least 5 where there are as many.
+    The repeats take turns: first all runs once, then all runs again. If the computer is slower for
+    a while, this affects all runs alike. The first repeat trains all steps. The later repeats only
+    measure times, so they train a third of the steps, but at least 5 (or `steps`, if that is less).
     """
     hardware = None if hardware is None else catalog.get(hardware)
     plan, left_out = _plan(tasks.get(task), ranks, strategies, framework, batch, scaling, hardware)
@@ -143,11 +146,11 @@ def _steps(steps, repeat):
 
 @dataclass(frozen=True)
 class _Measured:
-    """What the repeats have given so far.
+    """The results of the repeats so far.
 
     runs         (strategy, framework, ranks) -> its first Run
-    rates        the same -> samples/s of each repeat
-    cautions     the same -> what was suspicious in one of its repeats
+    rates        (strategy, framework, ranks) -> samples/s of each repeat
+    cautions     (strategy, framework, ranks) -> what was suspicious in one of its repeats
     other_cores  cores that other programs used between the repeats
     """
 
@@ -169,11 +172,15 @@ class _Measured:
 
 
 def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
-    """(strategy, framework, ranks) of every run, all of which can be run, and why others are left
-    out where all were asked for. LabError for what was asked for and cannot be."""
+    """Return (strategy, framework, ranks) of every possible run, and why the others are left out.
+
+    Raises LabError if the user named a strategy that cannot run.
+    """
     counts = sorted(set(ranks))
     if not counts:
-        raise LabError("compare needs a number of ranks.", saw="ranks=[]", do="write ranks=[1, 2]")
+        raise LabError(
+            "compare needs at least one number of ranks.", saw="ranks=[]", do="write ranks=[1, 2]"
+        )
     for count in counts:
         check_whole(1, ranks=count)
     if framework:
@@ -193,16 +200,16 @@ def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
                 plan.append((described, count))
     if not plan:
         raise LabError(
-            "Nothing can be compared.",
+            "None of these strategies can run, so there is nothing to compare.",
             saw=f"strategies={chosen!r}" if chosen is not None else str(left_out),
-            do=f"choose from {', '.join(strategies.names(framework))}",
+            do=f"choose from these strategies: {', '.join(strategies.names(framework))}",
         )
     plan.sort(key=lambda run: (frameworks.index(run[0].framework), FAMILIES.index(run[0].family)))
     return [(each.name, each.framework, count) for each, count in plan], left_out
 
 
 def _described(chosen, frameworks, framework):
-    """The strategies that are meant, in each framework that has them."""
+    """Return the chosen strategies, in each framework that has them."""
     for of in frameworks:
         for name in strategies.names(of) if chosen is None else chosen:
             if framework or name in strategies.names(of) or name not in strategies.names():
@@ -210,7 +217,7 @@ def _described(chosen, frameworks, framework):
 
 
 def _fitting(described, task, counts):
-    """Those numbers of ranks that the strategy can use, else its fewest."""
+    """Return the numbers of ranks that the strategy can use, or its minimum if it can use none."""
     most = described.most(task) or math.inf
     return [n for n in counts if described.least_ranks <= n <= most] or [described.least_ranks]
 
@@ -251,7 +258,7 @@ _UNSEEN = {
 
 
 def _communication(run, described):
-    """Not 0 where messages pass the recorder by, as those of TensorFlow's parameter servers do."""
+    """Return NaN, not 0, if the recorder cannot see the messages of TensorFlow's servers."""
     if described.only_measured and not run.trace.of(kind="message"):
         return _UNSEEN
     return {
@@ -267,7 +274,7 @@ _COUNTED = {"torch": "tensors", "tensorflow": "graph"}
 
 
 def _memory(run, framework):
-    """Of the fullest rank: its tensors where they were counted, else what its process has alone."""
+    """Return the memory of the rank that uses the most: tensors if counted, else its process."""
     live = run.metrics.live_bytes.max()
     counted = live == live
     return {
@@ -277,7 +284,7 @@ def _memory(run, framework):
 
 
 def _cautions(measured, table, threads, hardware):
-    """What makes measured times doubtful, in words."""
+    """Yield the reasons, in words, why measured times are doubtful."""
     if hardware:
         return
     most_ranks = max(count for *_, count in measured.runs)
@@ -290,15 +297,15 @@ def _cautions(measured, table, threads, hardware):
         yield f"{name} on {count}, {of}{more}: {why}"
     if most_ranks * threads > cores():
         yield (
-            f"{most_ranks} ranks shared {cores()} cores, so their speed-up says nothing about a "
-            "computer with more cores"
+            f"{most_ranks} ranks shared {cores()} cores, so their speed-up does not "
+            "show what a computer with more cores would reach"
         )
     for row in table.to_dict("records"):
         if row["speedup_low"] > row["ranks"]:
             yield (
                 f"{row['strategy']} on {row['ranks']}, {row['framework']}, seems more than "
-                f"{row['ranks']} times as fast: smaller shards fit better into the caches, or "
-                "the runs of one process were disturbed"
+                f"{row['ranks']} times as fast as one process: either smaller shards fit better "
+                "into the caches, or other programs disturbed the runs of the one process"
             )
 
 
@@ -307,11 +314,11 @@ def _conditions(task, runs, steps, seed, threads, repeats):
     frameworks = sorted({of for _, of, _ in runs})
     return {
         "task": task.name,
-        "batch": f"{run.history.batch} samples a step",
+        "batch": f"{run.history.batch} samples per step",
         "steps": f"{steps}, seed {seed}",
-        "repeats": f"{repeats}, in turn; ranges are from the smallest to the largest ratio",
+        "repeats": f"{repeats}, taking turns; a range is from the smallest to the largest ratio",
         "computer": f"{cores()} cores, {show_bytes(memory_bytes())} memory",
-        "threads": f"{threads} a rank",
+        "threads": f"{threads} per rank",
         "clock": f"modelled: {run.hardware}" if run.hardware else "measured",
         "versions": ", ".join(f"{name} {version(name)}" for name in frameworks),
         "date": time.strftime("%Y-%m-%d"),
@@ -325,18 +332,18 @@ def _label(key):
 
 @dataclass(frozen=True, repr=False)
 class WhatIf:
-    """One program on several machines; the first row is the run as it was.
+    """One program on several machines; the first row is the original run.
 
     table   hardware, ranks, clock, run_s (the whole run), step_s (the slowest rank's median step
-            after the first), samples_per_s (NaN where the batch is not known), comm_share
-    runs    a Run for each row
+            after the first), samples_per_s (NaN if the batch is not known), comm_share
+    runs    the Run of each row
     """
 
     table: pandas.DataFrame
     runs: list[Run]
 
     def plot(self) -> Figure:
-        """Seconds of a step on each machine, and how they divide."""
+        """Plot the seconds of a step on each machine, and what they are spent on."""
         from lablib.views.plots.machine_comparison import machines
 
         return machines(self.table)
@@ -351,13 +358,14 @@ class WhatIf:
 def what_if(
     run: Run, hardware: str | os.PathLike | Hardware | Sequence[str | os.PathLike | Hardware]
 ) -> WhatIf:
-    """The program that `run` recorded, played on other machines. No rank is started.
+    """Replay the program that `run` recorded on other machines, without starting any rank.
 
-    run        of a Cluster or of `train`, with hardware= given: that counts the operations. A
-               measured run has CPU seconds instead and can be played on lab.Hardware.measure()
+    run        a run of a Cluster or of `train` with hardware=, so that its operations are counted.
+               A run without hardware= has CPU seconds instead; it can be replayed only on
+               lab.Hardware.measure()
     hardware   one machine or several, as in `Cluster`
 
-    Each trace equals, bit for bit, that of a new run with this hardware.
+    Each trace is, bit for bit, the trace of a new run with this hardware.
     """
     alone = isinstance(hardware, (str, os.PathLike, Hardware))
     runs = [run, *(run.on(machine) for machine in ([hardware] if alone else hardware))]

@@ -1,4 +1,4 @@
-"""Measures this computer, as hardware that runs can be played on: `lab.Hardware.measure()`."""
+"""Measure this computer as hardware on which runs can be replayed: `lab.Hardware.measure()`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lablib.hardware.device import HOST, Device
 from lablib.hardware.hardware import Hardware
 from lablib.hardware.network import Link
 
-_FLOATS = (2, 6 << 20)  # of the messages: 8 bytes and 25 MB, what glibc still reuses after a free
-_TIMES, _WARM_UP = 16, 6  # each; TensorFlow's channels take some messages to get fast
+_FLOATS = (2, 6 << 20)  # messages of 8 bytes and of 25 MB, which glibc still reuses after a free
+_TIMES, _WARM_UP = 16, 6  # messages of each size; TensorFlow's first messages are slow
 _WIDTH = 1024
 _COPIED_BYTES = 64 << 20
 
 
 def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
-    """This computer, measured now in a few seconds; best when it has nothing else to do.
+    """Measure this computer in a few seconds. Do this while no other program is busy.
 
-    framework   whose messages are measured: their speeds differ much on one loopback
-    ranks       how many processes work at once, sharing the cores; so many fit afterwards
+    framework   the framework whose messages are measured; the two differ much in speed
+    ranks       how many processes share the cores; the result has room for as many ranks
 
-    The link's alpha and beta are those of all-reduces of 8 bytes and of 25 MB, as a ring's; FLOP/s
-    are those of a matrix product, bytes/s those of a copy, of each of the ranks. The device's name
+    The link's alpha and beta are fitted to ring all-reduces of 8 bytes and of 25 MB. The FLOP/s
+    are those of a matrix product and the bytes/s those of a copy, on each rank. The device's name
     is "host": its operations take the CPU seconds that a measured run recorded.
     """
     check_whole(2, ranks=ranks)
@@ -40,7 +40,7 @@ def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
 
 
 def _seconds_by_size(trace) -> dict[int, float]:
-    """Median seconds of each size's all-reduces, from when the last rank was there."""
+    """Return each size's median seconds of an all-reduce, from the last rank's arrival."""
     by_rank = [
         [event for event in part.of(kind="message", name="all_reduce")]
         for part in trace.by_rank().values()
@@ -53,8 +53,10 @@ def _seconds_by_size(trace) -> dict[int, float]:
 
 
 def _fitted(seconds_by_size, ranks) -> Link:
-    """alpha and beta of 2 (R - 1)(alpha + n / (R B)): alpha from the smallest message, whose bytes
-    take no time, beta from what the largest takes beyond that."""
+    """Fit alpha and B of 2 (R - 1)(alpha + n / (R B)) to the smallest and the largest message.
+
+    The bytes of the smallest message take practically no time, so it gives alpha.
+    """
     hops = 2 * (ranks - 1)
     smallest, largest = min(seconds_by_size), max(seconds_by_size)
     alpha_s = seconds_by_size[smallest] / hops
@@ -63,7 +65,7 @@ def _fitted(seconds_by_size, ranks) -> Link:
         raise LabError(
             "This computer is too busy to be measured.",
             saw=f"{largest} bytes took no longer than {smallest}",
-            do="end what else is running, and measure again",
+            do="stop other programs and measure again",
         )
     return Link(hops * largest / ranks / moving_s, alpha_s)
 
@@ -102,7 +104,7 @@ def _in_tensorflow(me):
 
 
 def _fastest_s(work) -> float:
-    """The best of a few tries: what the others took more is other people's doing."""
+    """Return the best time of a few tries, because only other programs can make a try slower."""
     times = []
     for _ in range(5):
         start_s = time.perf_counter()

@@ -1,4 +1,4 @@
-"""`train` runs one strategy on one task."""
+"""`train` trains one task with one strategy."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class History:
-    """What training gave.
+    """The result of training.
 
-    loss      the mean over the whole batch, one number a step
-    weights   final weights by name, NumPy arrays in the layout of `Task.weights`
-    batch     samples of one step, all ranks together
+    loss      the mean loss over the whole batch, one number for each step
+    weights   the final weights by name, NumPy arrays in the layout of `Task.weights`
+    batch     the number of samples in one step, on all ranks together
     """
 
     loss: list[float]
@@ -61,18 +61,19 @@ def train(
 ) -> Run:
     """Train `task` with a strategy on `ranks` processes; `run.history` has losses and weights.
 
-    `run.caution` says what makes measured times doubtful, such as a busy computer.
+    `run.caution` says why measured times may be doubtful, for example because the computer is busy.
 
     strategy    one of `lab.strategies.names()`
-    ranks       as few as the strategy can use when not given
-    framework   the strategy's own when not given; torch where it is in both
-    hardware    a machine to model, as in `Cluster`; None: times are measured on this computer
-    batch       samples of a step, all ranks together; with scaling="weak" those of each rank
-    threads     of each rank; cores / ranks when not given
-    watch       as in `Cluster.run`, such as `views.live.View()`; None: a bar of the steps
-    options     those that the strategy declares, such as `bucket_mb` of ddp
+    ranks       the number of processes; default: the fewest that the strategy can use
+    framework   default: the strategy's own, or torch if it exists in both
+    hardware    a machine to model, as in `Cluster`; None: measure times on this computer
+    batch       samples in a step, on all ranks together; with scaling="weak", on each rank
+    threads     the number of threads of each rank; default: cores / ranks
+    watch       as in `Cluster.run`, for example `views.live.View()`; None: a bar of the steps
+    options     options of the strategy, such as `bucket_mb` of ddp
 
-    Raises LabError for what cannot be, before any process starts; otherwise as `Cluster.run`.
+    Raises LabError before any process starts if this training is not possible. Errors on the ranks
+    are raised as by `Cluster.run`.
     """
     module = strategies.get(strategy, framework)
     described, task = module.STRATEGY, tasks.get(task)
@@ -106,7 +107,7 @@ def global_batch(task, ranks, batch, scaling):
         raise LabError(
             "There is no such scaling.",
             saw=f"scaling={scaling!r}",
-            do="choose 'strong' (batch of all ranks together) or 'weak' (batch of each rank)",
+            do="choose 'strong' (`batch` is for all ranks together) or 'weak' (for each rank)",
         )
     batch = task.batch if batch is None else batch
     check_whole(1, batch=batch)
@@ -114,7 +115,7 @@ def global_batch(task, ranks, batch, scaling):
 
 
 def _history(values, batch):
-    """Losses are the mean over the ranks that know one, weights come from those that hold them."""
+    """Return the mean loss over the ranks that know one, and the weights that ranks returned."""
     returned = [value for value in values if value]
     losses = [value["losses"] for value in returned if value["losses"]]
     weights = {name: array for value in returned for name, array in value["weights"].items()}

@@ -17,7 +17,7 @@ from lablib.computer import facts
 from lablib.computer.facts import Finding, Report
 
 FOUND = Finding("memory", "ok", "16 GB", needed=True)
-LACKED = Finding("torch", "missing", "not here", "make lab", needed=True)
+LACKED = Finding("torch", "missing", "not installed", "make lab", needed=True)
 WISHED = Finding("browser", "missing", "no chromium", "sudo apt install chromium")
 STRANGE = Finding("GPUs", "ok", "<script>alert('&')</script>")
 
@@ -89,9 +89,9 @@ def test_a_version_is_compared_number_by_number(version, wanted, suits):
     "installed, state, says",
     [
         ("2.13.0+cpu", "ok", "2.13.0+cpu"),
-        ("2.14.0", "limited", "2.13.0 was tested"),
-        ("2.12.1", "missing", ">=2.13 is wanted"),
-        (None, "missing", "not here"),
+        ("2.14.0", "limited", "tested with 2.13.0"),
+        ("2.12.1", "missing", "needs >=2.13"),
+        (None, "missing", "not installed"),
     ],
 )
 def test_a_package_is_compared_with_what_is_wanted(monkeypatch, installed, state, says):
@@ -186,7 +186,7 @@ def test_cores_follow_the_affinity_of_the_process():
     "command, failure",
     [
         (["true"], ""),
-        (["no-such-command-at-all"], "no no-such-command-at-all here"),
+        (["no-such-command-at-all"], "no-such-command-at-all is not installed"),
         (["sh", "-c", "echo so it is >&2; exit 3"], "so it is"),
         (["sh", "-c", "exit 3"], "exit status 3"),
     ],
@@ -197,7 +197,7 @@ def test_a_probe_that_fails_says_why(command, failure):
 
 def test_a_probe_that_does_not_answer_is_given_up(monkeypatch):
     monkeypatch.setattr(facts, "_PROBE_S", 0.2)
-    assert facts._attempt(["sleep", "60"])[0] == "sleep did not answer in 0.2 s"
+    assert facts._attempt(["sleep", "60"])[0] == "sleep did not answer within 0.2 s"
 
 
 GPU_TEXT = "NVIDIA H200, 143771 MiB\nNVIDIA H200, 143771 MiB\n"
