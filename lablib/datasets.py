@@ -1,6 +1,7 @@
-"""Read the data files of `datasets/`, make synthetic data, and deal samples out to ranks.
+"""Read the data files of `datasets/`, make synthetic data, and divide samples among ranks.
 
-A file's checksum is verified at every load: a result that cannot be reproduced is worse than none.
+Every load verifies the file's checksum, because a result that cannot be reproduced is worse than
+no result.
 Each data set has a card, `datasets/<name>.md`, with its source, licence and split.
 """
 
@@ -22,11 +23,11 @@ FOLDER = Path(__file__).resolve().parent.parent / "datasets"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Samples `x`, targets `y`, and which of them are the test set, the same on every computer.
+    """Samples `x`, targets `y`, and which of them are the test set: the same on every computer.
 
-    is_test   bool, one a sample
-    columns   names of the features, where they have names
-    classes   names of the classes, where `y` is a class
+    is_test   one bool for each sample
+    columns   names of the features, if they have names
+    classes   names of the classes, if `y` is a class
     """
 
     name: str
@@ -56,7 +57,7 @@ class Dataset:
 
 
 def names() -> list[str]:
-    """The data sets that `load` knows.
+    """Return the names of the data sets that `load` knows.
 
     >>> names()
     ['cancer', 'digits', 'stdlib-text']
@@ -65,9 +66,9 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Dataset:
-    """The data set of that name, its checksum verified.
+    """Load the data set of that name and verify its checksum.
 
-    LabError when there is none of that name, and when its file is missing or not the one recorded.
+    Raises LabError if no data set has that name, or if its file is missing or has changed.
 
     >>> load("digits")
     Dataset digits: 1438 train + 359 test samples, x float32 (1797, 8, 8), y int64 (1797,)
@@ -85,10 +86,10 @@ def load(name: str) -> Dataset:
 def synthetic_classification(
     samples: int, features: int, classes: int = 10, distance: float = 6.0, seed: int = 0
 ) -> Dataset:
-    """A round cloud of samples for each class, its centre at random.
+    """Make a round cloud of samples for each class, with a random centre.
 
-    x float32 (samples, features), y int64 (samples,). `distance` is how far apart two centres
-    are, on average, in standard deviations of a cloud: at 2 the clouds overlap, at 8 they do not.
+    x float32 (samples, features), y int64 (samples,). `distance` is the average distance of two
+    centres, in standard deviations of a cloud: at 2 the clouds overlap, at 8 they do not.
 
     >>> synthetic_classification(samples=100, features=8, classes=3)
     Dataset synthetic: 80 train + 20 test samples, x float32 (100, 8), y int64 (100,)
@@ -105,7 +106,7 @@ def synthetic_classification(
 def synthetic_regression(
     samples: int, features: int, outputs: int = 1, noise: float = 0.1, seed: int = 0
 ) -> Dataset:
-    """Normal features; the targets are linear in them, with standard deviation 1, plus noise.
+    """Make normal features, and targets that are linear in them (standard deviation 1) plus noise.
 
     x float32 (samples, features), y float32 (samples, outputs). `noise` is a standard deviation.
 
@@ -121,10 +122,11 @@ def synthetic_regression(
 
 
 def shard(array, rank: int, ranks: int):
-    """The samples of one rank: contiguous, every sample on exactly one rank, sizes within one.
+    """Return the samples of one rank: a contiguous slice. Every sample is on exactly one rank.
 
-    Anything with a length that can be sliced. The first ranks get the longer shards; with fewer
-    samples than ranks the last ones get none. LabError when there is no such rank.
+    `array` is anything with a length that can be sliced. The sizes of two shards differ by at most
+    one, and the first ranks get the longer shards. If there are fewer samples than ranks, the last
+    ranks get none. Raises LabError if there is no such rank.
 
     >>> [shard([0, 1, 2, 3, 4], rank, ranks=3) for rank in range(3)]
     [[0, 1], [2, 3], [4]]
@@ -164,7 +166,7 @@ def _verified(file, sha256):
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise LabError(
-            f"datasets/{file} is damaged: it is not the file that was recorded.",
+            f"datasets/{file} is damaged: its checksum is not the recorded one.",
             saw=f"SHA-256 {found}\nexpected {sha256}",
             do=restore,
         )
@@ -186,7 +188,7 @@ def _cancer(name, content):
 
 def _stdlib_text(name, content):
     text = np.frombuffer(bytearray(content), dtype=np.uint8)
-    # The tail, not every fifth byte: a byte is predicted from its neighbours.
+    # The tail and not every fifth byte, because a byte is predicted from its neighbours.
     is_test = np.arange(len(text) - 1) >= len(text) * 9 // 10
     return Dataset(name, text[:-1], text[1:], is_test)
 

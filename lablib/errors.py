@@ -1,18 +1,18 @@
-"""The one error a user of the kit meets: a small lesson in three lines."""
+"""The error that users of the kit see: it says what is wrong, what was seen and what to do."""
 
 from __future__ import annotations
 
 import numbers
 
-# An exercise as learners get it raises NotImplementedError with this text.
+# An exercise that a learner has not begun raises NotImplementedError with this text.
 NOT_ATTEMPTED = "not attempted yet"
 
 
 class LabError(Exception):
-    """What is wrong, what we saw, what to do.
+    """An error that says what is wrong, what was seen and what to do.
 
-    about   the names that lead to the wrong value, such as ("nodes",) or ("slow", "9"); () if it
-            has no name
+    about   the names that lead to the wrong value, such as ("nodes",) or ("slow", "9"); () if the
+            value has no name
 
     >>> print(LabError("There is no rank 4.", saw="4 ranks", do="choose 0 to 3"))
     There is no rank 4.
@@ -36,17 +36,17 @@ class LabError(Exception):
         return _rebuild, (type(self), self.wrong, self.saw, self.do, self.about)
 
     def _render_traceback_(self) -> list[str]:
-        """IPython shows these lines instead of a traceback through the kit's own code."""
+        """Return the lines that IPython shows instead of a traceback through the kit's code."""
         return [f"{type(self).__name__}: {self}"]
 
 
 def is_whole(number: object) -> bool:
-    """Whether it is an integer of Python or NumPy; True and 2.0 are none."""
+    """Return whether it is an integer of Python or NumPy; True and 2.0 are not integers."""
     return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 def check_whole(least: int, **given: object) -> None:
-    """Raise LabError for the first of the given values that is no integer of at least `least`.
+    """Raise LabError for the first given value that is not an integer of at least `least`.
 
     >>> check_whole(1, steps=20, batch=64)
     """
@@ -55,7 +55,7 @@ def check_whole(least: int, **given: object) -> None:
             raise LabError(
                 f"{name} must be a whole number of at least {least}.",
                 saw=f"{name}={number!r}",
-                do=f"write for example {name}={max(least, 4)}",
+                do=f"write, for example, {name}={max(least, 4)}",
                 about=(name,),
             )
 

@@ -1,7 +1,8 @@
-"""Print and parse quantities: seconds, bytes, bits per second, FLOP per second. Nowhere else.
+"""Print and parse quantities: seconds, bytes, bits per second, FLOP per second.
 
-Bytes are binary (KiB, MiB) when they are memory and decimal (kB, MB) when they travel;
-this kit prints decimal everywhere, so that a size and a speed can be divided in the head.
+All of the kit uses these functions. Memory is usually given in binary units (KiB, MiB) and traffic
+in decimal ones (kB, MB). The kit prints decimal units everywhere, so that readers can divide a size
+by a speed in their heads.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9].*?
 
 
 def show_s(seconds: float) -> str:
-    """Seconds with the unit that suits their size.
+    """Format seconds with a suitable unit.
 
     >>> show_s(0.0042), show_s(90)
     ('4.2 ms', '90 s')
@@ -32,7 +33,7 @@ def show_s(seconds: float) -> str:
 
 
 def show_bytes(nbytes: float) -> str:
-    """Bytes with a decimal prefix.
+    """Format bytes with a decimal prefix.
 
     >>> show_bytes(8_000_000), show_bytes(0)
     ('8 MB', '0 B')
@@ -41,7 +42,7 @@ def show_bytes(nbytes: float) -> str:
 
 
 def show_flop_per_s(rate: float) -> str:
-    """A rate of floating-point operations with a decimal prefix.
+    """Format a rate of floating-point operations with a decimal prefix.
 
     >>> show_flop_per_s(19.5e12)
     '19.5 TFLOP/s'
@@ -50,7 +51,7 @@ def show_flop_per_s(rate: float) -> str:
 
 
 def parse_s(text: str | float) -> float:
-    """Seconds from "50 us", "2 min" or a plain number of seconds.
+    """Read seconds from "50 us", "2 min" or a plain number of seconds.
 
     >>> parse_s("2 ms")
     0.002
@@ -59,12 +60,12 @@ def parse_s(text: str | float) -> float:
 
 
 def parse_bytes(text: str | float) -> float:
-    """Bytes from "8 MB", "16 GiB" or a plain number of bytes."""
+    """Read bytes from "8 MB", "16 GiB" or a plain number of bytes."""
     return _parse(text, _scaled("B") | _binary("B"), "a size such as '8 MB' or '16 GiB'")
 
 
 def parse_bytes_per_s(text: str | float) -> float:
-    """Bytes per second from "10 Gbit/s", "900 GB/s" or a plain number.
+    """Read bytes per second from "10 Gbit/s", "900 GB/s" or a plain number.
 
     >>> parse_bytes_per_s("10 Gbit/s")
     1250000000.0
@@ -74,7 +75,7 @@ def parse_bytes_per_s(text: str | float) -> float:
 
 
 def parse_flop_per_s(text: str | float) -> float:
-    """FLOP per second from "312 TFLOP/s" or a plain number."""
+    """Read FLOP per second from "312 TFLOP/s" or a plain number."""
     return _parse(text, _scaled("FLOP/s"), "a rate such as '312 TFLOP/s'")
 
 

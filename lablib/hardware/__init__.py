@@ -1,4 +1,4 @@
-"""Modelled machines: devices, links, how long an operation and a message take. Formulas only."""
+"""Modelled machines: how long an operation takes on a device, and a message on a link."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How long an all-reduce takes, algorithm by algorithm, and which one a library takes.
+"""How long an all-reduce takes with each algorithm, and which algorithm a library chooses.
 
-The words and the assumptions are those of `network`: n bytes on each of R ranks, alpha, B.
+Symbols and assumptions are those of `network`: n bytes on each of R ranks, alpha, B.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from lablib.hardware.network import Link, hops, point_to_point_s, rounds
 
 
 def ring_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds of 2 (R - 1) hops with n / R bytes each: 2 (R - 1)(alpha + n / (R B)).
+    """Return the seconds of 2 (R - 1) hops with n / R bytes each: 2 (R - 1)(alpha + n / (R B)).
 
-    Patarasuk and Yuan 2009: no algorithm sends fewer bytes. The latency grows with R.
+    No algorithm sends fewer bytes (Patarasuk and Yuan 2009), but the latency grows with R.
 
     >>> ring_s(4e6, 4, Link(1e6, 1.0))
     12.0
@@ -22,11 +22,12 @@ def ring_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def tree_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds of a sum up a tree and back down, in a pipeline: 2 (ceil(log2 R) alpha + n / B).
+    """Return the seconds of a pipelined sum up and down a tree: 2 (ceil(log2 R) alpha + n / B).
 
-    Two trees, each leaf of one an inner node of the other, so that all links carry data: Sanders,
-    Speck, Träff, "Two-tree algorithms for full bandwidth broadcast, reduction and scan", Parallel
-    Computing 35(12), 2009. The pieces of the pipeline are taken as small. One rank is free.
+    The ranks form two trees. Each leaf of one tree is an inner node of the other, so that all links
+    carry data: Sanders, Speck, Träff, "Two-tree algorithms for full bandwidth broadcast, reduction
+    and scan", Parallel Computing 35(12), 2009. The formula assumes small pieces in the pipeline.
+    One rank takes no time.
 
     >>> tree_s(4e6, 4, Link(1e6, 1.0))
     12.0
@@ -37,11 +38,11 @@ def tree_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def doubling_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds of recursive doubling: log2 R (alpha + n / B). Thakur.
+    """Return the seconds of recursive doubling: log2 R (alpha + n / B). Thakur.
 
-    Each round a rank exchanges all it has with one twice as far away. Where R is no power of two,
-    the ranks beyond the largest one below hand theirs in first and get the result last:
-    2 (alpha + n / B) more.
+    In each round, a rank exchanges all its data with a rank that is twice as far away. If R is not
+    a power of two, the ranks beyond the next lower power first send their data to another rank and
+    receive the result at the end, which takes 2 (alpha + n / B) more.
 
     >>> doubling_s(4e6, 4, Link(1e6, 1.0)), doubling_s(4e6, 5, Link(1e6, 1.0))
     (10.0, 20.0)
@@ -51,11 +52,12 @@ def doubling_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def halving_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds of recursive halving and doubling: 2 log2 R alpha + 2 (R - 1) / R n / B.
+    """Return the seconds of recursive halving and doubling: 2 log2 R alpha + 2 (R - 1) / R n / B.
 
-    Rabenseifner's: a reduce-scatter that halves the data each round, then an all-gather that
-    doubles it (Thakur). As few bytes as the ring in far fewer rounds, but between
-    ranks far apart, which real networks slow down. No power of two: as in `doubling_s`.
+    This is Rabenseifner's algorithm: a reduce-scatter that halves the data in each round, then an
+    all-gather that doubles it (Thakur). It sends as few bytes as the ring in far fewer rounds, but
+    between ranks that are far apart, which is slower on real networks. If R is not a power of two,
+    it does the same as `doubling_s`.
 
     >>> halving_s(4e6, 4, Link(1e6, 1.0))
     10.0
@@ -77,14 +79,14 @@ ALGORITHMS: dict[str, Callable[[float, int, Link], float]] = {
 def all_reduce_s(
     nbytes: float, ranks: int, link: Link, among: tuple[str, ...] = ("ring", "tree")
 ) -> tuple[float, str]:
-    """Seconds of the fastest algorithm for this size, and its name.
+    """Return the seconds and the name of the fastest algorithm for this size.
 
     among   names of `ALGORITHMS`
 
-    So NCCL chooses: it estimates latency + n / bandwidth for a ring and for trees and takes the
-    smaller (src/graph/tuning.cc at commit 01afd20, read 2026-11-22), so trees for short messages
-    and rings for long ones. MPICH goes by a limit instead: recursive doubling up to 2048 bytes,
-    halving above (MPIR_CVAR_ALLREDUCE_SHORT_MSG_SIZE).
+    NCCL chooses in the same way: it estimates latency + n / bandwidth for a ring and for trees and
+    takes the smaller (src/graph/tuning.cc at commit 01afd20, read 2026-11-22). So it uses trees for
+    short messages and rings for long ones. MPICH has a fixed limit instead: recursive doubling up
+    to 2048 bytes, halving above (MPIR_CVAR_ALLREDUCE_SHORT_MSG_SIZE).
 
     >>> all_reduce_s(8, 64, Link("10 Gbit/s", "50 us"))[1]
     'tree'

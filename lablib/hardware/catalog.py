@@ -1,4 +1,4 @@
-"""Named machines, each constant with its source, in catalog.toml; and users' own files."""
+"""Named machines from catalog.toml, with a source for each constant, and from users' own files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lablib.hardware.hardware import Hardware
 
 
 def names() -> list[str]:
-    """The machines that `get` knows.
+    """Return the names of the machines that `get` knows.
 
     >>> "dgx-a100" in names()
     True
@@ -22,9 +22,9 @@ def names() -> list[str]:
 
 
 def get(hardware: str | os.PathLike | Hardware) -> Hardware:
-    """The machine of that name, or the one that a TOML file describes; Hardware as it is.
+    """Return the machine with that name or from that TOML file; Hardware is returned unchanged.
 
-    LabError when there is none, or when the file is wrong or describes several.
+    Raises LabError if there is no such machine, or if the file is wrong or describes several.
 
     >>> get("dgx-a100").per_node
     8
@@ -38,15 +38,15 @@ def get(hardware: str | os.PathLike | Hardware) -> Hardware:
         raise LabError(
             f"There is no hardware {hardware!r}.",
             saw="known: " + ", ".join(names()),
-            do=f"did you mean {close[0]!r}?" if close else "choose one, or describe it in TOML",
+            do=f"did you mean {close[0]!r}?" if close else "choose one, or describe yours in TOML",
         )
     return _machines()[hardware]
 
 
 def load(path: str | os.PathLike) -> dict[str, Hardware]:
-    """The machines that a TOML file describes, by name; its form is in `description`.
+    """Load the machines that a TOML file describes, by name. `description` documents the format.
 
-    LabError with the file, the line and the cure for whatever is wrong.
+    Raises LabError with the file, the line and what to do if something is wrong.
     """
     return _built(description.read(path))
 
@@ -69,7 +69,7 @@ def _built(found: Description) -> dict[str, Hardware]:
 def _only_one(machines, path):
     if len(machines) != 1:
         raise LabError(
-            "This file does not describe one machine.",
+            "This file does not describe exactly one machine.",
             saw=f"{path}: {', '.join(machines) or 'none'}",
             do=f"choose one: lab.hardware.load({str(path)!r})[...]"
             if machines

@@ -1,22 +1,22 @@
-"""Reads devices, links and machines from TOML; tells every mistake with its line and its cure.
+"""Read devices, links and machines from TOML; report each mistake with its line and what to do.
 
     [devices.my-gpu]
     flops = { fp32 = "8.1 TFLOP/s", fp16 = "65 TFLOP/s" }
     bandwidth = "320 GB/s"
     memory = "16 GB"
-    start = "5 us"             # of an operation, if it matters
+    start = "5 us"             # optional: the least time of an operation
 
     [links.office]
     bandwidth = "10 Gbit/s"
     latency = "50 us"
-    degrades_at = "2 s"        # if it does, and
-    degrades_to = 0.1          # the share of its bandwidth that is left then
+    degrades_at = "2 s"        # optional: from then on, the link is slower
+    degrades_to = 0.1          # the share of its bandwidth that then remains
 
     [machines.my-cluster]
     device = "my-gpu"          # from this file, or from the catalog
     nodes = 4
     between = "office"
-    slow = { 2 = 3.0 }         # and whatever else `Hardware` takes
+    slow = { 2 = 3.0 }         # and any other argument of `Hardware`
 
 A value may also be { is = "320 GB/s", source = "where it comes from" }.
 """
@@ -48,7 +48,7 @@ _SOURCED = ("is", "source", "how")
 
 @dataclass(frozen=True)
 class Description:
-    """What one file describes; `machines` are the arguments of `Hardware`."""
+    """The content of one file; `machines` are the arguments of `Hardware`."""
 
     file: str
     text: str = field(repr=False)
@@ -57,53 +57,55 @@ class Description:
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def named(self, kind: str, name: str) -> Device | Link:
-        """The one of its `devices` or `links` that bears this name; LabError when there is none."""
+        """Return the entry of `devices` or `links` with this name, or raise LabError."""
         known = getattr(self, kind)
         if name not in known:
             raise LabError(
                 f"There is no {kind[:-1]} {name!r}.",
                 saw=f"{self.file} has {', '.join(sorted(known)) or 'none'}",
-                do=_nearest(name, known) or f"choose one of these, or give a {kind[:-1].title()}",
+                do=_nearest(name, known) or f"choose one of these, or pass a {kind[:-1].title()}",
             )
         return known[name]
 
     def fails(self, path: tuple[str, ...], wrong: str, saw: str, do: str) -> LabError:
-        """The error about what stands at `path`, with the file and the line."""
+        """Return an error about the value at `path`, with the file and the line."""
         return LabError(wrong, saw=f"{self.file}, line {_line(self.text, path)}: {saw}", do=do)
 
     def refused(self, path: tuple[str, ...], error: LabError) -> LabError:
-        """The same error with the line of the key that it is about, or else of `path`."""
+        """Return the same error with the line of the key that it is about, or else of `path`."""
         return self.fails((*path, *error.about), error.wrong, error.saw, error.do)
 
 
 @cache
 def shipped() -> Description:
-    """The catalog that comes with lablib."""
+    """Return the catalog that comes with lablib."""
     file = importlib.resources.files("lablib.hardware") / "catalog.toml"
     return parse(file.read_text(encoding="utf-8"), "catalog.toml")
 
 
 def read(path: str | os.PathLike) -> Description:
-    """The description in a file; LabError with the line and the cure."""
+    """Read the description in a file; raise LabError with the line and what to do."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # Windows' editors put a mark first
+        text = Path(path).read_text(encoding="utf-8-sig")  # editors on Windows put a mark first
     except (OSError, TypeError, UnicodeDecodeError) as error:
         raise LabError(
-            "This description cannot be read.", saw=f"{path}: {error}", do="check the path"
+            "The file with the description cannot be read.",
+            saw=f"{path}: {error}",
+            do="check the path",
         ) from error
     return parse(text, str(path), known=shipped())
 
 
 def parse(text: str, file: str, known: Description | None = None) -> Description:
-    """The description in a text. Devices and links of `known` count as its own."""
+    """Read the description in a text, which may use the devices and links of `known`."""
     found = Description(file, text)
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise LabError(
-            "This is not TOML.",
+            "The file is not valid TOML.",
             saw=f"{file}: {error}",
-            do='write each key once, and texts in quotes, "10 Gbit/s"',
+            do='write each key only once, and put texts in quotes, such as "10 Gbit/s"',
         ) from None
     _only(found, (), tables, _TABLES)
     for kind, make in (("devices", _device), ("links", _link), ("machines", _machine)):
@@ -144,7 +146,9 @@ def _machine(found, path, table):
     values = {key: _bare(found, path, table, key) for key in table if key != "slow"}
     for key in _TEXTS:
         if not isinstance(values.get(key, ""), str):
-            raise found.fails((*path, key), f"{key} is a text.", repr(values[key]), "use quotes")
+            raise found.fails(
+                (*path, key), f"{key} must be a text.", repr(values[key]), "use quotes"
+            )
     if "device" not in values:
         cure = f"add a line such as device = {min(found.devices, default='t4')!r}"
         raise found.fails(path, "A machine needs a device.", f"[{'.'.join(path)}]", cure)
@@ -173,7 +177,7 @@ def _built(found, path, make, *values, **options):
 
 
 def _quantity(found, path, table, key, read):
-    """A number with its unit, read; above 0, but a latency may be 0."""
+    """Read a number with its unit; it must be above 0, but a latency may be 0."""
     here = (*path, key)
     if key not in table:
         example = {parse_s: "50 us", parse_bytes: "16 GB", parse_bytes_per_s: "10 Gbit/s"}[read]
@@ -188,7 +192,7 @@ def _quantity(found, path, table, key, read):
         saw = f"{key} = {value!r}"
         raise found.fails(here, f"The {key} of {path[1]} cannot be read.", saw, error.do) from None
     if value.strip().startswith("-") or (number == 0 and read is not parse_s):
-        wrong = f"The {key} of {path[1]} is not above 0."
+        wrong = f"The {key} of {path[1]} must be above 0."
         raise found.fails(here, wrong, f"{key} = {value!r}", "write a positive number and its unit")
     return number
 
@@ -197,13 +201,13 @@ def _number(found, path, table, key, whole=False):
     value = _bare(found, path, table, key)
     kinds, what = ((int,), "a whole number") if whole else ((int, float), "a number")
     if not isinstance(value, kinds) or isinstance(value, bool) or value < 0:
-        wrong = f"{key} must be {what}, not negative."
+        wrong = f"{key} must be {what} and not negative."
         raise found.fails((*path, key), wrong, f"{key} = {value!r}", "write it without quotes")
     return value
 
 
 def _bare(found, path, table, key):
-    """The value, whether it comes with a source or without."""
+    """Return the value, whether it comes with a source or without."""
     value = table.get(key)
     if not isinstance(value, dict):
         return value
@@ -227,8 +231,8 @@ def _table(found, path, table, key, needed=""):
 def _only(found, path, table, known):
     for key in table:
         if key not in known:
-            cure = _nearest(key, known) or f"choose from {', '.join(known)}"
-            raise found.fails((*path, key), f"{key!r} is not known here.", key, cure)
+            cure = _nearest(key, known) or f"choose one of {', '.join(known)}"
+            raise found.fails((*path, key), f"There is no key {key!r} here.", key, cure)
 
 
 def _nearest(name, known):
@@ -237,7 +241,7 @@ def _nearest(name, known):
 
 
 def _line(text, path):
-    """The line that sets this key, or else the one that encloses it; tomllib does not tell."""
+    """Return the line of this key, or else of its table; tomllib does not report lines."""
     best, depth, table = 1, 0, ()
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+([^\[\]]+)\]", line)
@@ -254,6 +258,6 @@ def _line(text, path):
 
 
 def _keys(dotted):
-    """Of "devices.'a100.80gb'" devices and a100.80gb."""
+    """Split "devices.'a100.80gb'" into devices and a100.80gb."""
     parts = re.findall(r"""\"([^"]*)\"|'([^']*)'|([^.\s"']+)""", dotted)
     return tuple("".join(part) for part in parts)

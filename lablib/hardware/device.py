@@ -1,4 +1,4 @@
-"""What computes: FLOP/s by precision, bytes/s of its memory, and how long one operation takes."""
+"""Devices: FLOP/s by precision, memory bandwidth, and how long one operation takes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Device:
     """One processor and its memory.
 
     name           the name "host" stands for this computer: its operations take the CPU seconds
-                   that the rank itself measured, not those of the roofline
+                   that the rank itself measured, instead of the time from the roofline
     flop_per_s     peak rate by precision, such as {"fp32": "19.5 TFLOP/s", "bf16": 312e12}
-    bytes_per_s    speed of its memory, such as "2039 GB/s"
-    memory_bytes   how much it holds, such as "80 GB"
-    start_s        an operation takes at least so long, such as "5 us": frameworks start operations
-                   one by one, and on a fast device small ones wait for that. 0: never
+    bytes_per_s    bandwidth of its memory, such as "2039 GB/s"
+    memory_bytes   size of its memory, such as "80 GB"
+    start_s        the least time of an operation, such as "5 us". Frameworks start operations one
+                   by one, and on a fast device small operations wait for that. 0: no such wait
 
-    Raises LabError for what cannot be read or is not above 0.
+    Raises LabError if a value cannot be read or is not above 0.
 
     >>> Device("t4", {"fp32": "8.1 TFLOP/s"}, "320 GB/s", "16 GB")
     Device t4: fp32 8.1 TFLOP/s; 320 GB/s, 16 GB
@@ -52,9 +52,10 @@ class Device:
         given = self.flop_per_s
         if not isinstance(given, Mapping) or not given or set(given) - set(PRECISIONS):
             raise LabError(
-                "A device needs its FLOP/s, by precision.",
+                "A device needs its FLOP/s for each precision.",
                 saw=f"{self.name}: {given!r}",
-                do=f"name at least one of {', '.join(PRECISIONS)}: {{'fp32': '8.1 TFLOP/s'}}",
+                do="give at least one, such as {'fp32': '8.1 TFLOP/s'}; the precisions are "
+                f"{', '.join(PRECISIONS)}",
             )
         rates = {precision: parse_flop_per_s(rate) for precision, rate in given.items()}
         values = {
@@ -72,14 +73,14 @@ class Device:
 
     @property
     def is_host(self) -> bool:
-        """Whether it is this computer, whose operations take their own CPU seconds."""
+        """Whether this is the user's computer, whose operations take their measured CPU seconds."""
         return self.name == HOST
 
     def rate(self, precision: str) -> float:
-        """FLOP/s in this precision.
+        """Return the FLOP/s in this precision.
 
-        A device that lacks it computes in the nearest wider one that it has; if it has none,
-        in its widest (a TPU multiplies fp32 matrices in bf16).
+        A device without this precision computes in the next wider one that it has, or, if there is
+        none, in its widest (a TPU multiplies fp32 matrices in bf16).
         """
         if precision in self.flop_per_s:
             return self.flop_per_s[precision]
@@ -94,23 +95,24 @@ class Device:
         return self.flop_per_s[has[0]]
 
     def seconds(self, flops: float, nbytes: float, precision: str = "fp32") -> float:
-        """How long one operation takes: max(flops / rate, nbytes / bytes_per_s, start_s).
+        """Return how long one operation takes: max(flops / rate, nbytes / bytes_per_s, start_s).
 
         flops    floating point operations; a multiplication and an addition are two
         nbytes   bytes read from and written to the device's memory
 
-        The roofline: Williams, Waterman, Patterson, "Roofline: an insightful visual performance
-        model for multicore architectures", Communications of the ACM 52(4), 2009. It is a lower
-        bound: peak rates. LabError for what is no amount.
+        This is the roofline: Williams, Waterman, Patterson, "Roofline: an insightful visual
+        performance model for multicore architectures", Communications of the ACM 52(4), 2009. It is
+        a lower bound, because it uses peak rates. Raises LabError if an argument is not a number of
+        at least 0.
 
         >>> Device("d", {"fp32": 1e9}, 1e6, 1e9).seconds(flops=3e9, nbytes=1e6)
         3.0
         """
         if not is_amount(flops) or not is_amount(nbytes):
             raise LabError(
-                "An operation has FLOPs and bytes, each a number of at least 0.",
+                "The FLOPs and the bytes of an operation must be numbers of at least 0.",
                 saw=f"flops={flops!r}, nbytes={nbytes!r}",
-                do="give for example flops=2e9, nbytes=4e6",
+                do="give, for example, flops=2e9, nbytes=4e6",
             )
         computing_s = flops / self.rate(precision) if flops else 0.0
         return max(computing_s, nbytes / self.bytes_per_s, self.start_s)
@@ -123,26 +125,28 @@ class Device:
 
 
 def check_name(what: str, name: object) -> None:
-    """LabError when this is no name."""
+    """Raise LabError if this is not a name."""
     if not isinstance(name, str) or not name:
         raise LabError(
-            f"The name of a {what} is a text.", saw=f"name={name!r}", do='write for example "mine"'
+            f"The name of a {what} must be a text.",
+            saw=f"name={name!r}",
+            do='write, for example, "mine"',
         )
 
 
 def is_amount(value: object) -> bool:
-    """Whether it is a finite number of at least 0."""
-    kind = type(value)  # most are one of these; `Real` takes longer to ask
+    """Return whether it is a finite number of at least 0."""
+    kind = type(value)  # the usual types come first, because testing for `Real` takes longer
     number = kind is int or kind is float or (kind is not bool and isinstance(value, numbers.Real))
     return number and 0 <= value < math.inf
 
 
 def above_zero(what: str, value: float, *, or_zero: bool = False) -> float:
-    """The value, if it is a number above 0 (infinity is one); otherwise LabError."""
+    """Return the value if it is a number above 0 (also infinity); otherwise raise LabError."""
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not number or math.isnan(value) or value < 0 or (value == 0 and not or_zero):
         raise LabError(
-            f"{what} is not {'0 or above' if or_zero else 'above 0'}.",
+            f"{what} must be {'0 or above' if or_zero else 'above 0'}.",
             saw=f"{value:g}" if number else repr(value),
             do="give a positive number with its unit",
         )

@@ -1,4 +1,4 @@
-"""A modelled cluster: devices in nodes, links inside and between them, and their unevenness."""
+"""A modelled cluster: devices in nodes, links in and between nodes, and how uneven they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lablib.hardware.network import Link
 from lablib.hardware.two_levels import Span
 
 _POINT_TO_POINT = ("send", "recv")
-# By the name that a recorder gives: on one node, on several. An all-reduce has a choice besides.
+# Formulas by the recorder's name: on one node, on several. An all-reduce also has a choice.
 _COLLECTIVES = {
     "broadcast": (network.broadcast_s, two_levels.broadcast_s),
     "reduce": (network.reduce_s, two_levels.reduce_s),
@@ -40,13 +40,14 @@ class Hardware:
     within        Link of a device to the others of its node, or a name such as "pcie3"
     between       Link of one network adapter to the other nodes, or a name
     lanes         network adapters of a node; a collective uses as many as it has ranks there
-    slow          {rank: times}: this rank computes so many times slower
-    jitter        each step of each rank computes 1 + jitter x times slower, x drawn again from the
-                  exponential distribution with mean 1, the same for the same `seed` everywhere
+    slow          {rank: times}: this rank computes that many times slower
+    jitter        each step of each rank computes 1 + jitter * x times slower, where x is drawn for
+                  each step from the exponential distribution with mean 1; the same `seed` gives the
+                  same numbers on every computer
     all_reduce    "auto" (the fastest of ring, tree and, over several nodes, hierarchical), or one
                   of ring, tree, doubling, halving, hierarchical
 
-    Raises LabError for what cannot be.
+    Raises LabError if no such machine is possible.
 
     >>> hardware = Hardware("t4", nodes=2, per_node=4, within="pcie3", between=Link("10 Gbit/s"))
     >>> hardware.ranks, hardware.node(5)
@@ -76,36 +77,36 @@ class Hardware:
     @staticmethod
     def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
         """Measure this computer, as `lablib.training.measured_hardware.measure` describes."""
-        # By name, because this package is pure: what starts processes stands above it.
+        # Imported by name, because this package must not import modules that start processes.
         return importlib.import_module("lablib.training.measured_hardware").measure(
             framework, ranks
         )
 
     @property
     def ranks(self) -> int:
-        """How many ranks fit, one a device."""
+        """Return how many ranks fit: one on each device."""
         return self.nodes * self.per_node
 
     def check_ranks(self, ranks: int) -> None:
-        """LabError when so many do not fit."""
+        """Raise LabError if this many ranks do not fit."""
         if ranks > self.ranks:
             _refuse(
                 "The hardware has fewer devices than the run has ranks.",
                 f"{ranks} ranks on {self}",
-                "run fewer ranks, or give it more nodes: dataclasses.replace(hardware, nodes=...)",
+                "run fewer ranks, or add nodes: dataclasses.replace(hardware, nodes=...)",
             )
 
     def node(self, rank: int) -> int:
-        """The node that this rank lives on."""
+        """Return the node of this rank."""
         return rank // self.per_node
 
     def compute_s(self, costs: Iterable[tuple], cpu_s: float = 0.0) -> float:
-        """Seconds of operations one after the other, on a device that is not slowed down.
+        """Return the seconds of operations that run one after the other on a normal device.
 
-        costs   (flops, nbytes, precision, count) of each, through the device's roofline
-        cpu_s   what they took on this computer: counts for the device "host"
+        costs   (flops, nbytes, precision, count) of each, timed with the device's roofline
+        cpu_s   the CPU seconds that they took on this computer; used for the device "host"
 
-        LabError for costs of another form.
+        Raises LabError if the costs have another form.
 
         >>> Hardware("t4").compute_s([(8.141e12, 0, "fp32", 2)])
         2.0
@@ -115,15 +116,15 @@ class Hardware:
         return sum(count * self.device.seconds(*cost) for *cost, count in map(_cost_of, costs))
 
     def unevenness(self, rank: int, step: int) -> float:
-        """How many times slower than its device this rank computes in this step."""
+        """Return how many times slower than its device this rank computes in this step."""
         times = self.slow.get(rank, 1.0)
         return times * (1 + self.jitter * _drawn(self.seed, rank, step)) if self.jitter else times
 
     def message_s(self, name: str, nbytes: float, group: Sequence[int], at_s: float = 0.0) -> float:
-        """Seconds of one message, once all its ranks are there and its links are free.
+        """Return the seconds of one message, once all its ranks are there and its links are free.
 
-        nbytes   what one rank passes to the call; of a scatter the root
-        group    the global ranks; of a send or a recv (source, destination)
+        nbytes   the bytes that one rank passes to the call; for a scatter, the root's
+        group    the global ranks; for a send or a recv, (source, destination)
         at_s     when it starts, for links that degrade
 
         >>> hardware = Hardware("t4", per_node=4, within=Link(1e6, 1.0), all_reduce="ring")
@@ -134,15 +135,15 @@ class Hardware:
         return self._cost(name, nbytes, group, at_s)[0]
 
     def algorithm(self, nbytes: float, group: Sequence[int], at_s: float = 0.0) -> str:
-        """What an all-reduce of this size uses: "ring", "tree", "hierarchical" ..."""
+        """Return the algorithm of an all-reduce of this size: "ring", "tree", "hierarchical" ..."""
         self._check_message("all_reduce", nbytes, group)
         return self._cost("all_reduce", nbytes, group, at_s)[1]
 
     def links(self, name: str, group: Sequence[int]) -> Iterator[tuple[tuple, int, int]]:
-        """What a message occupies while it is under way: (link, lanes it takes, lanes there are).
+        """Yield what a message occupies: (link, lanes that it takes, lanes that the link has).
 
-        Each device has a port inside its node, each node `lanes` adapters, and both directions are
-        apart: ("out", "rank", 3), ("in", "node", 0).
+        Each device has a port inside its node, and each node has `lanes` adapters. The two
+        directions are separate links: ("out", "rank", 3), ("in", "node", 0).
         """
         if name in _POINT_TO_POINT:
             source, target = group
@@ -163,15 +164,17 @@ class Hardware:
 
     def _check_message(self, name, nbytes, group):
         if name not in MESSAGES:
-            _refuse("There is no such message.", repr(name), f"choose from {', '.join(MESSAGES)}")
+            cure = f"choose one of {', '.join(MESSAGES)}"
+            _refuse("There is no such kind of message.", repr(name), cure)
         if not is_amount(nbytes):
-            _refuse("A message has a number of bytes.", f"nbytes={nbytes!r}", "give 4e6 for 4 MB")
+            wrong = "The size of a message must be a number of bytes."
+            _refuse(wrong, f"nbytes={nbytes!r}", "give 4e6 for 4 MB")
         here = range(self.ranks)
         known = isinstance(group, Collection) and all(rank in here for rank in group)
         if not known or (name in _POINT_TO_POINT and len(group) != 2):
             two = "(source, destination)" if name in _POINT_TO_POINT else "range(4) for the first 4"
-            cure = f"give ranks 0 to {self.ranks - 1}, such as {two}"
-            _refuse("These are no ranks that a message can go between.", f"group={group!r}", cure)
+            cure = f"use the ranks 0 to {self.ranks - 1}, for example {two}"
+            _refuse("No message can be sent in this group of ranks.", f"group={group!r}", cure)
 
     def _cost(self, name, nbytes, group, at_s):
         if len(set(group)) < 2:
@@ -188,15 +191,15 @@ class Hardware:
         link = (self.within if within else self.between).at(at_s)
         if name != "all_reduce":
             return _COLLECTIVES[name][0](nbytes, ranks, link), "none"
-        # One rank on each node: among nodes is all there is of a hierarchy.
+        # With one rank on each node, there is no level inside the nodes.
         free = self.all_reduce in ("auto", two_levels.HIERARCHICAL)
         among = ("ring", "tree") if free else (self.all_reduce,)
         return all_reduce.all_reduce_s(nbytes, ranks, link, among)
 
     def _on_two_levels(self, name, nbytes, here, at_s):
         within, between = self.within.at(at_s), self.between.at(at_s)
-        # Where nodes have unequally many, each has as many as the fullest, over the adapters that
-        # the emptiest can use.
+        # If the nodes have different numbers of ranks, assume for each node the largest number of
+        # ranks, and the adapters that the smallest number can use.
         lanes = min(min(here.values()), self.lanes)
         span = Span(max(here.values()), len(here), within, between.times(lanes), between)
         if name == "all_reduce":
@@ -229,29 +232,35 @@ def _check(hardware):
             _refuse(f"Hardware needs a link {name}.", f"{why}, {name}={link!r}", cure, name)
     _check_slow(hardware)
     if not is_amount(hardware.jitter):
-        wrong = "jitter must be a number that is not negative."
+        wrong = "jitter must be a number of at least 0."
         _refuse(wrong, f"jitter={hardware.jitter!r}", "give 0.1 for a tenth", "jitter")
     if hardware.all_reduce not in ("auto", *two_levels.ALGORITHMS):
         choice = ", ".join(("auto", *two_levels.ALGORITHMS))
         saw = f"all_reduce={hardware.all_reduce!r}"
-        _refuse("There is no such algorithm.", saw, f"choose one of {choice}", "all_reduce")
+        wrong = "There is no such all-reduce algorithm."
+        _refuse(wrong, saw, f"choose one of {choice}", "all_reduce")
 
 
 def _check_slow(hardware):
-    cure = f"name ranks 0 to {hardware.ranks - 1}, and how many times slower: slow={{2: 3.0}}"
+    cure = (
+        f"choose ranks from 0 to {hardware.ranks - 1}, and say how many times slower each is: "
+        "slow={2: 3.0}"
+    )
     if not isinstance(hardware.slow, Mapping):
-        _refuse("slow must say which rank.", f"slow={hardware.slow!r}", cure, "slow")
+        wrong = "slow must say which ranks are slower."
+        _refuse(wrong, f"slow={hardware.slow!r}", cure, "slow")
     for rank, times in hardware.slow.items():
         known = is_whole(rank) and rank in range(hardware.ranks)
         if not known or not is_amount(times) or times == 0:
             saw = f"slow={{{rank!r}: {times!r}}}"
-            _refuse("This rank cannot be slow.", saw, cure, "slow", str(rank))
+            wrong = "slow has a rank that does not exist, or a number that is not above 0."
+            _refuse(wrong, saw, cure, "slow", str(rank))
 
 
 def _cost_of(cost):
     if not isinstance(cost, Sequence) or len(cost) != 4 or not is_amount(cost[3]):
         cure = 'give (flops, nbytes, precision, count), such as (2e9, 4e6, "fp32", 1)'
-        _refuse("This is no cost of an operation.", repr(cost), cure)
+        _refuse("This is not the cost of an operation.", repr(cost), cure)
     return cost
 
 
@@ -261,9 +270,9 @@ def _refuse(wrong, saw, do, *about):
 
 @lru_cache(maxsize=2**16)  # asked for by every operation of the step
 def _drawn(seed, rank, step):
-    """From the exponential distribution with mean 1; to the last bit the same on any computer.
+    """Draw from the exponential distribution with mean 1, with the same bits on every computer.
 
-    Hence Decimal: the logarithms of mathematical libraries differ in their last bit.
+    This needs Decimal, because the logarithms of mathematical libraries differ in their last bit.
     """
     uniform = random.Random(f"{seed} {rank} {step}").random()
     return float(-(1 - Decimal(uniform)).ln(Context(prec=17)))

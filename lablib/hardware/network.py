@@ -1,11 +1,12 @@
-"""Links, and how long a message over them takes.
+"""Links, and how long a message over a link takes.
 
-Hockney's model throughout: one message of n bytes takes alpha + n / B, where alpha is the latency
-and B the bandwidth ("The communication challenge for MPP", Parallel Computing 20(3), 1994). Every
-rank has a link of its own to the others, may send and receive at once, and adding numbers costs
-nothing. Nothing here knows who shares a link; `Hardware` and the simulator do.
+All formulas use Hockney's model: one message of n bytes takes alpha + n / B, where alpha is the
+latency and B the bandwidth ("The communication challenge for MPP", Parallel Computing 20(3), 1994).
+Every rank has its own link to the others and can send and receive at the same time, and adding
+numbers takes no time. `Hardware` and the simulator account for links that are shared.
 
-In every formula `nbytes` is what one rank passes to the call, `ranks` is R, and one rank is free.
+In every formula, `nbytes` is the number of bytes that one rank passes to the call, and `ranks` is
+R. With one rank, the time is 0.
 "Thakur" is Thakur, Rabenseifner, Gropp, "Optimization of collective communication operations in
 MPICH", International Journal of High Performance Computing Applications 19(1), 2005.
 """
@@ -22,14 +23,15 @@ from lablib.units import parse_bytes_per_s, parse_s, show_bytes, show_s
 
 @dataclass(frozen=True)
 class Link:
-    """One direction of a connection; the other direction is as fast, at the same time.
+    """One direction of a connection; the other direction is as fast, and both work at once.
 
-    bytes_per_s     bandwidth, such as "10 Gbit/s" or "25 GB/s"; a plain number is bytes a second
-    latency_s       of one message, one way, such as "50 us"; a plain number is seconds
-    degrades_at_s   from this moment of the modelled clock on, messages that start ...
-    degrades_to     ... have this share of the bandwidth, 0.1 for a tenth; both or neither
+    bytes_per_s     bandwidth, such as "10 Gbit/s" or "25 GB/s"; a plain number is bytes per second
+    latency_s       one-way latency of a message, such as "50 us"; a plain number is seconds
+    degrades_at_s   the moment of the modelled clock from which on the link is slower
+    degrades_to     the share of the bandwidth that messages then get, such as 0.1 for a tenth;
+                    give both of these arguments or neither
 
-    Raises LabError for what cannot be read or is not positive; a latency of 0 is allowed.
+    Raises LabError if a value cannot be read or is not positive; a latency of 0 is allowed.
 
     >>> Link("10 Gbit/s", "50 us")
     Link(1.25 GB/s, 50 us)
@@ -53,28 +55,28 @@ class Link:
         share = values["degrades_to"]
         if not is_amount(share) or not 0 < share <= 1:
             raise LabError(
-                "What a link degrades to is a share of its bandwidth.",
+                "degrades_to must be a share of the link's bandwidth.",
                 saw=f"degrades_to={share!r}",
                 do="give a number above 0 and at most 1: 0.1 for a tenth",
                 about=("degrades_to",),
             )
         if (values["degrades_at_s"] < math.inf) != (share < 1):
             raise LabError(
-                "A link that degrades needs the moment, and the share of its bandwidth then.",
-                saw=f"at {show_s(values['degrades_at_s'])}, to {share:g}",
+                "A link that degrades needs both degrades_at_s and degrades_to.",
+                saw=f"degrades_at_s is {show_s(values['degrades_at_s'])}, degrades_to is {share:g}",
                 do='give both: Link("10 Gbit/s", "50 us", degrades_at_s="2 s", degrades_to=0.1)',
             )
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def at(self, now_s: float) -> Link:
-        """The link as it is at this moment of the modelled clock."""
+        """Return the link as it is at this moment of the modelled clock."""
         if now_s < self.degrades_at_s:
             return self
         return Link(self.bytes_per_s * self.degrades_to, self.latency_s)
 
     def times(self, lanes: float) -> Link:
-        """As wide as so many of it side by side; the latency stays."""
+        """Return a link with this many times the bandwidth and the same latency."""
         return self if lanes == 1 else replace(self, bytes_per_s=self.bytes_per_s * lanes)
 
     def __repr__(self):
@@ -85,9 +87,10 @@ class Link:
 
 
 def rounds(ranks: int) -> int:
-    """ceil(log2 R): rounds until all know, if each who knows tells one other a round.
+    """Return ceil(log2 R): the rounds of a binomial tree until all ranks have the data.
 
-    Raises ValueError when ranks < 1.
+    In each round, every rank that has the data sends it to one other rank. Raises ValueError if
+    ranks < 1.
 
     >>> [rounds(ranks) for ranks in (1, 2, 3, 4, 5, 8)]
     [0, 1, 2, 2, 3, 3]
@@ -96,14 +99,14 @@ def rounds(ranks: int) -> int:
 
 
 def hops(ranks: int) -> int:
-    """R - 1: how often a ring passes something on until it has met all. ValueError below 1 rank."""
+    """Return R - 1: the hops in a ring until data reach all ranks. ValueError if ranks < 1."""
     if ranks < 1:
         raise ValueError(f"ranks={ranks}: a message needs at least one rank")
     return ranks - 1
 
 
 def point_to_point_s(nbytes: float, link: Link) -> float:
-    """Seconds from one rank to another: alpha + n / B. Hockney 1994.
+    """Return the seconds from one rank to another: alpha + n / B. Hockney 1994.
 
     >>> point_to_point_s(2e6, Link(1e6, 0.5))
     2.5
@@ -112,7 +115,7 @@ def point_to_point_s(nbytes: float, link: Link) -> float:
 
 
 def broadcast_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until all ranks have the root's n bytes; the faster of two algorithms.
+    """Return the seconds until all ranks have the root's n bytes; the faster of two algorithms.
 
     binomial tree            ceil(log2 R) (alpha + n / B)
     scatter, then all-gather (ceil(log2 R) + R - 1) alpha + 2 (R - 1) / R n / B
@@ -128,7 +131,7 @@ def broadcast_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def reduce_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until the root has the sum of all ranks' n bytes; the faster of two algorithms.
+    """Return the seconds until the root has the sum of all n bytes; the faster of two algorithms.
 
     binomial tree              ceil(log2 R) (alpha + n / B)
     reduce-scatter, then gather 2 ceil(log2 R) alpha + 2 (R - 1) / R n / B
@@ -143,9 +146,10 @@ def reduce_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def scatter_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until each rank has its R-th of the root's n bytes.
+    """Return the seconds until each rank has its R-th of the root's n bytes.
 
-    ceil(log2 R) alpha + (R - 1) / R n / B: a binomial tree, half of the data further each round.
+    ceil(log2 R) alpha + (R - 1) / R n / B: a binomial tree that passes on half of the data in each
+    round.
     Chan, Heimlich, Purkayastha, van de Geijn, "Collective communication: theory, practice, and
     experience", Concurrency and Computation 19(13), 2007.
 
@@ -156,7 +160,7 @@ def scatter_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def gather_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until the root has every rank's n bytes: ceil(log2 R) alpha + (R - 1) n / B.
+    """Return the seconds until the root has all ranks' n bytes: ceil(log2 R) alpha + (R - 1) n / B.
 
     A scatter run backwards (Chan and others 2007).
 
@@ -167,9 +171,9 @@ def gather_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def all_gather_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until every rank has every rank's n bytes: (R - 1)(alpha + n / B).
+    """Return the seconds until every rank has every rank's n bytes: (R - 1)(alpha + n / B).
 
-    A ring; Thakur.
+    The algorithm is a ring; Thakur.
 
     >>> all_gather_s(1e6, 4, Link(1e6, 1.0))
     6.0
@@ -178,11 +182,11 @@ def all_gather_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def reduce_scatter_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until each rank has its R-th of the sum of all n bytes: (R - 1)(alpha + n / (R B)).
+    """Return the seconds until each rank has its R-th of the sum: (R - 1)(alpha + n / (R B)).
 
-    A ring, the first half of the ring all-reduce. Patarasuk and Yuan, "Bandwidth optimal all-reduce
-    algorithms for clusters of workstations", Journal of Parallel and Distributed Computing 69(2),
-    2009.
+    The algorithm is a ring, the first half of the ring all-reduce. Patarasuk and Yuan, "Bandwidth
+    optimal all-reduce algorithms for clusters of workstations", Journal of Parallel and Distributed
+    Computing 69(2), 2009.
 
     >>> reduce_scatter_s(4e6, 4, Link(1e6, 1.0))
     6.0
@@ -191,9 +195,9 @@ def reduce_scatter_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def all_to_all_s(nbytes: float, ranks: int, link: Link) -> float:
-    """Seconds until each rank has its R-th of every rank's n bytes: (R - 1)(alpha + n / (R B)).
+    """Return the seconds until each rank has its R-th of all n bytes: (R - 1)(alpha + n / (R B)).
 
-    Pairwise exchange; Thakur. What a rank keeps for itself is not sent.
+    The algorithm is a pairwise exchange; Thakur. A rank does not send its own part.
 
     >>> all_to_all_s(4e6, 4, Link(1e6, 1.0))
     6.0
@@ -202,7 +206,7 @@ def all_to_all_s(nbytes: float, ranks: int, link: Link) -> float:
 
 
 def barrier_s(ranks: int, link: Link) -> float:
-    """Seconds until every rank knows that every rank has come: ceil(log2 R) alpha.
+    """Return the seconds until every rank knows that all have arrived: ceil(log2 R) alpha.
 
     The dissemination barrier: Hensgen, Finkel, Manber, "Two algorithms for barrier
     synchronization", International Journal of Parallel Programming 17(1), 1988.

@@ -1,8 +1,8 @@
-"""Messages of a group that lives on several nodes: links inside a node, links between nodes.
+"""Messages in a group that spans several nodes: links inside a node, and links between nodes.
 
-Words and sources of the one-level formulas are those of `network` and `all_reduce`. Most messages
-here take a step in every node at once and a step among the nodes; the k ranks of a node share what
-their node can send to the others. That each node sends what is needed, once, is MagPIe's way:
+`network` and `all_reduce` explain the symbols and the one-level formulas. Most messages here take
+one step inside all nodes at once and one step among the nodes. The k ranks of a node share the
+bandwidth of their node. Each node sends the data only once, as in MagPIe:
 Kielmann, Hofman, Bal, Plaat, Bhoedjang, "MagPIe: MPI's collective communication operations for
 clustered wide area systems", PPoPP 1999. In formulas, w is a link within a node, b one between
 nodes, and broadcast(n, R, link) is that of `network`.
@@ -23,9 +23,9 @@ ALGORITHMS = (*all_reduce.ALGORITHMS, HIERARCHICAL)
 class Span:
     """A group on N nodes with k ranks each, and its links.
 
-    within    of each rank to those of its own node
-    between   what the k ranks of one node together can send to the others
-    single    what one of them alone can send to another node
+    within    the link of each rank to the other ranks of its node
+    between   the link of one node to the others, which its k ranks share
+    single    the link of a single rank to another node
     """
 
     per_node: int
@@ -40,24 +40,24 @@ class Span:
 
     @property
     def ring(self) -> Link:
-        """Each hop of a ring through all ranks; it enters and leaves each node once."""
+        """Return the link for a hop of a ring of all ranks, which enters and leaves a node once."""
         slowest = min(self.within.bytes_per_s, self.between.bytes_per_s)
         return Link(slowest, max(self.within.latency_s, self.between.latency_s))
 
     @property
     def crowd(self) -> Link:
-        """Each rank's, when all ranks send to other nodes at once."""
+        """Return the link of each rank if all ranks send to other nodes at once."""
         share = self.between.bytes_per_s / self.per_node
         return Link(min(self.within.bytes_per_s, share), self.ring.latency_s)
 
 
 def all_reduce_s(nbytes: float, span: Span, algorithm: str = "auto") -> tuple[float, str]:
-    """Seconds of an all-reduce of n bytes, and the algorithm.
+    """Return the seconds of an all-reduce of n bytes, and the algorithm.
 
-    ring             2 (R - 1)(alpha + n / (R B)), alpha and B of the slowest hop
-    tree             trees in each node below trees of nodes: 2 (ceil(log2 k) alpha_w +
+    ring             2 (R - 1)(alpha + n / (R B)), with alpha and B of the slowest hop
+    tree             a tree in each node, and a tree of the nodes: 2 (ceil(log2 k) alpha_w +
                      ceil(log2 N) alpha_b + n / B), as in NCCL's src/graph/tuning.cc
-    doubling, halving    as on one level; all ranks of a node cross its border at once
+    doubling, halving    as on one level; all ranks of a node send to other nodes at once
     hierarchical     `hierarchical_s`
     auto             the fastest of ring, tree and hierarchical
     """
@@ -73,10 +73,11 @@ def all_reduce_s(nbytes: float, span: Span, algorithm: str = "auto") -> tuple[fl
 
 
 def hierarchical_s(nbytes: float, span: Span) -> float:
-    """Seconds of reduce-scatter in each node, all-reduce among nodes, all-gather in each node.
+    """Return the seconds of reduce-scatter in nodes, all-reduce among them, all-gather in nodes.
 
-    2 (k - 1)(alpha_w + n / (k B_w)), and the faster of ring and tree for n bytes on N nodes: the
-    k ranks of a node each reduce their k-th with their like in the other nodes, all at once.
+    2 (k - 1)(alpha_w + n / (k B_w)), plus the faster of ring and tree for n bytes on N nodes: each
+    of the k ranks of a node reduces its k-th of the data with one rank of each other node, and all
+    do so at once.
     Cho, Finkler, Serrano, Kung, Hunter, "BlueConnect: decomposing all-reduce for deep learning on
     heterogeneous network hierarchy", SysML 2019.
 
@@ -90,7 +91,7 @@ def hierarchical_s(nbytes: float, span: Span) -> float:
 
 
 def broadcast_s(nbytes: float, span: Span) -> float:
-    """Seconds of a broadcast among one rank of each node, then one inside every node.
+    """Return the seconds of a broadcast among one rank of each node, then one in every node.
 
     broadcast(n, N, b) + broadcast(n, k, w); MagPIe
     """
@@ -99,7 +100,7 @@ def broadcast_s(nbytes: float, span: Span) -> float:
 
 
 def reduce_s(nbytes: float, span: Span) -> float:
-    """Seconds of a reduce inside every node, then one among one rank of each node.
+    """Return the seconds of a reduce in every node, then one among one rank of each node.
 
     reduce(n, k, w) + reduce(n, N, b); MagPIe
     """
@@ -108,7 +109,7 @@ def reduce_s(nbytes: float, span: Span) -> float:
 
 
 def gather_s(nbytes: float, span: Span) -> float:
-    """Seconds of a gather inside every node, then one of k n bytes from each node.
+    """Return the seconds of a gather in every node, then one of k n bytes from each node.
 
     gather(n, k, w) + gather(k n, N, b); MagPIe
     """
@@ -117,7 +118,7 @@ def gather_s(nbytes: float, span: Span) -> float:
 
 
 def scatter_s(nbytes: float, span: Span) -> float:
-    """Seconds of a scatter among one rank of each node, then one inside every node.
+    """Return the seconds of a scatter among one rank of each node, then one in every node.
 
     scatter(n, N, b) + scatter(n / N, k, w); MagPIe
     """
@@ -126,7 +127,7 @@ def scatter_s(nbytes: float, span: Span) -> float:
 
 
 def all_gather_s(nbytes: float, span: Span) -> float:
-    """Seconds of k all-gathers among the nodes at once, then one inside every node.
+    """Return the seconds of k all-gathers among the nodes at once, then one in every node.
 
     (N - 1)(alpha_b + k n / B_b) + (k - 1)(alpha_w + N n / B_w)
     """
@@ -135,7 +136,7 @@ def all_gather_s(nbytes: float, span: Span) -> float:
 
 
 def reduce_scatter_s(nbytes: float, span: Span) -> float:
-    """Seconds of a reduce-scatter inside every node, then k of them among the nodes at once.
+    """Return the seconds of a reduce-scatter in every node, then k among the nodes at once.
 
     (k - 1)(alpha_w + n / (k B_w)) + (N - 1)(alpha_b + n / (N B_b))
     """
@@ -144,7 +145,7 @@ def reduce_scatter_s(nbytes: float, span: Span) -> float:
 
 
 def all_to_all_s(nbytes: float, span: Span) -> float:
-    """Seconds of a pairwise exchange: k - 1 rounds inside the nodes, R - k between them.
+    """Return the seconds of a pairwise exchange: k - 1 rounds in the nodes, R - k between them.
 
     (k - 1)(alpha_w + n / (R B_w)) + (R - k)(alpha_b + k n / (R B_b))
     """
@@ -154,7 +155,7 @@ def all_to_all_s(nbytes: float, span: Span) -> float:
 
 
 def barrier_s(nbytes: float, span: Span) -> float:
-    """Seconds of the dissemination barrier, all of whose rounds are as slow as the slowest.
+    """Return the seconds of the dissemination barrier; all rounds take as long as the slowest.
 
     ceil(log2 R) max(alpha_w, alpha_b)
     """

@@ -1,4 +1,4 @@
-"""What is trained: a model with its data, loss and batch; the named ones are in both frameworks."""
+"""Tasks to train: a model with data, loss and batch. The named tasks exist in both frameworks."""
 
 from lablib.tasks.catalog import get, names
 from lablib.tasks.task import Task

@@ -1,4 +1,4 @@
-"""Which samples make up the global batch of a step: the same for any number of ranks."""
+"""The samples in the global batch of each step, which are the same for any number of ranks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def rows(step: int, batch: int, samples: int, seed: int) -> np.ndarray:
-    """Row numbers of one step's batch, from one endless line of shuffled epochs.
+    """Return the row numbers of one step's batch, from an endless sequence of shuffled epochs.
 
-    Each epoch has every sample once, in an order of its own. A batch that an epoch's end cuts is
-    filled from the next epoch, so all batches are full and no sample is ever dropped.
+    Each epoch has every sample once, in a new order. A batch at the end of an epoch is filled from
+    the next epoch, so all batches are full and no sample is ever dropped.
 
     >>> [rows(step, batch=2, samples=3, seed=0).tolist() for step in range(3)]
     [[2, 0], [1, 2], [0, 1]]

@@ -1,12 +1,13 @@
-"""The blocks that models are chained from, described once for both frameworks.
+"""The blocks of which models consist, described once for both frameworks.
 
 A block's kind names its forward function in `torch_model.py` and in `tensorflow_model.py`.
 Shapes are of one sample, images as height x width x channels; the canonical layouts of arrays are
 dense (in, out), conv (height, width, in, out), table (rows, width).
 
-Chosen so that two frameworks can agree to rounding: GELU in its erf form and mean pooling (nothing
-has a kink or a tie), LayerNorm with a stated epsilon, attention without biases on query, key and
-value (a key's bias has no gradient but rounding), one table for bytes in and another array out.
+The blocks are chosen so that the results of two frameworks differ only by rounding: GELU in its erf
+form and mean pooling (functions without kinks and ties), LayerNorm with a stated epsilon, attention
+without biases on query, key and value (the gradient of a key's bias is only rounding), and separate
+arrays for the input table and the output.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from math import prod
 HEAD_WIDTH = 16
 NORM_EPSILON = 1e-5
 
-# What keeps the variance of a standard normal through GELU: E[gelu(z)^2] is 0.425.
+# This gain keeps the variance of a standard normal through GELU: E[gelu(z)^2] is 0.425.
 GELU_GAIN = 1.53
-# Small first scores: no class is preferred before anything is learnt, and the first loss is ln(V).
+# The first scores are small, so that at first no class is preferred and the loss is ln(V).
 LOGIT_GAIN = 0.5
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One of a framework's own layers: `kind` is dense, conv, norm or table.
+    """One layer of a framework: `kind` is dense, conv, norm or table.
 
-    shape   of its main array, in the canonical layout; a norm's is (width,)
-    gain    standard deviation of its initial outputs when its inputs have 1 (dense, conv)
+    shape   the shape of its main array, in the canonical layout; for a norm, (width,)
+    gain    the standard deviation of its initial outputs if that of its inputs is 1 (dense, conv)
     """
 
     name: str
@@ -39,7 +40,7 @@ class Layer:
 
     @property
     def arrays(self) -> dict[str, tuple[int, ...]]:
-        """The canonical names of its arrays, with their shapes.
+        """Return the canonical names of its arrays, with their shapes.
 
         >>> Layer("up", "dense", (64, 256)).arrays
         {'kernel': (64, 256), 'bias': (256,)}
@@ -51,9 +52,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Block:
-    """One link of a chain; a model can be cut before and after it.
+    """One part of a chain; a model can be cut before and after it.
 
-    flops   of the forward pass of one sample, matrix products only; a multiply-add counts as two
+    flops   FLOPs of the forward pass of one sample; only matrix products count, and a multiply-add
+            counts as two
     """
 
     kind: str
@@ -72,24 +74,24 @@ class Block:
 
     @property
     def dtype_in(self) -> str:
-        """The type of what it takes in."""
+        """Return the type of its input."""
         return "int64" if self.kind == "embed" else "float32"
 
 
 def dense(shape_in: tuple[int, ...], width: int) -> Block:
-    """GELU of a dense layer, on the flattened sample."""
+    """Make a dense layer with GELU, on the flattened sample."""
     layer = Layer("dense", "dense", (prod(shape_in), width), gain=GELU_GAIN)
     return Block("dense", (layer,), shape_in, (width,), 2 * prod(layer.shape))
 
 
 def logits(shape_in: tuple[int, ...], classes: int) -> Block:
-    """A dense layer with nothing after it: the scores of the classes."""
+    """Make a dense layer without an activation, which gives the scores of the classes."""
     layer = Layer("dense", "dense", (prod(shape_in), classes), gain=LOGIT_GAIN)
     return Block("logits", (layer,), shape_in, (classes,), 2 * prod(layer.shape))
 
 
 def conv(shape_in: tuple[int, int, int], channels: int, pool: bool = False) -> Block:
-    """GELU of a 3x3 convolution at stride 1, zeros around; `pool` then means over 2x2."""
+    """Make a 3x3 convolution (stride 1, zero padding) with GELU; `pool` adds 2x2 mean pooling."""
     height, width, channels_in = shape_in
     layer = Layer("conv", "conv", (3, 3, channels_in, channels), gain=GELU_GAIN)
     shape_out = (height // 2, width // 2, channels) if pool else (height, width, channels)
@@ -98,14 +100,14 @@ def conv(shape_in: tuple[int, int, int], channels: int, pool: bool = False) -> B
 
 
 def embed(tokens: int, vocabulary: int, width: int) -> Block:
-    """A learnt vector for the token plus one for its position."""
+    """Make an embedding: a learnt vector for the token plus one for its position."""
     layers = (Layer("tokens", "table", (vocabulary, width), bias=False),)
     layers += (Layer("positions", "table", (tokens, width), bias=False),)
     return Block("embed", layers, (tokens,), (tokens, width), 0)
 
 
 def attention(tokens: int, width: int) -> Block:
-    """x plus causal self-attention of norm(x), width / HEAD_WIDTH heads."""
+    """Make attention: x plus causal self-attention of norm(x), with width / HEAD_WIDTH heads."""
     square = (width, width)
     layers = (Layer("norm", "norm", (width,)),)
     layers += tuple(Layer(n, "dense", square, bias=False) for n in ("query", "key", "value"))
@@ -115,7 +117,7 @@ def attention(tokens: int, width: int) -> Block:
 
 
 def feed_forward(tokens: int, width: int) -> Block:
-    """x plus two dense layers of norm(x), four times as wide between, GELU between."""
+    """Make x plus two dense layers of norm(x): four times the width and GELU between them."""
     up = Layer("up", "dense", (width, 4 * width), gain=GELU_GAIN)
     layers = (Layer("norm", "norm", (width,)), up, Layer("down", "dense", (4 * width, width)))
     flops = 2 * 2 * tokens * width * 4 * width
@@ -123,7 +125,7 @@ def feed_forward(tokens: int, width: int) -> Block:
 
 
 def head(tokens: int, width: int, vocabulary: int) -> Block:
-    """Scores of the next token at every position."""
+    """Make a layer that gives the scores of the next token at every position."""
     scores = Layer("dense", "dense", (width, vocabulary), gain=LOGIT_GAIN)
     layers = (Layer("norm", "norm", (width,)), scores)
     flops = 2 * tokens * width * vocabulary

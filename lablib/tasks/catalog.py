@@ -16,7 +16,7 @@ TOKENS = 64
 
 
 def names() -> list[str]:
-    """The tasks that `get` knows.
+    """Return the names of the tasks that `get` knows.
 
     >>> names()
     ['bytes-gpt', 'cancer-mlp', 'digits-cnn', 'digits-mlp', 'wide-mlp']
@@ -25,7 +25,7 @@ def names() -> list[str]:
 
 
 def get(task: str | Task) -> Task:
-    """The task of that name; a Task is returned as it is. LabError when there is none.
+    """Return the task of that name, or raise LabError; a Task is returned unchanged.
 
     >>> get("digits-mlp")
     Task digits-mlp: 8 blocks, 75,082 parameters (300 kB), batch 64, SGD lr 0.02 momentum 0.9
@@ -49,7 +49,7 @@ def _mlp(*widths):
 
 
 def _cnn(shape, whole, halved, classes):
-    """Convolutions at the whole size, pooling, convolutions at half the size, two dense layers."""
+    """Make convolutions at full size, pooling, convolutions at half size, and two dense layers."""
     chain: list[Block] = []
     for number, channels in enumerate((*whole, *halved), start=1):
         chain.append(conv(shape, channels, pool=number == len(whole)))
@@ -104,7 +104,7 @@ _TASKS = {
             batch=64,
             lr=0.02,
         ),
-        # The one whose steps are long enough for a speed-up to show.
+        # Its steps are long enough for a speed-up to be visible.
         Task(
             "digits-cnn",
             _cnn((8, 8, 1), whole=(48, 48, 48, 48), halved=(64, 64), classes=10),
@@ -126,7 +126,7 @@ _TASKS = {
             batch=16,
             lr=0.1,
         ),
-        # The one that is slow to send: few samples to share the bytes of its gradients.
+        # Its communication is slow: many bytes of gradients for few samples.
         Task("wide-mlp", _mlp(256, *[1024] * 7, 10), data=_wide, batch=32, lr=0.005),
     )
 }

@@ -7,9 +7,9 @@ from itertools import accumulate
 
 
 def balanced(costs: list[float], stages: int) -> list[range]:
-    """Contiguous, non-empty ranges that cover `costs` and whose sums are as even as can be.
+    """Cut `costs` into contiguous, non-empty ranges whose sums are as even as possible.
 
-    Even means the smallest sum of squares.
+    The most even cut has the smallest sum of squares.
 
     >>> balanced([1, 1, 1, 3], stages=2)
     [range(0, 3), range(3, 4)]

@@ -10,18 +10,18 @@ from typing import Any
 from lablib.errors import LabError
 from lablib.tasks.own_code import attempt
 
-_TRY = "call it yourself on the first samples, correct it, and run this again"
+_TRY = "call it yourself on the first samples, correct the error, and run this again"
 
 
 @dataclass(frozen=True)
 class OwnBlock:
-    """Layers of an nn.Sequential that stay together, or a whole module. Read `blocks.Block` too.
+    """Layers of an nn.Sequential that stay together, or a whole module. See also `blocks.Block`.
 
     layers          their positions in the Sequential
-    shape_in, shape_out   of one sample; () where it is no single tensor
-    dtype_in        type of what it takes in, "float32" for example
-    flops           of the forward pass of one sample, matrix products and convolutions only
-    weight_bytes    in the types that its parameters have
+    shape_in, shape_out   the shapes of one sample; () if it is not a single tensor
+    dtype_in        the type of the input, for example "float32"
+    flops           FLOPs of the forward pass of one sample; only matrix products and convolutions
+    weight_bytes    bytes of the parameters, in their types
     """
 
     layers: range
@@ -35,7 +35,7 @@ class OwnBlock:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one layer did with the first batch. `cuttable`: what it took in can be sent to it."""
+    """What one layer did with the first batch. `cuttable`: its input can be sent from a rank."""
 
     shape_in: tuple[int, ...]
     dtype_in: str
@@ -44,9 +44,9 @@ class _Pass:
 
 
 def tried(model: Any, loss: Callable, x: Any, y: Any) -> tuple[OwnBlock, ...]:
-    """The blocks of the model, after one forward and backward pass. LabError when that fails.
+    """Find the blocks of the model by one forward and backward pass; raise LabError if that fails.
 
-    x, y   tensors, the first batch
+    x, y   the tensors of the first batch
     """
     looks = f"x is {_looks(x)}, y is {_looks(y)}, weights are {_types(model)}"
     layers, passes, outputs = _layers(model), [], x
@@ -60,7 +60,7 @@ def tried(model: Any, loss: Callable, x: Any, y: Any) -> tuple[OwnBlock, ...]:
 
 
 def _layers(model):
-    """The layers of a Sequential that calls them one after another; else the module itself."""
+    """Return the layers of a Sequential that calls them one by one; else the module itself."""
     from torch import nn
 
     chained = isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
@@ -78,12 +78,12 @@ def _pass(what, layer, taken, samples, looks, do):
 
 
 def _can_be_sent(value, samples):
-    """One tensor with a row a sample, through which gradients flow back."""
+    """Return whether it is one tensor with a row for each sample, and gradients can flow back."""
     return bool(getattr(value, "requires_grad", False)) and value.shape[:1] == (samples,)
 
 
 def _together(layers, passes):
-    """Ranges of layers that have weights to train and share none with another range."""
+    """Return ranges of layers that have trainable weights and share none with another range."""
     spans = _spans(layers)
     cuts = [
         number
@@ -93,13 +93,13 @@ def _together(layers, passes):
     found: list[range] = []
     for start, end in pairwise((0, *cuts, len(layers))):
         if found and not any(map(_trains, layers[start:end])):
-            start = found.pop().start  # nothing to train there: an optimizer would refuse it
+            start = found.pop().start  # an optimizer refuses a range without trainable weights
         found.append(range(start, end))
     return found
 
 
 def _spans(layers):
-    """(first, last) layer that has it, of every parameter and buffer."""
+    """Return the first and the last layer of every parameter and buffer."""
     places: dict[int, list[int]] = {}
     for number, layer in enumerate(layers):
         for tensor in (*layer.parameters(), *layer.buffers()):
@@ -125,9 +125,9 @@ def _check_loss(loss, outputs, y, looks):
     if getattr(value, "shape", None) != () or not hasattr(value, "backward"):
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise LabError(
-            "The loss must be a tensor with one number, the mean over the samples.",
+            "The loss must be a tensor with one number: the mean over the samples.",
             saw=f"a {type(value).__name__}{shape}",
-            do="end it with .mean(), without .item(); in torch's own, write reduction='mean'",
+            do="end it with .mean() and without .item(); in losses of torch, use reduction='mean'",
         )
     if not value.requires_grad:
         raise LabError(
@@ -140,7 +140,7 @@ def _check_loss(loss, outputs, y, looks):
 
 
 def _check_mean(loss, outputs, y, whole):
-    """A sum would grow with the batch, and ranks that average theirs would train otherwise."""
+    """Raise LabError for a sum: it grows with the batch, so ranks that average it are wrong."""
     half = len(y) // 2
     if not half or getattr(outputs, "shape", ())[:1] != (len(y),):
         return  # outputs that only the user's loss can read
@@ -160,7 +160,7 @@ def _check_mean(loss, outputs, y, whole):
 def _cure(x, model):
     weights = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     if x.is_floating_point() and len(weights) == 1 and x.dtype not in weights:
-        return f"give x in the type of the weights: {_types(model)}"
+        return f"convert x to the type of the weights: {_types(model)}"
     return _TRY
 
 
@@ -174,7 +174,7 @@ def _trains(layer):
 
 
 def _shape(value):
-    """Of one sample."""
+    """Return the shape of one sample."""
     return tuple(getattr(value, "shape", ()))[1:]
 
 

@@ -1,4 +1,4 @@
-"""Call the user's function, and report its errors with the user's own line."""
+"""Call the user's function, and report its errors with the line of the user's code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KIT = str(Path(__file__).parents[1]) + os.sep
 
 
 def attempt(what: str, do: str, function: Callable, *arguments: Any, given: str = "") -> Any:
-    """What `function(*arguments)` returns. When it raises: LabError, caused by that error.
+    """Return `function(*arguments)`; if it raises, raise LabError, caused by that error.
 
-    what    names the function in a sentence: "The loss"
-    given   what it was given, in words
+    what    the function's name in a sentence, such as "The loss"
+    given   the function's arguments, in words
 
     >>> attempt("The loss", "correct it", int, "one")
     Traceback (most recent call last):
@@ -34,24 +34,24 @@ def attempt(what: str, do: str, function: Callable, *arguments: Any, given: str 
 
 
 def check_travels(task: Any) -> None:
-    """Raise LabError when what the user gave cannot be sent to another process."""
+    """Raise LabError if the user's objects cannot be sent to another process."""
     import cloudpickle
 
     attempt(
-        "The loss or a function given cannot travel to the ranks: pickling it",
-        "make files, locks and connections inside the function, not outside it",
+        "The loss or another function of the task cannot be sent to the ranks, because pickling it",
+        "open files, locks and connections inside the function, not outside",
         lambda: cloudpickle.dumps(task),
     )
 
 
 def _own_line(error):
-    """The innermost line that is neither the kit's nor of what runs the user's code for it."""
+    """Return the innermost line that is not in the kit, torch or cloudpickle."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_runners())]
     if not own:
         return ""
     file = Path(own[-1].filename)
-    # A notebook's cell is in no file.
+    # A notebook's cell is not in a file.
     return f"{file.name if file.exists() else 'cell'}, line {own[-1].lineno}: {own[-1].line}"
 
 

@@ -1,4 +1,4 @@
-"""The data of a user's own task: arrays, a Dataset or a function, made one thing to call."""
+"""The data of a user's own task: arrays, a Dataset or a function, turned into one function."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _FORMS = "data=(x, y), a map-style Dataset of such pairs, or a function that ret
 
 
 def kept(data: Any) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
-    """A function that gives (x, y) in this process and on every rank. LabError for other data."""
+    """Return a function that gives (x, y) here and on every rank; raise LabError for other data."""
     from torch.utils.data import DataLoader, Dataset, IterableDataset
 
     if isinstance(data, DataLoader):
-        _refuse(f"a {type(data).__name__}", "give its data set, data=loader.dataset")
+        _refuse(f"a {type(data).__name__}", "give its data set: data=loader.dataset")
     if isinstance(data, IterableDataset):
         _refuse(f"a {type(data).__name__}, which has no length", f"write {_FORMS}")
     if isinstance(data, Dataset):
@@ -34,7 +34,7 @@ def kept(data: Any) -> Callable[[], tuple[np.ndarray, np.ndarray]]:
 
 
 class Stored:
-    """Arrays in two files that every process maps: the system keeps one copy for all of them."""
+    """Arrays in two files that every process maps, so that there is only one copy in memory."""
 
     def __init__(self, write: Callable, *what: Any):
         self.folder = Folder()
@@ -53,7 +53,7 @@ class Stored:
 
 
 class Loaded:
-    """What the user's function returns; it is called once in every process that needs it."""
+    """The data that the user's function returns; every process that needs them calls it once."""
 
     def __init__(self, load: Callable):
         self.load = load
@@ -78,7 +78,7 @@ def _write(path, *arrays):
 
 
 def _read(path, dataset):
-    """Sample by sample into the files: what is in memory is never more than one sample."""
+    """Write the samples into the files one by one, so that only one sample is in memory."""
     items = range(len(dataset))
     if not items:
         _refuse("a Dataset of length 0", "give at least one sample")
@@ -92,15 +92,15 @@ def _read(path, dataset):
             if (array.shape, array.dtype) != (like.shape, like.dtype):
                 _refuse(
                     f"sample 0 has {_looks(like)}, sample {number} has {_looks(array)}",
-                    "bring all samples to one shape and type, for example by padding",
+                    "give all samples the same shape and type, for example by padding",
                 )
             file[number] = array
 
 
 def _item(dataset, number):
-    item = attempt(f"Sample {number} of the Dataset", "correct it", lambda: dataset[number])
+    item = attempt(f"Reading sample {number} of the Dataset", "correct it", lambda: dataset[number])
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        _refuse(f"sample {number} is {_kind(item)}", "let every sample be a pair (x, y)")
+        _refuse(f"sample {number} is {_kind(item)}", "make every sample a pair (x, y)")
     return [_array(name, values) for name, values in zip("xy", item)]
 
 
@@ -110,7 +110,10 @@ def _pair(data):
     x, y = (_array(name, values) for name, values in zip("xy", data))
     for name, array in (("x", x), ("y", y)):
         if not array.shape or not len(array):
-            _refuse(f"{name} has shape {array.shape}", "give one row a sample, at least one")
+            _refuse(
+                f"{name} has shape {array.shape}",
+                "give one row for each sample, and at least one sample",
+            )
     if len(x) != len(y):
         _refuse(f"{len(x)} rows in x, {len(y)} in y", "give one target for each sample")
     return x, y
@@ -118,7 +121,7 @@ def _pair(data):
 
 def _array(name, values):
     array = attempt(
-        f"{name} cannot be read as an array: it",
+        f"{name} cannot be read as an array, because it",
         "give an array, or a tensor of a type that NumPy has, for example x.float()",
         _as_array,
         values,
@@ -135,7 +138,7 @@ def _as_array(values):
 
 
 def _refuse(saw, do):
-    raise LabError("These data cannot be trained on.", saw=saw, do=do)
+    raise LabError("No model can be trained on these data.", saw=saw, do=do)
 
 
 def _looks(array):

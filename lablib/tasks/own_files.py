@@ -1,4 +1,4 @@
-"""Files that one process writes and its ranks read: one copy in memory for all of them."""
+"""Files that one process writes and its ranks read, so that all share one copy in memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lablib.errors import LabError
 
 
 class Folder:
-    """A temporary folder, removed when this object is forgotten or its process ends.
+    """A temporary folder that is removed with this object or when its process ends.
 
-    What travels to the ranks is its path: they read, and remove nothing.
+    Only its path is sent to the ranks. They read the files and remove nothing.
     """
 
     def __init__(self):
-        # The owner's number, so that whoever finds the folder can tell whether it is still in use.
+        # The name has the owner's process id, so that others can see whether it is still in use.
         self.path = Path(tempfile.mkdtemp(prefix=f"lablib-task-{os.getpid()}-"))
         weakref.finalize(self, _remove, self.path, os.getpid())
 
@@ -37,12 +37,12 @@ class _Visited:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Say what to do when the files cannot be written."""
+    """Raise LabError, which says what to do, if the files cannot be written."""
     try:
         yield
     except OSError as error:
         raise LabError(
-            "A file for the ranks to read cannot be written.",
+            "A file that the ranks need cannot be written.",
             saw=str(error),
             do="free space there, or set TMPDIR to a folder on another disk",
         ) from error

@@ -19,11 +19,11 @@ from lablib.tasks.torch_model import whole
 
 @dataclass(frozen=True)
 class OwnModel:
-    """A module in torch alone, with its loss; arrays bear the names of its state_dict.
+    """A torch module with its loss; its arrays have the names of its state_dict.
 
-    make        gives a new one each time; the user's own function, or `Saved`
+    make        makes a new module at each call; the user's own function, or `Saved`
     torch_loss  (outputs, y) -> a scalar tensor, the mean over the samples
-    blocks      of an nn.Sequential that can be cut, several; else one
+    blocks      several for an nn.Sequential that can be cut; else one
     """
 
     make: Callable[[], Any]
@@ -32,7 +32,7 @@ class OwnModel:
     frameworks = ("torch",)
 
     def tried(self, x: np.ndarray, y: np.ndarray) -> OwnModel:
-        """With its blocks, found by training on this batch once. LabError when that fails."""
+        """Return a copy with its blocks, which one training step on this batch has found."""
         import torch
 
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
@@ -43,16 +43,16 @@ class OwnModel:
             return replace(self, blocks=own_blocks.tried(model, self.torch_loss, *samples))
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
-        """The state_dict before training."""
+        """Return the state_dict before training."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             return self.torch_arrays(self.torch_model(seed, range(len(self.blocks))))
 
     def torch_model(self, seed: int, numbers: range) -> Any:
-        """The module, or an nn.Sequential of the layers of some blocks, under their own names.
+        """Return the module, or an nn.Sequential of the layers of some blocks, with their names.
 
-        Sets torch's seed, which also decides what training draws.
+        This sets torch's seed, which also decides the random numbers of training.
         """
         import torch
 
@@ -60,12 +60,12 @@ class OwnModel:
         model = self.make()
         if len(numbers) == len(self.blocks):
             return model
-        layers = list(model._modules.items())  # named_children leaves out one that comes twice
+        layers = list(model._modules.items())  # named_children omits a layer that occurs twice
         places = [place for number in numbers for place in self.blocks[number].layers]
         return torch.nn.Sequential(OrderedDict(layers[place] for place in places))
 
     def torch_arrays(self, model) -> dict[str, np.ndarray]:
-        """Copies of the state_dict of a model or a stage; bfloat16 as float32."""
+        """Return copies of the state_dict of a model or a stage; bfloat16 becomes float32."""
         import torch
         from torch.nn.parallel import DistributedDataParallel
 
@@ -78,8 +78,10 @@ class OwnModel:
 
 
 class Saved:
-    """A module as it was when it was given, in a file that ranks map: none reads what it does
-    not use, and what it changes is its own."""
+    """A module as the user gave it, in a file that the ranks map.
+
+    A rank reads only what it uses, and its changes stay private.
+    """
 
     def __init__(self, model: Any):
         import cloudpickle
@@ -88,8 +90,8 @@ class Saved:
         self.folder = Folder()
         with writing(), open(self.folder.path / "model", "wb") as file:
             attempt(
-                "The model cannot travel to the ranks: saving it",
-                "give a function that makes it, for example lambda: Net()",
+                "The model cannot be sent to the ranks, because saving it",
+                "give a function that makes the model, for example lambda: Net()",
                 lambda: torch.save(model, file, cloudpickle, cloudpickle.DEFAULT_PROTOCOL),
             )
 
@@ -100,25 +102,25 @@ class Saved:
 
 
 def kept(model: Any, loss: Callable) -> OwnModel:
-    """The module as it is now, or the function that makes it. LabError when it is neither."""
+    """Keep the module as it is now, or the function that makes it; raise LabError for others."""
     from torch import nn
 
     if not callable(loss):
         raise LabError(
             "The loss must be a function.",
             saw=f"a {type(loss).__name__}",
-            do="write for example nn.CrossEntropyLoss(), or lambda outputs, y: ...",
+            do="write, for example, nn.CrossEntropyLoss(), or lambda outputs, y: ...",
         )
     if isinstance(model, nn.Module):
         _check(model)
         return OwnModel(Saved(model), loss)
     if not callable(model):
-        _refuse("It is no module.", f"a {type(model).__name__}", "give an nn.Module")
+        _refuse("It is not a module.", f"a {type(model).__name__}", "give an nn.Module")
     return OwnModel(model, loss)
 
 
 def name_of(model: Any) -> str:
-    """What to call it: the function's or the class's name."""
+    """Return the name of the function or the class."""
     name = getattr(model, "__name__", type(model).__name__)
     return "own model" if name == "<lambda>" else name
 
@@ -129,14 +131,14 @@ def _check(model):
 
     if not isinstance(model, nn.Module):
         made = f"a function that returned a {type(model).__name__}"
-        _refuse("It is no module.", made, "return an nn.Module")
+        _refuse("It is not a module.", made, "return an nn.Module")
     if any(map(is_lazy, model.parameters())):
-        _refuse("It has no shape yet.", "a lazy layer", "call it once on a batch, and give it then")
+        _refuse("It has no shape yet.", "a lazy layer", "call it once on a batch before this")
     elsewhere = {str(t.device) for t in (*model.parameters(), *model.buffers())} - {"cpu"}
     if elsewhere:
         _refuse("It is not on the CPU.", f"weights on {min(elsewhere)}", "give model.cpu()")
     if not any(weight.requires_grad for weight in model.parameters()):
-        _refuse("It has nothing to train.", "no parameter with requires_grad", "give it weights")
+        _refuse("It has no trainable weights.", "no parameter with requires_grad", "add weights")
 
 
 def _refuse(why, saw, do):

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Task:
-    """What a strategy trains, with SGD and momentum.
+    """A task that a strategy trains, with SGD and momentum.
 
-    model   with its loss: a `Chain`, the same in both frameworks, or your `OwnModel` in torch
-    data    gives the training samples and their targets, (x, y); called when they are needed
-    batch   samples of one step, all ranks together
+    model   the model with its loss: a `Chain`, the same in both frameworks, or your `OwnModel` in
+            torch
+    data    a function that returns the training samples and their targets, (x, y)
+    batch   samples in one step, on all ranks together
     """
 
     name: str
@@ -48,28 +49,28 @@ class Task:
         momentum: float = 0.9,
         name: str | None = None,
     ) -> Task:
-        """Your own torch model as a task, for `lab.train`, `lab.compare` and `lab.what_if`.
+        """Make a task from your own torch model, for `lab.train`, `lab.compare`, `lab.what_if`.
 
             lab.Task.from_torch(Net(), nn.CrossEntropyLoss(), (x, y), batch=64, lr=0.05)
 
-        model   a module: every rank starts from a copy of its weights as they are now, in train or
-                eval mode as it is now. Or a function or class that makes one when called: the run's
+        model   a module: every rank starts from a copy of its current weights, in its current mode
+                (train or eval). Or a function or class that makes a module when called: the run's
                 seed then decides its weights. An nn.Sequential can be cut for pipelines between its
                 layers; any other module is one block
         loss    loss(outputs, y): a scalar tensor, the mean over the samples
-        data    (x, y): arrays or tensors, one row a sample, written to one temporary file that all
-                ranks map. A map-style Dataset of such pairs: read once, now, so that a random
-                transform is drawn once. Or a function that returns (x, y): called here and once on
-                every rank, each of which then holds its own
-        batch   samples of one step, all ranks together; it may be larger than the data
+        data    (x, y): arrays or tensors with one row for each sample, written to a temporary file
+                that all ranks map. Or a map-style Dataset of such pairs: it is read once, now, so
+                a random transform is drawn only once. Or a function that returns (x, y): it is
+                called here and once on every rank, and each rank has its own copy of the data
+        batch   samples in one step, on all ranks together; it may be larger than the data
 
-        Integers arrive as int64, all other numbers in the type that they have. Random numbers that
-        training draws (dropout) follow from the seed, alike on every rank. The weights of a run are
-        the model's state_dict as NumPy arrays, buffers included. Each rank has its own buffers:
-        BatchNorm's statistics are those of the samples that the rank has seen, and with
+        The ranks get integers as int64 and all other numbers in their own type. Random numbers in
+        training (dropout) depend only on the seed and are the same on every rank. The weights of a
+        run are the model's state_dict as NumPy arrays, with its buffers. Each rank has its own
+        buffers: BatchNorm's statistics are those of the samples that the rank has seen, and with
         micro-batches those of each micro-batch. A run returns the buffers of the first rank that
-        runs the model forward. One forward and backward pass of the first batch is made here, on a
-        copy; it raises LabError for what cannot be trained.
+        runs the model forward. `from_torch` tries one forward and backward pass of the first batch
+        on a copy of the model, and raises LabError if it cannot be trained.
         """
         from lablib.tasks import own_code, own_data, own_model
 
@@ -90,12 +91,12 @@ class Task:
 
     @property
     def chain(self) -> tuple[Block, ...] | tuple[OwnBlock, ...]:
-        """The blocks of the model, in order; it can be cut between any two."""
+        """Return the blocks of the model, in order; it can be cut between any two."""
         return self.model.blocks
 
     @property
     def blocks(self) -> int:
-        """How many blocks the model is a chain of."""
+        """Return the number of blocks of the model."""
         return len(self.chain)
 
     @property
@@ -108,21 +109,21 @@ class Task:
 
     @property
     def samples(self) -> int:
-        """How many samples one epoch has."""
+        """Return the number of samples in one epoch."""
         return len(self.data()[0])
 
     def weights(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """The initial weights of the whole model by name, in order, as a run's history has them."""
+        """Return the initial weights of the whole model by name, as in a run's history."""
         check_whole(0, seed=seed)
         return self.model.weights(seed)
 
     def batch_at(
         self, step: int, batch: int | None = None, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Samples and targets of the whole global batch of one step; `batch=None` is the task's.
+        """Return samples and targets of the global batch of one step; None: the task's batch size.
 
-        Always full: epochs are shuffled by the seed and follow each other without a gap.
-        Integers are int64. New arrays each time.
+        All batches are full: epochs are shuffled by the seed and follow each other without a gap.
+        Integers are int64. Each call returns new arrays.
         """
         batch = self.batch if batch is None else batch
         check_whole(0, step=step, seed=seed)
@@ -132,21 +133,21 @@ class Task:
         return _wide(x[rows]), _wide(y[rows])
 
     def cut(self, stages: int) -> list[range]:
-        """Ranges of blocks for a pipeline, balanced by the FLOPs of their forward passes.
+        """Return ranges of blocks for a pipeline, balanced by the FLOPs of their forward passes.
 
-        LabError when there are more stages than blocks.
+        Raises LabError if there are more stages than blocks.
         """
         check_whole(1, stages=stages)
         if stages > self.blocks:
             raise LabError(
                 f"{self.name} cannot be cut into {stages} stages.",
-                saw=f"{self.blocks} blocks, and a stage needs at least one",
+                saw=f"{self.blocks} blocks, and each stage needs at least one",
                 do=f"choose at most {self.blocks} stages",
             )
         return balanced([block.flops for block in self.chain], stages)
 
     def chosen(self, blocks: range | slice | None = None) -> range:
-        """The numbers of the blocks asked for; LabError when there are none such."""
+        """Return the numbers of the given blocks; raise LabError if they do not exist."""
         every = range(self.blocks)
         if blocks is None:
             return every
@@ -160,12 +161,12 @@ class Task:
         return numbers
 
     def check_framework(self, framework: str) -> None:
-        """Raise LabError when the model is not there in this framework."""
+        """Raise LabError if the model does not exist in this framework."""
         if framework not in self.model.frameworks:
             raise LabError(
                 f"{self.name} cannot be trained in {framework}.",
-                saw=f"a model of {' and '.join(self.model.frameworks)}",
-                do=f"choose strategies of {' or '.join(self.model.frameworks)}",
+                saw=f"a model in {' and '.join(self.model.frameworks)}",
+                do=f"choose a strategy in {' or '.join(self.model.frameworks)}",
             )
 
     def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
@@ -218,5 +219,5 @@ def _check_number(**given):
             raise LabError(
                 f"{name} must be a number of at least 0.",
                 saw=f"{name}={number!r}",
-                do=f"write for example {name}=0.01",
+                do=f"write, for example, {name}=0.01",
             )

@@ -1,7 +1,7 @@
 """The chain of blocks in TensorFlow: Keras layers, and a forward function for each kind of block.
 
 Read it beside `torch_model.py`. TensorFlow is imported inside the functions, because nothing that
-imports lablib may load a framework by the way.
+imports lablib may load a framework as a side effect.
 
 Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
 N heads on this rank, K width of a head, V vocabulary.
@@ -127,7 +127,7 @@ def _classes():
             return _FORWARD[self.kind](self, x)
 
     class Chain(keras.Model):
-        """Block after block. Not a keras.Sequential: that calls every block once more to build."""
+        """A chain of blocks. A keras.Sequential would call every block once more to build it."""
 
         def __init__(self, blocks):
             super().__init__()
@@ -173,9 +173,9 @@ def _variables(layer, made):
 
 
 def _look_up(table, ids):
-    """Rows of a table, with a dense gradient as torch has it.
+    """Look up rows of a table, with a dense gradient as in torch.
 
-    TensorFlow's own gradient is a list of rows, which ranks gather instead of summing.
+    TensorFlow's own gradient is a list of rows, which ranks gather instead of adding up.
     """
     import tensorflow as tf
 

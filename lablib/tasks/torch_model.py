@@ -1,7 +1,7 @@
 """The chain of blocks in PyTorch: its own layers, and a forward function for each kind of block.
 
 Read it beside `tensorflow_model.py`. torch is imported inside the functions, because nothing that
-imports lablib may load a framework by the way.
+imports lablib may load a framework as a side effect.
 
 Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
 N heads on this rank, K width of a head, V vocabulary.
@@ -47,7 +47,7 @@ def arrays(chain, model) -> dict[str, np.ndarray]:
 
 
 def whole(tensor):
-    """The tensor; of a DTensor all of it, which is a message: every rank of its mesh must ask."""
+    """Return the whole tensor. For a DTensor this sends messages: all ranks must call it."""
     tensor = tensor.detach()
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
@@ -162,7 +162,7 @@ def _read(layer, made):
     for name in layer.arrays:
         array = whole(getattr(made, _attribute(name))).cpu().numpy()
         axes = np.argsort(_AXES[layer.kind]) if name == "kernel" else None
-        # A copy: training goes on in the same memory.
+        # This must be a copy, because training continues in the same memory.
         yield name, np.array(array.transpose(axes) if axes is not None else array, order="C")
 
 

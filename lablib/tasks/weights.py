@@ -1,4 +1,4 @@
-"""Initial weights, from NumPy and a seed: both frameworks start from the same numbers."""
+"""Initial weights from NumPy and a seed, so that both frameworks start from the same numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lablib.tasks.blocks import Block, Layer
 
 
 def initial(block: Block, number: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of block `number` of a chain: layer name -> array name -> float32 array.
+    """Return the arrays of block `number` of a chain: layer name -> array name -> float32 array.
 
-    Each block has a random stream of its own, so a stage can be made without the blocks before it.
+    Each block has its own random stream, so a stage can be made without the blocks before it.
     """
     rng = np.random.default_rng([seed, number])
     return {layer.name: _arrays(layer, rng) for layer in block.layers}
@@ -27,7 +27,7 @@ def _array(layer, name, shape, rng):
         return np.zeros(shape, np.float32)
     if name == "scale":
         return np.ones(shape, np.float32)
-    # A table is looked up, not multiplied: its rows are what the next block sees.
+    # A table is looked up, not multiplied, so its rows are the input of the next block.
     fan_in = 1 if name == "table" else prod(shape[:-1])
     normal = rng.standard_normal(shape, dtype=np.float32)
     return normal * np.float32(layer.gain / fan_in**0.5)

@@ -153,7 +153,7 @@ def test_nothing_is_removed_when_a_lab_cannot_be_written(tmp_path, monkeypatch):
     plant(tmp_path, notebook(code("2")))
 
     def full(path, content):
-        raise LabError("A file cannot be written.")
+        raise LabError("The file cannot be written.")
 
     monkeypatch.setattr(release, "write_completely", full)
     with pytest.raises(LabError, match="cannot be written"):

@@ -120,10 +120,10 @@ def test_a_link_of_a_users_file_degrades(tmp_path):
 def test_a_file_with_several_machines_is_loaded_by_name(tmp_path):
     path = write(tmp_path, MINE + '\n    [machines.one]\n    device = "t4"\n')
     assert list(load(path)) == ["both", "one"]
-    with pytest.raises(LabError, match="does not describe one machine") as error:
+    with pytest.raises(LabError, match="does not describe exactly one machine") as error:
         get(path)
     assert "load(" in error.value.do
-    with pytest.raises(LabError, match="does not describe one machine") as error:
+    with pytest.raises(LabError, match="does not describe exactly one machine") as error:
         get(write(tmp_path, ""))
     assert "[machines.mine]" in error.value.do
 
@@ -136,19 +136,29 @@ LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
     [
         ('"10 Gbit/s"', '"10 Gbps"', 7, "'10 Gbit/s' or '900 GB/s'"),
         ('"10 Gbit/s"', "10", 7, "'10 Gbit/s' or '900 GB/s'"),
-        ('"10 Gbit/s"', '"-10 Gbit/s"', 7, "not above 0"),
-        ('"10 Gbit/s"', '"0 Gbit/s"', 7, "not above 0"),
+        ('"10 Gbit/s"', '"-10 Gbit/s"', 7, "must be above 0"),
+        ('"10 Gbit/s"', '"0 Gbit/s"', 7, "must be above 0"),
         ('latency = "0 s"', 'latency = "1 mbit"', 8, "'50 us' or '2 ms'"),
-        ('latency = "0 s"', 'latency = "0 s"\n    degrades_to = 0.1', 6, "needs the moment"),
-        ('latency = "0 s"', 'latency = "0 s"\n    degrades_at = "2 s"', 6, "needs the moment"),
+        (
+            'latency = "0 s"',
+            'latency = "0 s"\n    degrades_to = 0.1',
+            6,
+            "needs both degrades_at_s and degrades_to",
+        ),
+        (
+            'latency = "0 s"',
+            'latency = "0 s"\n    degrades_at = "2 s"',
+            6,
+            "needs both degrades_at_s and degrades_to",
+        ),
         ('latency = "0 s"', f"{LATER} 0", 10, "above 0 and at most 1"),
         ('latency = "0 s"', f"{LATER} 1.5", 10, "above 0 and at most 1"),
         ('latency = "0 s"', "", 6, 'add a line such as latency = "50 us"'),
         ('latency = "0 s"', 'latency = "0 s"\n    lattency = "1 s"', 9, "did you mean 'latency'?"),
         ('"1 TFLOP/s"', '"1 TFLOPS"', 2, "'312 TFLOP/s'"),
-        ("fp32 =", "float32 =", 2, "choose from fp8"),
+        ("fp32 =", "float32 =", 2, "choose one of fp8"),
         ('flops = { fp32 = "1 TFLOP/s" }', "", 1, "add a line such as flops"),
-        ('memory = { is = "8 GB"', 'memory = { was = "8 GB"', 4, "choose from is, source"),
+        ('memory = { is = "8 GB"', 'memory = { was = "8 GB"', 4, "choose one of is, source"),
         ("nodes = 2", "nodes = -2", 12, "not negative"),
         ("nodes = 2", 'nodes = "2"', 12, "a whole number"),
         ("nodes = 2", "nodes = 0", 12, "at least 1"),
@@ -158,14 +168,14 @@ LATER = 'latency = "0 s"\n    degrades_at = "2 s"\n    degrades_to ='
         ('device = "mine"', 'device = "mime"', 11, "did you mean 'mine'?"),
         ('"pcie3"', '"pcie33"', 14, "did you mean 'pcie3'?"),
         ('between = "office"', "", 10, "give between="),
-        ("2 = 3.0", "9 = 3.0", 16, "ranks 0 to 7"),
-        ("2 = 3.0", "2 = 0", 16, "cannot be slow"),
+        ("2 = 3.0", "9 = 3.0", 16, "ranks from 0 to 7"),
+        ("2 = 3.0", "2 = 0", 16, "is not above 0"),
         ("jitter = 0.1", "jitter = inf", 17, "0.1 for a tenth"),
-        ("jitter = 0.1", 'all_reduce = "rings"', 17, "no such algorithm"),
+        ("jitter = 0.1", 'all_reduce = "rings"', 17, "no such all-reduce algorithm"),
         ("2 = 3.0", "2 = -3.0", 16, "not negative"),
-        ("2 = 3.0", '"²" = 3.0', 16, "ranks 0 to 7"),
-        ("nodes = 2", "nodes = 2\n    nodes = 3", 13, "write each key once"),
-        ("jitter = 0.1", "jitter = none", 17, "not TOML"),
+        ("2 = 3.0", '"²" = 3.0', 16, "ranks from 0 to 7"),
+        ("nodes = 2", "nodes = 2\n    nodes = 3", 13, "write each key only once"),
+        ("jitter = 0.1", "jitter = none", 17, "not valid TOML"),
         ("[machines.both]", "[machine.both]", 10, "did you mean 'machines'?"),
         ("[machines.both]", "[[machines.both]]", 10, "write it as [machines.both]"),
     ],

@@ -58,13 +58,13 @@ def test_devices_are_values():
 @pytest.mark.parametrize(
     "rates, bandwidth, memory, words",
     [
-        ({}, "1 GB/s", "1 GB", "FLOP/s, by precision"),
+        ({}, "1 GB/s", "1 GB", "FLOP/s for each precision"),
         ({"float32": 1e9}, "1 GB/s", "1 GB", "float32"),
-        (1e9, "1 GB/s", "1 GB", "FLOP/s, by precision"),
+        (1e9, "1 GB/s", "1 GB", "FLOP/s for each precision"),
         ({"fp32": "1 GFLOPS"}, "1 GB/s", "1 GB", "1 GFLOPS"),
         ({"fp32": 0}, "1 GB/s", "1 GB", "above 0"),
         ({"fp32": 1e9}, -1.0, "1 GB", "above 0"),
-        ({"fp32": 1e9}, "1 GB/s", float("nan"), "memory_bytes of device d is not above 0"),
+        ({"fp32": 1e9}, "1 GB/s", float("nan"), "memory_bytes of device d must be above 0"),
         ({"fp32": 1e9}, "1 GB", "1 GB", "'1 GB'"),
     ],
 )
@@ -86,7 +86,7 @@ def test_an_unknown_precision_is_told():
 
 @pytest.mark.parametrize("name", [3, None, ""])
 def test_a_name_that_is_none_is_told(name):
-    with pytest.raises(LabError, match="name of a device is a text"):
+    with pytest.raises(LabError, match="name of a device must be a text"):
         Device(name, {"fp32": 1e9}, 1e9, 1e9)
 
 

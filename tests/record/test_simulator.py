@@ -356,7 +356,7 @@ def test_no_link_carries_more_than_it_can_and_nothing_goes_back_in_time():
         ((call(0, "barrier", (1,)), ()), "do not agree"),
         ((call(0, "barrier", (0, 5)), ()), "of 2 ranks"),
         (((Op("wait", 3),), ()), "did not issue"),
-        ((call(0, "all_sum", (0, 1)),) * 2, "no such message"),
+        ((call(0, "all_sum", (0, 1)),) * 2, "no such kind of message"),
     ],
 )
 def test_programs_that_do_not_fit_together_are_told(program, words):
