@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 
 
 def bar(text: str, total: int | None = None, shown: bool = True, *, leave: bool = False):
@@ -40,8 +41,8 @@ class Steps:
     def __init__(self, text: str, steps: int, shown: bool):
         self._bar = bar(text, steps, shown)
 
-    def __call__(self, boards: list[dict]) -> None:
-        done = [board["steps"] for board in boards if board.get("steps")]
+    def __call__(self, boards: Sequence) -> None:
+        done = [board.steps for board in boards if board.steps]
         self._bar.update(min(done, default=0) - self._bar.n)
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from lablib.box import run_ending, untrusted_boards
+from lablib.box import run_ending
 from lablib.box.limits import Limits
 from lablib.box.namespaces import TEMPORARY
 from lablib.box.rank_output import Printed
@@ -19,7 +19,7 @@ from lablib.cluster import hang_advice
 from lablib.cluster.engine import wire
 from lablib.cluster.local.execution import Execution
 from lablib.cluster.spec import Spec
-from lablib.record.board import Board
+from lablib.record.board import BoardFile
 
 _MOST_ELEMENTS = 4_000_000
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -38,7 +38,7 @@ class BoxedExecution(Execution):
         self.bounds = wire.Bounds(limits.answer_bytes, _MOST_ELEMENTS, plain_keys=True)
         self.printed = Printed(range(spec.ranks), limits.kept_bytes)
         self.stacks = Printed(range(spec.ranks), _KEPT_STACK_BYTES)
-        self.boards = [_file_in_memory(Board.SIZE) for _ in range(spec.ranks)]
+        self.boards = [_file_in_memory(BoardFile.SIZE) for _ in range(spec.ranks)]
         self.relay = Relay(spec.ranks) if limits.apart else None
         self.functions = _opened_apart(self.payload, spec.ranks)
 
@@ -84,9 +84,6 @@ class BoxedExecution(Execution):
         own = super()._own(seat, ports)
         own["env"]["TMPDIR"] = TEMPORARY
         return own | {"files": {}}
-
-    def _boards(self):
-        return [untrusted_boards.read(path) for path in self._board_paths()]
 
     def _board_paths(self):
         return [f"/proc/self/fd/{descriptor}" for descriptor in self.boards]

@@ -46,7 +46,7 @@ def failed(fates, boards, seen, cpu_s) -> Ended:
     waits = [
         failures.waiting_line(rank, board)
         for rank, board in enumerate(boards)
-        if board and not fates[rank].failed
+        if board.state and not fates[rank].failed
     ]
     status, what = _status(first, seen, cpu_s)
     detail = "\n".join([first.what[:2000], *(line[:300] for line in waits)])

@@ -1,7 +1,4 @@
-"""Who failed, where and why; who waits for whom. Facts from the ranks in, one small lesson out.
-
-A board is what `record/recorder.py` shows of a rank: its state and what it waits for.
-"""
+"""Who failed, where and why; who waits for whom. Facts from the ranks in, one small lesson out."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lablib.cluster.engine import messages
 from lablib.errors import LabError
+from lablib.record.board import Board
 from lablib.record.learners_code import place, stack_line
 
 DIED = "died"  # by a signal, or with an exit status
@@ -137,41 +135,41 @@ def cluster_hangs(boards, stacks, why, advice, log_folder, timed_out) -> Cluster
     more = "; if the ranks only need more time, give a larger timeout_s" if timed_out else ""
     error = ClusterHangs(why, saw="\n".join(waits), do=f"{advice}{more}; logs: {log_folder}")
     error.waits, error.advice, error.timed_out = waits, advice, timed_out
-    error.waiting = [n for n, board in enumerate(boards) if board.get("state") == "waiting"]
+    error.waiting = [n for n, board in enumerate(boards) if board.state == "waiting"]
     return error
 
 
-def waiting_line(rank: int, board: dict, stack: str = "") -> str:
+def waiting_line(rank: int, board: Board, stack: str = "") -> str:
     """What one rank is doing, in words.
 
-    >>> waiting_line(1, {"state": "waiting", "name": "recv", "group": [0, 1], "line": "a.py:9"})
+    >>> waiting_line(1, Board("waiting", name="recv", group=(0, 1), line="a.py:9"))
     'rank 1 waits in recv from rank 0 (a.py, line 9)'
     """
-    state = board.get("state")
+    state = board.state
     if state == "returned":
         return f"rank {rank} has returned"
     if state == "waiting":
-        line = f" ({place(board['line'])})" if board.get("line") else ""
+        line = f" ({place(board.line)})" if board.line else ""
         return f"rank {rank} waits in {_call(board)}{line}"
     line = stack_line(stack)
     return f"rank {rank} is busy" + (f" at {place(line)}" if line else ", it is not known where")
 
 
-def where(fate: Fate, board: dict, stack: str) -> str:
+def where(fate: Fate, board: Board, stack: str) -> str:
     """The learner's innermost line: from the traceback, the fault handler or the board."""
     line = ":".join(map(str, fate.frames[-1][:2])) if fate.frames else stack_line(stack)
     if line:
         filename, _, number = line.rpartition(":")
         source = linecache.getline(filename, int(number)).strip()
         return place(line) + (f": {source}" if source else "")
-    if board.get("line"):
-        return f"last seen in {_call(board)} ({place(board['line'])})"
+    if board.line:
+        return f"last seen in {_call(board)} ({place(board.line)})"
     return ""
 
 
 def _too_small(fate, board):
     """A line about a receive from any rank: from a known rank, the sizes are compared before."""
-    receives = board.get("state") == "waiting" and board.get("name") == "recv"
+    receives = board.state == "waiting" and board.name == "recv"
     if receives and fate.code == -signal.SIGABRT:
         return ["gloo ends a process that receives a message larger than the tensor for it"]
     return []
@@ -192,12 +190,12 @@ def _others(first, others):
 
 
 def _also(fate):
-    line = where(fate, {}, "")
+    line = where(fate, Board(), "")
     return f"rank {fate.rank} {fate.what}" + (f" ({line})" if line else "")
 
 
 def _left_waiting(boards, ranks):
-    return [waiting_line(r, boards[r]) for r in sorted(ranks) if boards[r].get("name")][:4]
+    return [waiting_line(r, boards[r]) for r in sorted(ranks) if boards[r].name][:4]
 
 
 def _tail(rank, log):
@@ -210,7 +208,7 @@ def _tail(rank, log):
 
 
 def _call(board):
-    name, group = board["name"], board["group"]
+    name, group = board.name, board.group
     if name == "recv":
         return "recv from any rank" if group[0] < 0 else f"recv from rank {group[0]}"
     return f"send to rank {group[1]}" if name == "send" else name

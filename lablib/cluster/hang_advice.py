@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lablib.cluster.deadlock import Issued, missing
+from lablib.record.board import Board
 
 _RECEIVE = (
     "every rank is waiting to receive; let one send first, or use isend and irecv; if one has sent "
@@ -16,7 +19,7 @@ _PAIR = (
 _COLLECTIVES = "let every rank of a group make the same calls in the same order"
 
 
-def explain(boards: list[dict], issued: Issued, timeout_s: float) -> tuple[str, str]:
+def explain(boards: Sequence[Board], issued: Issued, timeout_s: float) -> tuple[str, str]:
     """Return what is wrong and what the learner can do about it.
 
     timeout_s   the time that is up; 0 if the ranks were found in a deadlock
@@ -26,18 +29,18 @@ def explain(boards: list[dict], issued: Issued, timeout_s: float) -> tuple[str, 
     return "The ranks wait for one another: none can ever go on.", advice(boards, issued)
 
 
-def advice(boards: list[dict], issued: Issued) -> str:
+def advice(boards: Sequence[Board], issued: Issued) -> str:
     """Return the advice that fits these boards."""
-    waiting = {n: board for n, board in enumerate(boards) if board.get("state") == "waiting"}
+    waiting = {n: board for n, board in enumerate(boards) if board.state == "waiting"}
     absent = {n: missing(board, boards, issued) for n, board in waiting.items()}
     pairs = [(n, peer) for n, peers in absent.items() for peer in peers if peer != n]
     for state, text in (("returned", _after_its_end), ("running", _while_it_works)):
-        found = next((pair for pair in pairs if boards[pair[1]].get("state") == state), None)
+        found = next((pair for pair in pairs if boards[pair[1]].state == state), None)
         if found:
-            return text(boards[found[0]]["name"], *found)
+            return text(boards[found[0]].name, *found)
     if not waiting:
         return _no_message(boards)
-    return _of_calls({board["name"] for board in waiting.values()}, waiting)
+    return _of_calls({board.name for board in waiting.values()}, waiting)
 
 
 def _of_calls(names, waiting):
@@ -48,12 +51,12 @@ def _of_calls(names, waiting):
     if names == {"send", "recv"}:
         return _PAIR
     if names & {"send", "recv"}:
-        direct = next(n for n, board in waiting.items() if board["name"] in ("send", "recv"))
-        other = next(n for n, board in waiting.items() if board["name"] not in ("send", "recv"))
+        direct = next(n for n, board in waiting.items() if board.name in ("send", "recv"))
+        other = next(n for n, board in waiting.items() if board.name not in ("send", "recv"))
         return (
-            f"rank {direct} waits in {waiting[direct]['name']} while rank {other} waits in "
-            f"{waiting[other]['name']}: let both sides of the {waiting[direct]['name']} run before "
-            f"either calls {waiting[other]['name']}"
+            f"rank {direct} waits in {waiting[direct].name} while rank {other} waits in "
+            f"{waiting[other].name}: let both sides of the {waiting[direct].name} run before "
+            f"either calls {waiting[other].name}"
         )
     return _COLLECTIVES
 
@@ -77,7 +80,7 @@ def _while_it_works(name, waits, works):
 
 
 def _no_message(boards):
-    if all(board.get("state") == "returned" for board in boards):
+    if all(board.state == "returned" for board in boards):
         return "find out what keeps the ranks from ending, such as a thread or a child process"
     return (
         "look at the lines above: a rank there is in a long loop or waits for something that is "

@@ -1,8 +1,8 @@
-"""A rank's state now, shown on a small file in memory that the notebook's kernel reads.
+"""What a rank is doing now, in a small file in memory that the notebook's kernel reads.
 
 The file has two parts:
 
-    head    a flag, a checksum, and the state as one line of JSON, written at every wait
+    head    a flag, a checksum, and a `Board` as one line of JSON, written at every wait
     table   how many channels there are, then for each channel a hash of its name and how many
             messages the rank has issued on it; one number is written for every message
 
@@ -18,6 +18,9 @@ import mmap
 import os
 import struct
 import zlib
+from typing import NamedTuple
+
+from lablib.record.fields import checked
 
 _READS = 5  # a board that is being written is whole again within microseconds
 _SUM = 9  # bytes: the flag and eight digits
@@ -27,11 +30,35 @@ _ENTRY = struct.Struct("=QQ")
 _NUMBER = struct.Struct("=Q")
 
 
-class Board:
+class Board(NamedTuple):
+    """What one rank is doing now.
+
+    state        "running", "waiting" for a message, or "returned"; "" when nothing can be read yet
+    steps        how many training steps the rank has finished
+    sent_bytes   payload that the rank has passed to messages
+    logged       the last value of each name that it gave to `me.log`: numbers and short texts
+    name, group, channel, order, line
+                 the message that it waits for, or waited for last, as in `rows.Issued`; all empty
+                 when the state was written for another reason
+    """
+
+    state: str = ""
+    steps: int = 0
+    sent_bytes: int = 0
+    logged: dict[str, float | str] = {}
+    name: str = ""
+    group: tuple[int, ...] = ()
+    channel: str = ""
+    order: int = 0
+    line: str = ""
+
+
+class BoardFile:
     """A file in memory that both the rank and the kernel map. Only pages that are used cost memory.
 
-    Written at every wait, so it must cost microseconds; no system call is made and no lock is
-    held. So a reader may see half of one state and half of the next: the checksum tells.
+    It is written at every wait, so writing must take microseconds: it makes no system call and
+    holds no lock. A reader can therefore see half of one board and half of the next. The checksum
+    shows this.
     """
 
     SIZE = 1 << 22
@@ -43,16 +70,16 @@ class Board:
             file.truncate(self.SIZE)
             self._map = mmap.mmap(file.fileno(), self.SIZE)
 
-    def write(self, state: dict) -> None:
-        """Show this state. Raises ValueError if it takes more than 64 KB of JSON."""
-        text = json.dumps(state).encode()
+    def write(self, board: Board) -> None:
+        """Show this board. Raises ValueError if it takes more than 64 KB of JSON."""
+        text = json.dumps(board).encode()
         line = b"+%08x%s\n" % (zlib.crc32(text), text)
         if len(line) > _HEAD_BYTES:
             raise ValueError(f"a board shows at most {_HEAD_BYTES} bytes, not {len(line)}")
         self._map[: len(line)] = line
 
     def running(self) -> None:
-        """The state is "running"; the rest of what was written stays."""
+        """Change the state to "running"; the other fields stay."""
         self._map[:1] = b"-"
 
     def add_channel(self, number: int, channel: str) -> None:
@@ -67,17 +94,21 @@ class Board:
             _NUMBER.pack_into(self._map, _at(number) + _NUMBER.size, issued)
 
     @staticmethod
-    def read(path) -> dict:
-        """What the board at `path` shows; {} when there is none yet or it is not whole."""
+    def read(path) -> Board:
+        """Return what the file at `path` shows.
+
+        Returns an empty board if there is nothing yet, if a writer was always in the middle of
+        something, or if it holds what no recorder writes.
+        """
         try:
             for _ in range(_READS):
                 line = _first_line(path)
                 if line[1:_SUM] == b"%08x" % zlib.crc32(line[_SUM:]):
-                    board = json.loads(line[_SUM:])
-                    return board | {"state": "running"} if line.startswith(b"-") else board
-        except (OSError, ValueError):
+                    board = board_of(json.loads(line[_SUM:]))
+                    return board._replace(state="running") if line.startswith(b"-") else board
+        except (OSError, ValueError, RecursionError):
             pass
-        return {}
+        return Board()
 
     @classmethod
     def issued(cls, path, channel: str) -> float:
@@ -94,6 +125,20 @@ class Board:
             return table[2 * table[::2].tolist().index(_key(channel)) + 1]
         except ValueError:
             return math.inf if channels > cls.CHANNELS else 0
+
+
+def board_of(values: object) -> Board:
+    """Return the board with these plain values. Raises ValueError if no recorder writes them.
+
+    >>> board_of(["waiting", 0, 0, {}, "recv", [1], "1>0", 1, ""])
+    Traceback (most recent call last):
+    ValueError: a rank waits for a message that no recorder knows
+    """
+    board = checked(Board, values)
+    least = 2 if board.name in ("send", "recv") else 1
+    if (board.name or board.state == "waiting") and not (board.name and len(board.group) >= least):
+        raise ValueError("a rank waits for a message that no recorder knows")
+    return board
 
 
 def _first_line(path):

@@ -16,6 +16,7 @@ _NOT_THE_LEARNERS = (
     "<eval_with_key>",  # torch.compile writes functions under this name
 )
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
+_LONGEST_PATH = 200  # more than a file's own name, which is all that the learner is shown
 _cells: dict[str, str] = {}
 _learners: dict[str, bool] = {}
 
@@ -37,7 +38,7 @@ def learners_line() -> str:
     frame = sys._getframe(1)
     while frame is not None:
         if is_learners(frame.f_code.co_filename):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+            return f"{frame.f_code.co_filename[-_LONGEST_PATH:]}:{frame.f_lineno}"
         frame = frame.f_back
     return ""
 

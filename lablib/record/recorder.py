@@ -12,11 +12,11 @@ import threading
 import time
 from contextlib import contextmanager
 
-from lablib.record.board import Board
+from lablib.record.board import Board, BoardFile
 from lablib.record.learners_code import learners_line
 
-_LONGEST_TOLD, _MOST_TOLD = 40, 100  # characters, values
-_LARGEST_TOLD = 2**53
+_LONGEST_LOGGED, _MOST_LOGGED = 40, 100  # characters, values
+_LARGEST_LOGGED = 2**53
 
 
 class Recorder:
@@ -33,9 +33,9 @@ class Recorder:
         self.clock, self.spent, self.memory = clock, spent, None
         self.state = "running"
         self._phases: list[str] = []
-        self._board = Board(board) if board else None
+        self._board = BoardFile(board) if board else None
         self._steps = self._sent_bytes = 0
-        self._told: dict = {}
+        self._logged: dict = {}
         self._channels: dict[str, list[int]] = {}  # its number, and how many were issued on it
         self._messages: list[tuple] = []
 
@@ -98,8 +98,7 @@ class Recorder:
         self.computed()
         if over:
             return self.clock()
-        name, group, channel, order, line = self._messages[number]
-        self._show("waiting", name=name, group=group, channel=channel, order=order, line=line)
+        self._show("waiting", *self._messages[number])
         return self.clock()
 
     def waited(self, number: int, start_s: float) -> None:
@@ -134,10 +133,11 @@ class Recorder:
     def tells(self, values: dict) -> None:
         """Show these values on the board: numbers, and short texts."""
         for name, value in values.items():
-            self._told.pop(name, None)  # what is put in again is the newest
-            self._told[name[:_LONGEST_TOLD]] = _short(value)
-        for name in list(self._told)[:-_MOST_TOLD]:
-            del self._told[name]
+            name = name[:_LONGEST_LOGGED]
+            self._logged.pop(name, None)  # what is put in again is the newest
+            self._logged[name] = _short(value)
+        for name in list(self._logged)[:-_MOST_LOGGED]:
+            del self._logged[name]
         self._show("running")
 
     def goes_on(self) -> None:
@@ -177,24 +177,16 @@ class Recorder:
         if self.phase != before:
             self.rows.append(("phase", self.clock(), self.phase))
 
-    def _show(self, state, **message):
+    def _show(self, state, *message):
         self.state = state
         if self._board:
-            self._board.write(
-                {
-                    "state": state,
-                    "steps": self._steps,
-                    "nbytes": self._sent_bytes,
-                    "told": self._told,
-                }
-                | message
-            )
+            self._board.write(Board(state, self._steps, self._sent_bytes, self._logged, *message))
 
 
 def _short(value):
     """The value as a board shows it: a number, or a short text."""
-    small = isinstance(value, int) and abs(value) < _LARGEST_TOLD
-    return value if small or isinstance(value, float) else str(value)[:_LONGEST_TOLD]
+    small = isinstance(value, int) and abs(value) < _LARGEST_LOGGED
+    return value if small or isinstance(value, float) else str(value)[:_LONGEST_LOGGED]
 
 
 class CpuSeconds:

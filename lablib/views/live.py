@@ -9,9 +9,11 @@ from __future__ import annotations
 import html
 import threading
 import time
+from collections.abc import Sequence
 
 from lablib.cluster.local.execution import Watched
 from lablib.cluster.logs import read_log
+from lablib.record.board import Board
 from lablib.record.learners_code import place
 from lablib.units import show_bytes
 from lablib.views.notebook_output import in_notebook
@@ -42,7 +44,7 @@ class View:
         self.stopped = threading.Event()
         self._shown: _Shown | None = None
         self._ranks: list[Watched] = []
-        self._boards: list[dict] = []
+        self._boards: Sequence[Board] = []
         self._state = "not begun"
 
     def begins(self, ranks: list[Watched]) -> None:
@@ -55,7 +57,7 @@ class View:
         if in_notebook() and self._shown is None:
             self._shown = _Shown(self)
 
-    def __call__(self, boards: list[dict]) -> None:
+    def __call__(self, boards: Sequence[Board]) -> None:
         """Look again, if it is time. Raises KeyboardInterrupt once the run is to stop."""
         if self.stopped.is_set():
             self._state = "stopped"
@@ -87,7 +89,7 @@ class View:
     def _row(self, each, board, passed_s):
         cpu, memory = _used(self._processes[each.rank])
         before = self._bytes.get(each.rank, 0)
-        self._bytes[each.rank] = now = board.get("nbytes", before)
+        self._bytes[each.rank] = now = max(board.sent_bytes, before)
         per_s = (now - before) / passed_s if passed_s > 0 else 0.0
         used = {"CPU": cpu, "memory": memory, "payload": f"{show_bytes(per_s)}/s"}
         row = {"rank": str(each.rank), "role": each.role, "node": str(each.node)}
@@ -190,21 +192,20 @@ def _used(process):
 
 def _columns(each, board):
     """What the rank says of itself, column by column."""
-    logged = (f"{name} {_value(value)}" for name, value in board.get("told", {}).items())
+    logged = (f"{name} {_value(value)}" for name, value in board.logged.items())
     return {
         "state": _state(board),
-        "steps": str(board.get("steps", 0)),
+        "steps": str(board.steps),
         "logged": ", ".join(logged),
         "last line": _last_line(each.log),
     }
 
 
 def _state(board):
-    state = board.get("state", "starting")
-    if state != "waiting":
-        return state
-    line = f" ({place(board['line'])})" if board.get("line") else ""
-    return f"waits in {board['name']}{line}"
+    if board.state != "waiting":
+        return board.state or "starting"
+    line = f" ({place(board.line)})" if board.line else ""
+    return f"waits in {board.name}{line}"
 
 
 def _value(value):

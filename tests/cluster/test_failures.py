@@ -17,6 +17,7 @@ from lablib.cluster.engine import messages
 from lablib.cluster.local import launch, rank_errors
 from lablib.cluster.local.execution import Execution
 from lablib.errors import LabError
+from lablib.record.board import Board
 
 BOTH = ("torch", "tensorflow")
 END_WITHIN_S = 10  # five times the two seconds that are promised
@@ -93,7 +94,7 @@ def test_ranks_that_fail_alike_share_a_line():
 
 def test_ranks_that_fail_otherwise_have_lines_of_their_own_but_not_too_many():
     fates = [failures.Fate(rank, code=-9, at_s=rank) for rank in range(6)]
-    error = failures.rank_failed(fates, [{}] * 6, [""] * 6, [""] * 6, "folder")
+    error = failures.rank_failed(fates, [Board()] * 6, [""] * 6, [""] * 6, "folder")
     assert error.rank == 0 and error.saw.count("was killed by signal SIGKILL") == 3
     assert "and 2 more ranks" in error.saw
 

@@ -13,7 +13,7 @@ import lablib as lab
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.cluster import deadlock, hang_advice
-from lablib.record.board import Board
+from lablib.record.board import Board, BoardFile
 
 IN_ORDER = "every rank of a group make the same calls in the same order"
 RECEIVE = "every rank is waiting to receive; let one send first, or use isend and irecv"
@@ -56,7 +56,7 @@ def test_a_hang_is_found_and_progress_shown_after_many_channels(job):
 
     class Watch:
         def __call__(self, boards):
-            shown.append((boards[0].get("steps"), boards[0].get("told")))
+            shown.append((boards[0].steps, boards[0].logged))
 
         def close(self):
             pass
@@ -85,18 +85,18 @@ def test_many_tags_that_are_received_are_no_hang():
 
 
 def test_a_board_with_more_channels_than_it_has_places_accuses_nobody(tmp_path, monkeypatch):
-    monkeypatch.setattr(Board, "CHANNELS", 3)
+    monkeypatch.setattr(BoardFile, "CHANNELS", 3)
     path = tmp_path / "board"
-    board = Board(str(path))
+    board = BoardFile(str(path))
     for number in range(4):
         board.add_channel(number, f"channel {number}")
         board.count(number, 10 + number)
-    found = [Board.issued(path, f"channel {number}") for number in range(5)]
+    found = [BoardFile.issued(path, f"channel {number}") for number in range(5)]
     assert found == [10, 11, 12, math.inf, math.inf]
 
 
-ALL = {"state": "waiting", "name": "all_reduce", "group": [0, 1], "channel": "0", "order": 2}
-RETURNED, RUNNING = {"state": "returned"}, {"state": "running"}
+ALL = Board("waiting", name="all_reduce", group=(0, 1), channel="0", order=2)
+RETURNED, RUNNING = Board("returned"), Board("running")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ RETURNED, RUNNING = {"state": "returned"}, {"state": "running"}
         ([ALL, RETURNED], [2, 1], True),
         ([ALL, RUNNING], [2, 1], False),
         ([ALL, ALL], [2, 2], False),
-        ([ALL, ALL | {"name": "broadcast"}], [2, 2], True),
+        ([ALL, ALL._replace(name="broadcast")], [2, 2], True),
         ([ALL, RETURNED], [2, math.inf], False),
         ([RETURNED, RETURNED], [0, 0], False),
     ],
@@ -116,7 +116,7 @@ def test_only_ranks_that_can_never_go_on_are_called_a_deadlock(boards, counts, s
 
 def test_what_boards_show_is_believed_when_it_stays_the_same():
     waits = [ALL, RETURNED]
-    others = [ALL | {"order": 3}, RETURNED]
+    others = [ALL._replace(order=3), RETURNED]
     suspicion = deadlock.Suspicion()
 
     def holds(boards, at_s):
@@ -133,7 +133,7 @@ def test_what_boards_show_is_believed_when_it_stays_the_same():
     [
         ([ALL, RUNNING], "rank 0 waits in all_reduce for rank 1, which has not come to that call"),
         ([RUNNING, RUNNING], "in a long loop"),
-        ([{}, {}], "in a long loop"),
+        ([Board(), Board()], "in a long loop"),
         ([RETURNED, RETURNED], "a thread or a child process"),
     ],
 )

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 import lablib as lab
+from lablib.record.board import Board
 from lablib.views import live
 
 
@@ -80,10 +81,10 @@ def test_training_can_be_watched():
 @pytest.mark.parametrize(
     "board, words",
     [
-        ({}, "starting"),
-        ({"state": "running"}, "running"),
+        (Board(), "starting"),
+        (Board("running"), "running"),
         (
-            {"state": "waiting", "name": "recv", "line": "a/work.py:5"},
+            Board("waiting", name="recv", line="a/work.py:5"),
             "waits in recv (work.py, line 5)",
         ),
     ],

@@ -25,7 +25,7 @@ from lablib.computer.facts import cores
 from lablib.errors import LabError
 from lablib.hardware.hardware import Hardware
 from lablib.record import learners_code
-from lablib.record.board import Board
+from lablib.record.board import BoardFile
 
 _POLL_S = 0.05
 _GRACE_S = 0.3  # for the other ranks' own words, once one has failed
@@ -313,7 +313,7 @@ class Execution:
         raise failures.cluster_hangs(boards, stacks, why, advice, kept, timed_out)
 
     def _issued(self, rank, channel):
-        return Board.issued(self._board_paths()[rank], channel)
+        return BoardFile.issued(self._board_paths()[rank], channel)
 
     def _board_paths(self):
         return self._files("board")
@@ -332,7 +332,7 @@ class Execution:
         return [path.read_text() if _written(path) else "" for path in self._files("stack")]
 
     def _boards(self):
-        return [Board.read(path) for path in self._board_paths()]
+        return [BoardFile.read(path) for path in self._board_paths()]
 
     def _close(self):
         """End every process of the run. Twice is harmless."""
