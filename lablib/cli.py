@@ -1,4 +1,4 @@
-"""python -m lablib: doctor, compare, lab, reset, submit, release, grade, author, site.
+"""python -m lablib: doctor, compare, run, lab, reset, submit, release, grade, author, site.
 
 Exit status: 0 if the command succeeded, 1 if it ran but failed or found a problem, 2 if it was
 called wrongly, 130 if it was interrupted.
@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from lablib import __version__, cli_teaching
+from lablib import __version__, cli_run, cli_teaching
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 
@@ -24,7 +24,8 @@ DEMO_RANKS = "1,2,4"
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; print errors to stderr."""
     parser = _parser()
-    asked = parser.parse_args(arguments)
+    ours, of_program = cli_run.split(sys.argv[1:] if arguments is None else arguments)
+    asked = parser.parse_args(ours, argparse.Namespace(of_program=of_program))
     if not hasattr(asked, "command"):
         parser.print_help()
         return 0
@@ -70,8 +71,11 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"lablib {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_doctor, _add_compare, _add_lab, _add_reset):
-        add(commands)
+    _add_doctor(commands)
+    _add_compare(commands)
+    cli_run.add_run(commands, _add)
+    _add_lab(commands)
+    _add_reset(commands)
     cli_teaching.add_submit(commands, _add)
     _add_release(commands)
     cli_teaching.add_grade(commands, _add)

@@ -16,7 +16,7 @@ LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 ROOMS = """
     errors files units progress_bars computer datasets tasks hardware record frameworks cluster
     box strategies views training teach grading course doctor_report
-    __init__ cli_teaching cli __main__
+    __init__ cli_run cli_teaching cli __main__
 """.split()
 # Rooms side by side, of which none knows another.
 SIBLINGS = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lablib.cluster.engine import messages
 from lablib.cluster.failures import RankFailed
 from lablib.cluster.local import launch
 from lablib.cluster.local.execution import Execution
 from lablib.cluster.run import Run
+from lablib.cluster.script import script
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.hardware import catalog
@@ -130,6 +131,28 @@ class Cluster:
             finally:
                 execution.forget()
         raise AssertionError("unreachable: the last try returns or raises")
+
+    def run_script(
+        self,
+        path: str | os.PathLike,
+        arguments: Sequence[str] = (),
+        *,
+        module: bool = False,
+        watch: Callable | None = None,
+    ) -> Run:
+        """Run a program that was written for `torchrun`, or for TF_CONFIG, unchanged on every rank.
+
+        The program runs as `__main__`, in the current folder, with the environment variables of
+        torchrun (https://docs.pytorch.org/docs/stable/elastic/run.html) or TF_CONFIG. Leaving with
+        `sys.exit(0)` counts as returning. `run.values` are all None.
+
+        path        the program's file; with `module=True` a dotted name, as after `python -m`
+        arguments   what follows in `sys.argv`
+        watch       as in `run`
+
+        Raises LabError when the program cannot be read, RankFailed and ClusterHangs as `run` does.
+        """
+        return self.run(script(path, arguments, module), watch=watch)
 
     def close(self) -> None:
         """Nothing of the cluster is left. Twice is harmless."""
