@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lablib.cluster.cluster import Cluster
@@ -128,14 +128,14 @@ def check(number: str, *answers: object) -> Result:
     return result
 
 
-def try_all(exercise: Exercise, cases: Sequence[Case], answers: Sequence) -> list[Tried]:
-    """Try the answers in all cases on clusters of this computer, with a bar."""
+def try_all(exercise: Exercise, cases: Sequence[Case], answers: Sequence) -> Iterator[Tried]:
+    """Try the answers in one case after the other on clusters of this computer, with a bar."""
     tried: list[Tried] = []
     with bar(f"checking {exercise.number}", len(cases)) as shown:
         for case in cases:
             tried.append(try_case(exercise, case, _way(exercise, case, answers, tried)))
             shown.update()
-    return tried
+            yield tried[-1]
 
 
 def try_case(exercise: Exercise, case: Case, way: Way) -> Tried:
