@@ -50,10 +50,12 @@ def apart(a, b):
 # (ranks, who dies, before which step): each number of ranks, each rank, and each place after a
 # checkpoint; before the first checkpoint (steps 0 to 2), after it and after the second.
 KILLS = [(2, 0, 0), (2, 1, 3), (2, 0, 7), (4, 0, 2), (4, 1, 4), (4, 2, 5), (4, 3, 6), (4, 1, 8)]
+# TensorFlow's ranks start slowly, so they are killed at each place, but not each of them.
+KILLED = [("torch", *kill) for kill in KILLS]
+KILLED += [("tensorflow", *kill) for kill in [(2, 0, 0), (2, 1, 3), (4, 3, 5), (2, 0, 7)]]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("ranks, rank, step", KILLS)
+@pytest.mark.parametrize("framework, ranks, rank, step", KILLED)
 def test_a_run_that_was_killed_goes_on_bit_for_bit(framework, ranks, rank, step, tmp_path):
     asked = dict(ranks=ranks, framework=framework, seed=step % 2)
     is_killed(rank, step, tmp_path, **asked)
@@ -72,9 +74,12 @@ def may_begin_at(rank, step):
     return {newest, newest - 3} if rank > 0 and step == newest > 0 else {newest}
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("before, after", [(2, 4), (4, 2), (4, 1), (1, 4)])
-def test_another_number_of_ranks_goes_on_with_the_same_losses(before, after, framework, tmp_path):
+RESIZED = [("torch", *counts) for counts in [(2, 4), (4, 2), (4, 1), (1, 4)]]
+RESIZED += [("tensorflow", 2, 4), ("tensorflow", 4, 1)]
+
+
+@pytest.mark.parametrize("framework, before, after", RESIZED)
+def test_another_number_of_ranks_goes_on_with_the_same_losses(framework, before, after, tmp_path):
     is_killed(before - 1, 5, tmp_path, ranks=before, framework=framework)
     again = train(tmp_path, ranks=after, framework=framework).history
     for ranks in (before, after):
