@@ -93,6 +93,12 @@ def make(root: Path) -> Path:
     return root
 
 
+def with_one_public_case(root: Path) -> None:
+    """Leave exercise 9.2 one of its public cases: enough where every submission answers alike."""
+    check = root / "labs/checks/9_2_double.py"
+    check.write_text(check.read_text().replace("in (2, 3)", "in (3,)"))
+
+
 def cell(source, id="", **more):
     entry = {"cell_type": "code", "metadata": {}, "source": source, "outputs": [],
              "execution_count": None} | more  # fmt: skip

@@ -53,7 +53,7 @@ class Batch:
 
     def __init__(self, base: Path, port: int):
         self.base, self.out, self.port = base, base / "out", port
-        course.make(base / "course")
+        course.with_one_public_case(course.make(base / "course"))
         answers = {name: course.notebook(self._aimed(source)) for name, (source, *_) in
                    ATTACKS.items()}  # fmt: skip
         files = {name: content for name, (content, *_) in FILES.items()}
@@ -201,7 +201,7 @@ def test_a_copy_is_noticed_and_a_late_one_loses_what_the_rule_says(batch):
 
 def test_the_good_ones_get_the_same_bytes_without_the_others(batch, tmp_path):
     names = ("perfect", "hard coded", "nested")
-    course.make(tmp_path / "course")
+    course.with_one_public_case(course.make(tmp_path / "course"))
     course.plant(tmp_path / "class", {name: FILES[name][0] for name in names})
     pipeline.grade(pipeline.Asked(
         tmp_path / "class", course.LAB, tmp_path / "out", root=tmp_path / "course",

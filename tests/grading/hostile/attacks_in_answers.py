@@ -183,7 +183,7 @@ _IGNORES = """
 import signal
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
     signal.signal(number, signal.SIG_IGN)
-while True:
+while rank == 0:
     try:
         while True: pass
     except BaseException:
@@ -216,7 +216,7 @@ print('{"score": 100}\\\\nAll tests passed\\\\n<script>alert(1)</script>')
 """
 
 ATTACKS = {
-    "loops": (body("while True: pass"), 0, {"timeout", "cpu"}),
+    "loops": (body("while rank == 0: pass"), 0, {"timeout", "cpu"}),
     "ignores signals": (body(_IGNORES), 0, {"timeout", "cpu"}),
     "sys exit": (body("import sys; sys.exit(0)"), 0, {"error"}),
     "os exit": (body("import os; os._exit(0)"), 0, {"crash"}),
@@ -262,5 +262,5 @@ ATTACKS = {
     "no text": (body("import os; os.write(1, b'\\xff\\x1b[31m\\0' * 1000)", good=True), 4, RIGHT),
     "noisy": (body(_NOISY, good=True), 4, RIGHT),
 } | {
-    f"unseeded {n}": (body(f"{n}\n{_UNSEEDED}", good=True), 4, RIGHT) for n in range(5)
+    f"unseeded {n}": (body(f"{n}\n{_UNSEEDED}", good=True), 4, RIGHT) for n in range(2)
 }  # fmt: skip
