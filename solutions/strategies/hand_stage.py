@@ -17,9 +17,10 @@ class HandStage:
         import torch
 
         self.task, self.rank, self.last = job.task, me.rank, me.rank == me.ranks - 1
+        self.device = me.torch_device
         self.pieces = job.options["micro_batches"]
         self.blocks = self.task.cut(me.ranks)[me.rank]
-        self.model = self.task.torch_model(job.seed, self.blocks)
+        self.model = me.put(self.task.torch_model(job.seed, self.blocks))
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=self.task.lr, momentum=self.task.momentum
         )
@@ -48,7 +49,8 @@ class HandStage:
         import torch.distributed as dist
 
         if self.rank > 0:
-            x = self.task.torch_input(self.blocks[0], len(x))
+            with self.device:
+                x = self.task.torch_input(self.blocks[0], len(x))
             dist.recv(x, self.rank - 1)
             x.requires_grad_()
         h = self.model(x)
@@ -69,7 +71,7 @@ class HandStage:
         gradient = None
         if not self.last:
             sent.wait()
-            gradient = torch.empty(h.shape, dtype=h.dtype)
+            gradient = torch.empty_like(h, memory_format=torch.contiguous_format)
             dist.recv(gradient, self.rank + 1)
         h.backward(gradient)
         if self.rank > 0:

@@ -14,7 +14,7 @@ def _trains(me, job, batch_at, backward, after=lambda model: None):
     optimizer = torch.optim.SGD(model.parameters(), lr=job.task.lr, momentum=job.task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, batch_at(step))
+        x, y = me.put(batch_at(step))
         with me.step(samples=len(x)):
             optimizer.zero_grad()
             losses.append(backward(model, x, y))

@@ -63,12 +63,10 @@ def a_sum(me, job):
 
 
 def _train(me, job, stage, kinds):
-    import torch
-
     passes = [(kind, me.rank) for kind in kinds]
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         with me.step(samples=len(x)):
             parts = stage.train_step(x, y, passes)
         losses += [sum(parts) / len(parts)] if parts else []

@@ -24,7 +24,7 @@ def unsharded_optimizer(me, job):
     shard = torch.empty_like(flat.chunk(me.ranks)[me.rank])
     optimizer = torch.optim.SGD([flat], lr=task.lr, momentum=task.momentum)
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             flat.grad.zero_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import os
 import resource
 import signal
@@ -31,7 +32,7 @@ class Rank:
 
     rank, ranks   this process's number and how many there are
     node, role    the group of ranks it belongs to; "worker", "chief", "ps" or "evaluator"
-    device        "cpu" or "cuda:0"
+    device        "cpu" or "cuda:0"; `torch_device` is the same as a torch.device
     framework     "torch" or "tensorflow"
     """
 
@@ -52,6 +53,37 @@ class Rank:
         from lablib.datasets import shard
 
         return shard(array, self.rank, self.ranks)
+
+    @property
+    def torch_device(self):
+        """The torch.device on which this rank computes: its GPU, or the CPU.
+
+        Name it wherever you make a tensor: `torch.zeros(3, device=me.torch_device)`. Raises
+        LabError on a rank that runs TensorFlow.
+        """
+        return self._devices().device(self.device)
+
+    def put(self, value):
+        """Move a tensor, a NumPy array or a torch module to this rank's device.
+
+            model = me.put(nn.Linear(64, 10))
+            x, y = me.put((x, y))
+
+        value   a tensor or an array of any shape, a module, or lists, tuples and dicts of these,
+                nested as you like
+
+        Returns the same structure, with a tensor of the same shape and type in the place of each
+        array. A module is moved in place and returned. Nothing is copied if it is on the device
+        already: on the CPU you get your own tensor or module back, and a tensor that shares the
+        memory of your array. To bring a result back from a GPU, call its `cpu()`.
+
+        Raises LabError for anything else, such as a number or an array of texts, and on a rank
+        that runs TensorFlow, which places its tensors itself.
+        """
+        return self._devices().put(value, self.device)
+
+    def _devices(self):
+        return importlib.import_module(f"lablib.frameworks.{self.framework}.devices")
 
     def log(self, **values) -> None:
         """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""

@@ -42,19 +42,19 @@ def train(me, job: Job) -> dict:
 
     task, pipelines = job.task, job.options["pipelines"]
     pieces, length = job.options["micro_batches"], me.ranks // pipelines
-    mesh = init_device_mesh("cpu", (pipelines, length), mesh_dim_names=("data", "pipeline"))
+    device, names = me.torch_device, ("data", "pipeline")
+    mesh = init_device_mesh(device.type, (pipelines, length), mesh_dim_names=names)
     row, column = mesh.get_coordinate()
     cut = task.cut(length)
-    model = task.torch_model(job.seed, cut[column])
+    model = me.put(task.torch_model(job.seed, cut[column]))
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(weights, lr=task.lr, momentum=task.momentum)
     piece = job.batch // pipelines // pieces
-    stage = torch_stage(model, task, cut, column, piece, mesh.get_group("pipeline"))
+    stage = torch_stage(model, task, cut, column, piece, device, mesh.get_group("pipeline"))
     schedule = ScheduleGPipe(stage, pieces, loss_fn=task.torch_loss)
     losses = []
     for step in range(job.steps):
-        batch = map(torch.from_numpy, job.batch_at(step))
-        x, y = (part.chunk(pipelines)[row] for part in batch)
+        x, y = (part.chunk(pipelines)[row] for part in me.put(job.batch_at(step)))
         parts = []
         with me.step(samples=len(x)):
             optimizer.zero_grad()

@@ -36,15 +36,15 @@ def train(me, job: Job) -> dict:
 
     task = job.task
     shape = (me.ranks // TENSOR, TENSOR)
-    mesh = init_device_mesh("cpu", shape, mesh_dim_names=("data", "tensor"))
+    mesh = init_device_mesh(me.torch_device.type, shape, mesh_dim_names=("data", "tensor"))
     data, plan = mesh["data"], column_row.dtensor_plan(task)
-    model = parallelize_module(task.torch_model(job.seed), mesh["tensor"], plan)
+    model = parallelize_module(me.put(task.torch_model(job.seed)), mesh["tensor"], plan)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
         batch = job.batch_at(step)
-        mine = (shard(array, data.get_local_rank(), data.size()) for array in batch)
-        x, y = map(torch.from_numpy, mine)
+        mine = [shard(array, data.get_local_rank(), data.size()) for array in batch]
+        x, y = me.put(mine)
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

@@ -24,14 +24,14 @@ def train(me, job: Job) -> dict:
 
     task = job.task
     model = DistributedDataParallel(
-        task.torch_model(job.seed),
+        me.put(task.torch_model(job.seed)),
         bucket_cap_mb=job.options["bucket_mb"],
         find_unused_parameters=job.options["find_unused_parameters"],
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

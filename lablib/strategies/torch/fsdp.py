@@ -37,7 +37,7 @@ def train(me, job: Job) -> dict:
     import torch
     from torch.distributed.fsdp import fully_shard
 
-    task, model = job.task, job.task.torch_model(job.seed)
+    task, model = job.task, me.put(job.task.torch_model(job.seed))
     blocks = [fully_shard(block) for block in model] if task.blocks > 1 else []
     fully_shard(model)
     if job.options["prefetch"]:
@@ -48,7 +48,7 @@ def train(me, job: Job) -> dict:
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

@@ -26,14 +26,14 @@ def train(me, job: Job) -> dict:
 
     task, pieces = job.task, job.options["micro_batches"]
     cut = task.cut(me.ranks)
-    model = task.torch_model(job.seed, cut[me.rank])
+    model = me.put(task.torch_model(job.seed, cut[me.rank]))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
-    stage = torch_stage(model, task, cut, me.rank, job.batch // pieces)
+    stage = torch_stage(model, task, cut, me.rank, job.batch // pieces, me.torch_device)
     # It divides the gradients by the number of micro-batches: the mean over the whole batch.
     schedule = ScheduleGPipe(stage, pieces, loss_fn=task.torch_loss)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         inputs = (x,) if stage.is_first else ()
         parts = []
         with me.step(samples=len(x)):

@@ -26,12 +26,12 @@ def train(me, job: Job) -> dict:
 
     task = job.task
     model = DistributedDataParallel(
-        task.torch_model(job.seed), bucket_cap_mb=job.options["bucket_mb"]
+        me.put(task.torch_model(job.seed)), bucket_cap_mb=job.options["bucket_mb"]
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         inputs, targets = (array.chunk(job.options["micro_batches"]) for array in (x, y))
         with me.step(samples=len(x)):
             optimizer.zero_grad()

@@ -37,18 +37,17 @@ def train(me, job: Job) -> dict:
 
     task, pieces = job.task, job.options["micro_batches"]
     cut, piece = task.cut(me.ranks * job.options["stages_per_rank"]), job.batch // pieces
-    mine = [
-        torch_stage(task.torch_model(job.seed, blocks), task, cut, number, piece)
-        for number, blocks in enumerate(cut)
-        if number % me.ranks == me.rank
-    ]
+    mine = []
+    for number in range(me.rank, len(cut), me.ranks):
+        model = me.put(task.torch_model(job.seed, cut[number]))
+        mine.append(torch_stage(model, task, cut, number, piece, me.torch_device))
     parameters = [weight for stage in mine for weight in stage.submod.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=task.lr, momentum=task.momentum)
     schedule = ScheduleInterleaved1F1B(mine, pieces, loss_fn=task.torch_loss)
     first, last = mine[0].is_first, mine[-1].is_last
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         inputs, parts = (x,) if first else (), []
         with me.step(samples=len(x)):
             optimizer.zero_grad()

@@ -23,13 +23,13 @@ def train(me, job: Job) -> dict:
     from torch.distributed.pipelining import ScheduleGPipe
 
     task, cut = job.task, job.task.cut(me.ranks)
-    model = task.torch_model(job.seed, cut[me.rank])
+    model = me.put(task.torch_model(job.seed, cut[me.rank]))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
-    stage = torch_stage(model, task, cut, me.rank, job.batch)
+    stage = torch_stage(model, task, cut, me.rank, job.batch, me.torch_device)
     schedule = ScheduleGPipe(stage, 1, loss_fn=task.torch_loss)  # the whole batch in one piece
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         inputs = (x,) if stage.is_first else ()
         parts = []
         with me.step(samples=len(x)):

@@ -25,7 +25,7 @@ def train(me, job: Job) -> dict:
     from torch.nn.parallel import DistributedDataParallel
 
     folder, task = checkpoint.open_folder(job), job.task
-    model = task.torch_model(job.seed)
+    model = me.put(task.torch_model(job.seed))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses, own_losses = [], []
     if found := checkpoint.newest(folder, job):
@@ -38,7 +38,7 @@ def train(me, job: Job) -> dict:
     )
     for step in range(len(losses), job.steps):
         faults.strike(job.options["fail_at"], me, step)
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(replica(x), y)
             optimizer.zero_grad()
@@ -46,7 +46,7 @@ def train(me, job: Job) -> dict:
             optimizer.step()
         own_losses.append(loss.item())
         if checkpoint.due(step + 1, job):
-            losses += _mean_over_ranks(own_losses)
+            losses += _mean_over_ranks(own_losses, me)
             own_losses = []
             if me.rank == 0:
                 checkpoint.save(folder, Checkpoint(losses, _arrays(model, optimizer)), job)
@@ -65,7 +65,7 @@ def _arrays(model, optimizer):
     tensors["random numbers"] = torch.get_rng_state()  # dropout draws from it
     # NumPy has no bfloat16; as float32 it loses nothing.
     return {
-        name: (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+        name: (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
         for name, value in tensors.items()
         if torch.is_tensor(value)
     }
@@ -88,13 +88,13 @@ def _restore(arrays, model, optimizer):
     torch.set_rng_state(tensors["random numbers"])
 
 
-def _mean_over_ranks(losses):
+def _mean_over_ranks(losses, me):
     import torch
     import torch.distributed as dist
 
-    total = torch.tensor(losses, dtype=torch.float64)
+    total = torch.tensor(losses, dtype=torch.float64, device=me.torch_device)
     dist.all_reduce(total)
-    return (total / dist.get_world_size()).tolist()
+    return (total / me.ranks).tolist()
 
 
 def expected(task, ranks, batch, **options) -> Expected:

@@ -19,11 +19,11 @@ def train(me, job: Job) -> dict:
     import torch
 
     task = job.task
-    model = task.torch_model(job.seed)
+    model = me.put(task.torch_model(job.seed))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

@@ -24,12 +24,13 @@ def train(me, job: Job) -> dict:
     from torch.distributed.tensor.parallel import parallelize_module
 
     task = job.task
-    mesh = init_device_mesh("cpu", (me.ranks,), mesh_dim_names=("tensor",))
-    model = parallelize_module(task.torch_model(job.seed), mesh, column_row.dtensor_plan(task))
+    mesh = init_device_mesh(me.torch_device.type, (me.ranks,), mesh_dim_names=("tensor",))
+    whole = me.put(task.torch_model(job.seed))
+    model = parallelize_module(whole, mesh, column_row.dtensor_plan(task))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))  # every rank: the whole batch
+        x, y = me.put(job.batch_at(step))  # every rank: the whole batch
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

@@ -24,7 +24,7 @@ def train(me, job: Job) -> dict:
 
     task = job.task
     model = DistributedDataParallel(
-        task.torch_model(job.seed),
+        me.put(task.torch_model(job.seed)),
         bucket_cap_mb=job.options["bucket_mb"],
         gradient_as_bucket_view=True,  # else every gradient is there twice
     )
@@ -33,7 +33,7 @@ def train(me, job: Job) -> dict:
     )
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             optimizer.zero_grad()  # before DDP, in the second step, makes new buckets
             loss = task.torch_loss(model(x), y)

@@ -22,7 +22,7 @@ def train(me, job: Job) -> dict:
     import torch
     import torch.distributed as dist
 
-    task, model = job.task, job.task.torch_model(job.seed)
+    task, model = job.task, me.put(job.task.torch_model(job.seed))
     weights = trained(model).values()
     flat = flattened(weights, me.ranks)
     gradients = torch.zeros_like(flat)
@@ -33,7 +33,7 @@ def train(me, job: Job) -> dict:
     optimizer = torch.optim.SGD([shard], lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             gradients.zero_()

@@ -31,7 +31,7 @@ def train(me, job: Job) -> dict:
     from torch.func import functional_call
 
     task, whole = job.task, _whole(me.ranks)
-    blocks = [task.torch_model(job.seed, range(n, n + 1)) for n in range(task.blocks)]
+    blocks = [me.put(task.torch_model(job.seed, range(n, n + 1))) for n in range(task.blocks)]
     flats = [flattened(trained(block).values(), me.ranks) for block in blocks]
     for block, flat in zip(blocks, flats):
         for weight, value in zip(trained(block).values(), views(flat, trained(block).values())):
@@ -40,7 +40,7 @@ def train(me, job: Job) -> dict:
     optimizer = torch.optim.SGD(shards, lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             for block, flat, shard in zip(blocks, flats, shards):
                 weights = trained(block)

@@ -29,12 +29,12 @@ def train(me, job: Job) -> dict:
     import torch
 
     task, whole = job.task, _whole(me.ranks)
-    blocks = [task.torch_model(job.seed, range(n, n + 1)) for n in range(task.blocks)]
+    blocks = [me.put(task.torch_model(job.seed, range(n, n + 1))) for n in range(task.blocks)]
     shards = [_shard(block, me) for block in blocks]
     optimizer = torch.optim.SGD(shards, lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             for block, shard in zip(blocks, shards):
                 x = _forward(block, shard, x, whole)

@@ -27,11 +27,9 @@ class Bucket:
     """Gradients that travel together in one flat tensor."""
 
     def __init__(self, weights, ranks):
-        import torch
-
         self.weights, self.ranks, self.missing = weights, ranks, len(weights)
         sizes = [weight.numel() for weight in weights]
-        self.flat = torch.empty(sum(sizes), dtype=weights[0].dtype)
+        self.flat = weights[0].new_empty(sum(sizes))
         for weight, part in zip(weights, self.flat.split(sizes)):
             weight.register_post_accumulate_grad_hook(partial(self.take, part.view_as(weight)))
 
@@ -68,12 +66,12 @@ def train(me, job: Job) -> dict:
     import torch
 
     task = job.task
-    model = task.torch_model(job.seed)
+    model = me.put(task.torch_model(job.seed))
     filled = fill_buckets(model, job.options["bucket_mb"], me.ranks)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.shard_at(step, me))
+        x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()

@@ -23,13 +23,11 @@ STRATEGY = Strategy(
 
 
 def train(me, job: Job) -> dict:
-    import torch
-
     stage = HandStage(me, job)
     passes = stages.passes(me.rank, stage.pieces, ahead=me.ranks - 1 - me.rank)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))
+        x, y = me.put(job.batch_at(step))
         with me.step(samples=len(x)):
             parts = stage.train_step(x, y, passes)
         losses += [sum(parts) / len(parts)] if parts else []

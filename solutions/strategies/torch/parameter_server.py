@@ -63,12 +63,12 @@ def work(me, job):
     import torch.distributed as dist
 
     task, workers = job.task, me.ranks - 1
-    model = task.torch_model(job.seed)
+    model = me.put(task.torch_model(job.seed))
     parts = list(trained(model).values())
     weights, losses = flat(parts), []
     for step in range(job.steps):
-        shares = (shard(array, me.rank - 1, workers) for array in job.batch_at(step))
-        x, y = map(torch.from_numpy, shares)
+        shares = [shard(array, me.rank - 1, workers) for array in job.batch_at(step)]
+        x, y = me.put(shares)
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y) * (len(x) / job.batch)  # the batch's loss is a sum
             gradients = torch.autograd.grad(loss, parts)
@@ -89,7 +89,7 @@ def serve(me, job):
     import torch.distributed as dist
 
     bound = math.inf if job.options["staleness"] is None else job.options["staleness"]
-    model = job.task.torch_model(job.seed)
+    model = me.put(job.task.torch_model(job.seed))
     weights = flat(list(trained(model).values()))
     weights.grad, pushed = torch.zeros_like(weights), torch.empty_like(weights)
     momentum = job.task.momentum if bound == 0 else 0.0

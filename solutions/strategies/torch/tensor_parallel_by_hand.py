@@ -27,13 +27,13 @@ def train(me, job: Job) -> dict:
     import torch.distributed as dist
 
     task = job.task
-    model = task.torch_model(job.seed)
+    model = me.put(task.torch_model(job.seed))
     for pair in column_row.pairs(task):
         share_out(model, pair, me)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = map(torch.from_numpy, job.batch_at(step))  # every rank: the whole batch
+        x, y = me.put(job.batch_at(step))  # every rank: the whole batch
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()
