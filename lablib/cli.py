@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from lablib import __version__, cli_run, cli_teaching
+from lablib import __version__, cli_run, cli_teaching, frameworks
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 
@@ -126,7 +126,7 @@ def _add_compare(commands):
     add("--ranks", default=DEMO_RANKS, metavar="N,N", help=counts)
     add("--strategies", metavar="NAMES", help='for example "single,ddp" (default: all)')
     both = "the framework to use (default: %(default)s)"
-    add("--framework", choices=["torch", "tensorflow", "both"], default="both", help=both)
+    add("--framework", choices=[*frameworks.NAMES, "both"], default="both", help=both)
     add("--steps", type=int, metavar="N", help="the number of training steps in each run")
     batch = "the number of samples in a step, on all ranks together"
     add("--batch", type=int, metavar="N", help=batch)

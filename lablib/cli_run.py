@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lablib import frameworks
 from lablib.errors import LabError
 
 
@@ -29,8 +30,8 @@ Exit status 1: a rank failed, or the ranks can no longer make progress."""
     option("-m", "--module", action="store_true", help="PROGRAM is a module, as after python -m")
     option("--ranks", type=int, default=2, metavar="N", help="how many processes (%(default)s)")
     option("--nodes", type=int, metavar="N", help="spread them over N nodes (1)")
-    frameworks = "what the ranks use (without it: what the program imports)"
-    option("--framework", choices=["torch", "tensorflow"], help=frameworks)
+    which = "what the ranks use (without it: what the program imports)"
+    option("--framework", choices=frameworks.NAMES, help=which)
     on = "a machine to model, by name or as a TOML file; without it times are measured here"
     option("--hardware", metavar="NAME", help=on)
     limit = "end the run after so many seconds (%(default)s)"

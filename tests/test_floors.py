@@ -14,7 +14,7 @@ import pytest
 
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 ROOMS = """
-    errors files units progress_bars computer datasets tasks hardware record frameworks cluster
+    errors files units progress_bars computer datasets hardware record frameworks tasks cluster
     box strategies views training teach grading course doctor_report
     __init__ cli_run cli_teaching cli __main__
 """.split()

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 
+from lablib import frameworks
 from lablib.box import bubblewrap
 from lablib.box.bounded_calls import bounded
 from lablib.box.boxed_execution import BoxedExecution
@@ -43,9 +44,6 @@ _TRIED = Limits(
     cpu_s=1, process_bytes=256 << 20, processes=40, open_files=64, scratch_bytes=8 << 20,
     shared_bytes=8 << 20, file_bytes=1 << 20,
 )  # fmt: skip
-# Threads that a framework starts in one rank: so many on any computer, so many for each core. In
-# TensorFlow 2.21 107 were seen on 2 cores, 148 on 32 and 309 on 192; in torch 4 on 2 cores.
-_THREADS_OF_A_RANK = {"torch": (8, 1), "tensorflow": (128, 2)}
 
 
 @dataclass(frozen=True)
@@ -120,8 +118,8 @@ class Box:
         hardware = None if hardware is None else catalog.get(hardware)
         per_node = hardware and hardware.per_node
         spec = Spec.of(ranks, framework=self.framework, per_node=per_node, **asked)
-        of_framework = threads_of_a_rank(self.framework, os.cpu_count() or 1) * spec.ranks
-        limits = replace(limits, of_framework=of_framework, apart=relay)
+        threads = frameworks.get(self.framework).threads_of_a_rank(os.cpu_count() or 1)
+        limits = replace(limits, of_framework=threads * spec.ranks, apart=relay)
         if not self._process.usable():
             self._process.close()
             self._process = _Boxed(self.framework, self.tier)
@@ -163,12 +161,6 @@ class Box:
 
     def __exit__(self, *_):
         self.close()
-
-
-def threads_of_a_rank(framework: str, cores: int) -> int:
-    """Return how many threads the framework may start in one rank on a computer of `cores`."""
-    always, for_each_core = _THREADS_OF_A_RANK[framework]
-    return always + for_each_core * cores
 
 
 class _Boxed(ZygoteProcess):

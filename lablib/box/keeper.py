@@ -16,12 +16,14 @@ import select
 import signal
 import socket
 
+from lablib import frameworks
 from lablib.box import namespaces, rank_set
 from lablib.box.limits import Limits
 from lablib.box.resource_watch import Watch
 from lablib.cluster.engine import wire
 from lablib.cluster.local.ended_children import ended_children
-from lablib.cluster.local.zygote import WHEN_IDLE, adopt_orphans, import_first, share_what_is_there
+from lablib.cluster.local.zygote import adopt_orphans, import_first, share_what_is_there
+from lablib.frameworks.framework import Framework
 
 _LOOK_EVERY_S = 0.05
 _IDLE_S = 0.3
@@ -30,16 +32,17 @@ _IDLE_S = 0.3
 class Keeper:
     """Serves one rank set after another until the grader is gone.
 
-    control   the grader asks on it and is answered; its end is the grader's end
+    framework   None: sets that only try whether their limits hold
+    control     the grader asks on it and is answered; its end is the grader's end
     """
 
-    def __init__(self, framework: str, control: socket.socket):
+    def __init__(self, framework: Framework | None, control: socket.socket):
         self.framework, self.control = framework, control
         self.pid: int | None = None  # of the set's first process, while there is a set
         self.watch: Watch | None = None
         self.leash: socket.socket | None = None
         self.apart = False  # whether ranks of the set may still send folders
-        self.to_import = list(WHEN_IDLE.get(framework, ()))
+        self.to_import = list(framework.later_imports) if framework else []
 
     def serve(self) -> None:
         while self._turn():
@@ -110,8 +113,7 @@ class Keeper:
 
     def _look(self):
         # Trials go to the limits themselves: to be ended early would prove nothing.
-        tries = self.framework == rank_set.NO_FRAMEWORK
-        if self.pid and not tries and self.watch.look():
+        if self.pid and self.framework and self.watch.look():
             self._kill()
 
     def _kill(self):
@@ -141,7 +143,8 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> None:
-    framework, user, descriptor = arguments
+    name, user, descriptor = arguments
+    framework = None if name == rank_set.NO_FRAMEWORK else frameworks.get(name)
     control = socket.socket(fileno=int(descriptor))
     try:
         if os.getuid() == 0:
@@ -149,7 +152,7 @@ def main(arguments: list[str]) -> None:
             namespaces.mount("proc", "/proc")
             namespaces.become(int(user))
         adopt_orphans()
-        if framework != rank_set.NO_FRAMEWORK:
+        if framework:
             import_first(framework)
         share_what_is_there()
         wire.send(control, {"ready": os.getpid(), "shared_network": ""})

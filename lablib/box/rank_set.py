@@ -13,13 +13,16 @@ from lablib.box import limit_probes, namespaces, rank_namespaces, system_calls
 from lablib.box.limits import Limits, keep_to
 from lablib.cluster.engine import wire
 from lablib.cluster.local.zygote import Zygote, adopt_orphans, live
+from lablib.frameworks.framework import Framework
 
 _FILES = ("board", "log", "stack")
 _NICE = 5  # so that the keeper gets to see a hundred busy processes, and to end them
 NO_FRAMEWORK = "none"  # of a set that only tries whether its limits hold
 
 
-def start(framework: str, channel: socket.socket, leash: socket.socket, limits: Limits) -> int:
+def start(
+    framework: Framework | None, channel: socket.socket, leash: socket.socket, limits: Limits
+) -> int:
     """Fork the first process of a set that serves `channel`; its pid.
 
     The set ends when the other end of `leash` is closed.
@@ -72,7 +75,7 @@ def _serve(framework, channel, leash, limits):
         os.nice(_NICE)
         wire.send(leash, {"furnished": True}, tuple(folders))
         namespaces.close_each(folders)
-        if framework == NO_FRAMEWORK:
+        if framework is None:
             wire.send(channel, {"held": limit_probes.held(limits)})
         else:
             RankSet(framework, channel, leash, limits).serve()
@@ -85,7 +88,7 @@ def _serve(framework, channel, leash, limits):
 class RankSet(Zygote):
     """A zygote that serves one run, and is alone on its network."""
 
-    def __init__(self, framework: str, channel: socket.socket, leash: socket.socket, limits):
+    def __init__(self, framework: Framework, channel: socket.socket, leash: socket.socket, limits):
         super().__init__(framework, "fork", leash)
         self.to_import, self.isolated, self.limits = [], True, limits
         self.leash = leash.dup()  # for a rank, which closes the channel of the set

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lablib import frameworks
 from lablib.errors import LabError
 
 # What torchrun sets in addition to RANK, WORLD_SIZE and so on, with its defaults:
@@ -20,7 +21,7 @@ _OF_TORCHRUN = {
     "TORCHELASTIC_MAX_RESTARTS": "0",
     "ROLE_NAME": "default",
 }
-_FRAMEWORKS = {"torch": "torch", "tensorflow": "tensorflow", "keras": "tensorflow"}
+_BY_PACKAGE = {package: each.name for each in frameworks.EVERY for package in each.packages}
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def script(path: str | os.PathLike, arguments: Sequence[str] = (), module: bool 
 def framework_of(program: Script) -> str:
     """Return the framework that the program imports; torch when it names none in its own file."""
     if program.module:
-        return "torch"
+        return frameworks.DEFAULT
     names = (name for node in ast.walk(_parsed(program.path)) for name in _imported(node))
-    found = (_FRAMEWORKS[name] for name in names if name in _FRAMEWORKS)
-    return next(found, "torch")
+    found = (_BY_PACKAGE[name] for name in names if name in _BY_PACKAGE)
+    return next(found, frameworks.DEFAULT)
 
 
 def _launcher_names(environment):

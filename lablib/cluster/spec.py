@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from dataclasses import dataclass, replace
 
+from lablib import frameworks
 from lablib.errors import LabError
 
-FRAMEWORKS = ("torch", "tensorflow")
 ROLES = ("chief", "worker", "ps", "evaluator")
 DEVICES = ("cpu", "cuda")
 
@@ -53,12 +52,7 @@ class Spec:
 
         per_node   how many ranks fill a node; spread evenly over `nodes` when not given
         """
-        if framework not in FRAMEWORKS:
-            raise LabError(
-                "There is no such framework.",
-                saw=f"framework={framework!r}",
-                do="choose 'torch' or 'tensorflow'",
-            )
+        frameworks.get(framework)
         if device not in DEVICES:
             raise LabError(
                 "There is no such device.", saw=f"device={device!r}", do="choose 'cpu' or 'cuda'"
@@ -82,42 +76,13 @@ class Spec:
         return self.seats[-1].node + 1
 
     def serves(self, seat: Seat) -> bool:
-        """Whether the kit runs a TensorFlow server on this rank instead of the function.
-
-        That is so under parameter servers with a chief: the chief gives the work, the others
-        carry it out.
-        """
+        """Return True if the rank runs the framework's server instead of the function."""
         roles = {other.role for other in self.seats}
-        asked = self.framework == "tensorflow" and {"ps", "chief"} <= roles
-        return asked and seat.role in ("ps", "worker")
+        return frameworks.get(self.framework).serves(roles, seat.role)
 
     def environment(self, seat: Seat, ports: list[int]) -> dict[str, str]:
-        """The variables that launchers of this framework set for a rank."""
-        if self.framework == "tensorflow":
-            return {"TF_CONFIG": json.dumps(self.tf_config(seat, ports))}
-        return {
-            "RANK": str(seat.rank),
-            "WORLD_SIZE": str(self.ranks),
-            "LOCAL_RANK": str(seat.rank % self.per_node),
-            "LOCAL_WORLD_SIZE": str(sum(other.node == seat.node for other in self.seats)),
-            "GROUP_RANK": str(seat.node),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(ports[0]),
-        }
-
-    def tf_config(self, seat: Seat, ports: list[int]) -> dict:
-        """What TensorFlow reads in TF_CONFIG. Node n has the loopback address 127.0.0.(n+1).
-
-        The evaluator stands outside the cluster of those that talk to one another, as
-        https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
-        has it.
-        """
-        cluster: dict[str, list[str]] = {}
-        for other in self.seats:
-            if other.role != "evaluator":
-                address = f"127.0.0.{other.node + 1}:{ports[other.rank]}"
-                cluster.setdefault(other.role, []).append(address)
-        return {"cluster": cluster, "task": {"type": seat.role, "index": seat.index}}
+        """Return the variables that launchers of this framework set for a rank."""
+        return frameworks.get(self.framework).environment(self.seats, seat, ports)
 
 
 def threads_per_rank(cores: int, ranks: int) -> int:

@@ -13,6 +13,7 @@ import pkgutil
 from functools import cache
 from types import ModuleType
 
+from lablib import frameworks
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.strategies.expected import Expected
@@ -20,7 +21,6 @@ from lablib.strategies.strategy import FAMILIES, Job, Strategy
 
 __all__ = ["FAMILIES", "Expected", "Job", "Strategy", "get", "names"]
 
-_FRAMEWORKS = ("torch", "tensorflow")
 __path__.append(str(ROOT / "solutions/strategies"))
 
 
@@ -42,7 +42,7 @@ def get(name: str, framework: str | None = None) -> ModuleType:
     """
     found = {of: module for (known, of), module in _modules().items() if known == name}
     if framework is None and found:
-        return found.get("torch") or found["tensorflow"]
+        return next(found[of] for of in frameworks.NAMES if of in found)
     if framework in found:
         return found[framework]
     if found:
@@ -62,7 +62,7 @@ def get(name: str, framework: str | None = None) -> ModuleType:
 @cache
 def _modules():
     """(name, framework) -> module. None of them imports its framework before it trains."""
-    packages = {of: importlib.import_module(f"{__name__}.{of}") for of in _FRAMEWORKS}
+    packages = {of: importlib.import_module(f"{__name__}.{of}") for of in frameworks.NAMES}
     return {
         (found.name, of): importlib.import_module(f"{package.__name__}.{found.name}")
         for of, package in packages.items()

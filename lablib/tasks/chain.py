@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lablib.frameworks import NAMES
 from lablib.tasks import weights
 from lablib.tasks.blocks import Block
 
@@ -20,7 +21,7 @@ class Chain:
     """
 
     blocks: tuple[Block, ...]
-    frameworks = ("torch", "tensorflow")
+    frameworks = NAMES
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """The initial weights of the whole model, in order; float32."""

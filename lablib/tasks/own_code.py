@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lablib import frameworks
 from lablib.errors import LabError
 
 _KIT = str(Path(__file__).parents[1]) + os.sep
@@ -56,5 +57,6 @@ def _own_line(error):
 
 
 def _runners():
-    loaded = [sys.modules[name] for name in ("torch", "cloudpickle") if name in sys.modules]
+    names = (*frameworks.get("torch").packages, "cloudpickle")
+    loaded = [sys.modules[name] for name in names if name in sys.modules]
     return _KIT, *(str(Path(module.__file__).parent) + os.sep for module in loaded)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lablib import frameworks
 from lablib.cluster.spec import threads_per_rank
 from lablib.computer.facts import cores
 from lablib.record import intervals, metrics
@@ -54,7 +55,7 @@ def cpu_share(run: Run, rank: int) -> float:
     """
     part = run.trace.of(rank=rank)
     steps = [(event.start_s, event.end_s) for event in part.of(kind="step")][1:]
-    in_cpu_seconds = run.spec.framework == "torch" or _threads(run) == 1
+    in_cpu_seconds = frameworks.get(run.spec.framework).counts_cpu_seconds(_threads(run))
     if run.hardware or not in_cpu_seconds or any(event.derived for event in part):
         return math.nan
     kind = "wait" if metrics.waits_seen(run.trace) else "message"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from lablib import strategies, tasks
+from lablib import frameworks, strategies, tasks
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
 from lablib.computer.facts import cores, memory_bytes
@@ -270,16 +270,13 @@ def _communication(run, described):
     }
 
 
-_COUNTED = {"torch": "tensors", "tensorflow": "graph"}
-
-
 def _memory(run, framework):
     """Return the memory of the rank that uses the most: tensors if counted, else its process."""
     live = run.metrics.live_bytes.max()
     counted = live == live
     return {
         "peak_bytes_per_rank": float(live if counted else run.metrics.peak_bytes.max()),
-        "memory_counted": _COUNTED[framework] if counted else "process",
+        "memory_counted": frameworks.get(framework).memory_counted if counted else "process",
     }
 
 

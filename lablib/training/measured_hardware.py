@@ -6,6 +6,7 @@ import statistics
 import time
 from collections import defaultdict
 
+from lablib import frameworks
 from lablib.cluster.cluster import Cluster
 from lablib.computer.facts import memory_bytes
 from lablib.errors import LabError, check_whole
@@ -30,9 +31,8 @@ def measure(framework: str = "torch", ranks: int = 2) -> Hardware:
     is "host": its operations take the CPU seconds that a measured run recorded.
     """
     check_whole(2, ranks=ranks)
-    job = {"torch": _in_torch, "tensorflow": _in_tensorflow}.get(framework)
     with Cluster(ranks, framework=framework) as cluster:
-        run = cluster.run(job)
+        run = cluster.run(_rates)
     flop_per_s, bytes_per_s = (statistics.median(rates) for rates in zip(*run.values))
     device = Device(HOST, {"fp32": flop_per_s}, bytes_per_s, memory_bytes() / ranks)
     within = _fitted(_seconds_by_size(run.trace), ranks)
@@ -70,36 +70,14 @@ def _fitted(seconds_by_size, ranks) -> Link:
     return Link(hops * largest / ranks / moving_s, alpha_s)
 
 
-def _in_torch(me):
-    import torch
-    import torch.distributed as dist
-
-    a = torch.ones(_WIDTH, _WIDTH)
-    flops_s = _fastest_s(lambda: a @ a)
-    b = torch.ones(_COPIED_BYTES // 4)
-    copy_s = _fastest_s(b.clone)
-    for x in map(torch.ones, _FLOATS):
+def _rates(me):
+    """FLOP/s and bytes/s of this rank; its all-reduces are in the trace."""
+    work = frameworks.get(me.framework).timed_work()
+    flops_s = _fastest_s(work.product(_WIDTH))
+    copy_s = _fastest_s(work.copy(_COPIED_BYTES))
+    for all_reduce in map(work.all_reduce, _FLOATS):
         for _ in range(_TIMES):
-            dist.all_reduce(x)
-    return 2 * _WIDTH**3 / flops_s, 2 * _COPIED_BYTES / copy_s
-
-
-def _in_tensorflow(me):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    a = tf.ones((_WIDTH, _WIDTH))
-    flops_s = _fastest_s(lambda: tf.matmul(a, a).numpy())
-    b = tf.ones(_COPIED_BYTES // 4)
-    copy_s = _fastest_s(lambda: tf.identity(b + 0.0).numpy())
-
-    def summed(x):
-        return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(x))
-
-    reduce = tf.function(lambda x: strategy.run(summed, args=(x,)))
-    for x in map(tf.ones, _FLOATS):
-        for _ in range(_TIMES):
-            reduce(x)
+            all_reduce()
     return 2 * _WIDTH**3 / flops_s, 2 * _COPIED_BYTES / copy_s
 
 

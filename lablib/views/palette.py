@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lablib import frameworks
+
 # Figures bring their own opaque paper, so that they read the same on a dark notebook theme.
 PAPER = "#ffffff"
 TEXT = "#1a1a1a"
@@ -40,8 +42,7 @@ HIDDEN = Ink("#F8E3B5", "..", "message, hidden behind compute")
 DERIVED = Ink("#E69F00", "", "message that follows from placement, time not seen")
 WAITING = Ink("#D55E00", "xx", "waiting for a message")
 BUBBLE = Ink("#F6D3BF", "xx", "idle: waits for another's work (bubble)")
-TORCH = Ink("#CC79A7", "", "torch")
-TENSORFLOW = Ink("#009E73", "\\\\", "tensorflow")
+_FRAMEWORKS = dict(zip(frameworks.NAMES, (("#CC79A7", ""), ("#009E73", "\\\\"))))
 STEP = Ink("#b0b0b0", "", "a step")
 # What a rank holds. Okabe and Ito's hues are taken by now: these are from Paul Tol's "muted" and
 # "light" schemes (SRON/EPS/TN/09-002, issue 3.2, 2021), light and dark in turn as they are stacked.
@@ -75,4 +76,4 @@ def framework(name: str) -> Ink:
     >>> framework("torch").color
     '#CC79A7'
     """
-    return {"torch": TORCH, "tensorflow": TENSORFLOW}.get(name, NEUTRAL)
+    return Ink(*_FRAMEWORKS[name], name) if name in _FRAMEWORKS else NEUTRAL

@@ -17,6 +17,7 @@ import cloudpickle
 import psutil
 import pytest
 
+from lablib import frameworks
 from lablib.box import box as box_module
 from lablib.box import limit_probes
 from lablib.box.bounded_calls import bounded
@@ -76,7 +77,7 @@ def test_no_packet_makes_the_bytes_on_the_loopback_fewer(box, hide):
 
 @pytest.mark.parametrize("cores, seen", [(1, 106), (2, 107), (8, 116), (32, 148), (192, 309)])
 def test_tensorflow_may_start_its_threads_on_any_number_of_cores(cores, seen):
-    assert seen < box_module.threads_of_a_rank("tensorflow", cores) < 3 * seen
+    assert seen < frameworks.get("tensorflow").threads_of_a_rank(cores) < 3 * seen
 
 
 def test_the_box_counts_the_cores_of_this_computer(box, monkeypatch):

@@ -194,7 +194,7 @@ import sys; sys.path.insert(0, {here!r})
 import jobs, lablib as lab
 cluster = lab.Cluster(2, framework={framework!r})
 print(cluster.run(jobs.total).values, flush=True)
-print(lab.cluster.launch._zygotes[{framework!r}].folder, flush=True)
+print(lab.cluster.local.launch._zygotes[{framework!r}].folder, flush=True)
 {then}
 """
 
@@ -244,7 +244,7 @@ import threading, lablib as lab
 thread = threading.Thread(target=lambda: lab.Cluster(2, framework={framework!r}))
 thread.start()
 thread.join()  # the zygote does not depend on the thread that started it
-print(lab.cluster.launch._zygotes[{framework!r}].folder, flush=True)
+print(lab.cluster.local.launch._zygotes[{framework!r}].folder, flush=True)
 threading.Event().wait()
 """
 

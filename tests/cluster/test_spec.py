@@ -60,7 +60,7 @@ def test_tf_config_names_every_task_once_and_nodes_by_address():
 
 def test_the_evaluator_stands_outside_the_cluster():
     spec = Spec.of(roles={"worker": 1, "evaluator": 1}, framework="tensorflow")
-    config = spec.tf_config(spec.seats[1], [1, 2])
+    config = json.loads(spec.environment(spec.seats[1], [1, 2])["TF_CONFIG"])
     assert config["cluster"] == {"worker": ["127.0.0.1:1"]}
     assert config["task"]["type"] == "evaluator"
 

@@ -11,13 +11,14 @@ import warnings
 
 import tensorflow as tf
 
-from lablib.frameworks.tensorflow import compute_seconds
+from lablib.frameworks.tensorflow import compute_seconds, thread_pools
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
 from lablib.record.recorder import Recorder
 
 N = 64
 recorder = Recorder()
+thread_pools.limit(1)
 tensorflow_recorder.join(recorder, rank=0, rank_of_task={}, ranks=1, threads=1, counts=True)
 x = tf.ones([N, N])
 weights = tf.Variable(x)

@@ -14,9 +14,11 @@ import tensorflow as tf
 
 import lablib as lab
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
+from lablib.frameworks.tensorflow import thread_pools
 from lablib.record.recorder import Recorder
 
 recorder = Recorder()
+thread_pools.limit(1)
 tensorflow_recorder.join(recorder, rank=0, rank_of_task={}, ranks=1, threads=1, counts=True)
 tf.zeros([]).numpy()  # no allocator, no account
 

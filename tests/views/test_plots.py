@@ -28,6 +28,7 @@ from drawings import (
     words,
 )
 
+from lablib import frameworks
 from lablib.errors import LabError
 from lablib.record.trace import Event, Trace
 from lablib.views import palette, plots
@@ -162,8 +163,7 @@ def test_every_meaning_has_its_own_colour():
         palette.EXPOSED,
         palette.HIDDEN,
         palette.WAITING,
-        palette.TORCH,
-        palette.TENSORFLOW,
+        *map(palette.framework, frameworks.NAMES),
         palette.IDEAL,
         palette.NEUTRAL,
     )
@@ -174,7 +174,7 @@ def test_areas_side_by_side_differ_without_colour():
     for stack in (
         (palette.COMPUTE, palette.BACKWARD, palette.WAITING, palette.COMMUNICATION),
         (palette.EXPOSED, palette.HIDDEN),
-        (palette.TORCH, palette.TENSORFLOW),
+        [palette.framework(name) for name in frameworks.NAMES],
     ):
         assert len({ink.hatch for ink in stack}) == len(stack)
 

@@ -1,42 +1,23 @@
 """Turn arrays and tensors into NumPy arrays; say of other values why they cannot be sent.
 
-NumPy has no bfloat16 and no float8. Tensors of these types arrive as float32, which holds each of
+NumPy has no bfloat16 and no float8. Arrays of these types arrive as float32, which holds each of
 their values exactly.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
+
+from lablib import frameworks
+from lablib.frameworks.framework import NoPlainValues
 
 _KINDS = "biufcSU"  # of NumPy's types: the plain ones
 _WIDER = (np.int8, np.uint8, np.float32)  # hold every value of a type that NumPy lacks
 
 # What to do instead, by the package and the name of the type or of one of its base types.
 _CURES = {
-    ("torch", "DTensor"): "use x.full_tensor(), called on every rank, or x.to_local()",
-    ("torch", "FakeTensor"): "it has a shape but no values; use list(x.shape)",
-    ("torch", "MaskedTensor"): "use x.to_tensor(0)",
-    ("torch", "Module"): "use model.state_dict()",
-    ("torch", "dtype"): "use str(x)",
-    ("torch", "device"): "use str(x)",
-    ("torch", "Generator"): "use x.get_state()",
-    ("torch", "Work"): "call x.wait() on the rank, and use the tensor",
-    ("torch", "Future"): "use x.wait()",
-    ("tensorflow", "RaggedTensor"): "use x.to_list() or x.to_tensor()",
-    ("tensorflow", "SparseTensor"): "use tf.sparse.to_dense(x)",
-    ("tensorflow", "IndexedSlices"): "use tf.convert_to_tensor(x)",
-    ("tensorflow", "TensorShape"): "use x.as_list()",
-    ("tensorflow", "DType"): "use x.name",
-    ("tensorflow", "TensorArray"): "use x.stack()",
-    ("tensorflow", "DistributedValues"): "use strategy.experimental_local_results(x)",
-    ("tensorflow", "DatasetV2"): "use list(x.as_numpy_iterator())",
-    ("tensorflow", "Tensor"): "it has no value while a graph is traced; return it from the graph",
-    ("keras", "KerasTensor"): "it has a shape but no values; use x.shape",
-    ("keras", "Layer"): "use model.get_weights()",
-    ("keras", "Optimizer"): "use [v.numpy() for v in optimizer.variables]",
     ("pandas", "DataFrame"): "use frame.to_dict('list') or frame.to_numpy()",
     ("pandas", "Series"): "use series.to_list() or series.to_numpy()",
     ("pandas", "Index"): "use index.to_list()",
@@ -56,6 +37,8 @@ _CURES = {
     ("builtins", "generator"): "use list(x)",
     ("collections", "deque"): "use list(x)",
 }
+for _framework in frameworks.EVERY:
+    _CURES |= _framework.cures
 
 
 class CannotTravel(TypeError):
@@ -67,14 +50,11 @@ def as_array(value: Any) -> np.ndarray | None:
 
     None for any other value. Raises CannotTravel for a tensor without plain values.
     """
-    package = type(value).__module__.partition(".")[0]
-    torch = sys.modules.get("torch")  # without it, nothing is a tensor of torch
     if isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, np.ma.MaskedArray):
         return _plain(np.asarray(value), value)
-    if torch and isinstance(value, torch.Tensor):
-        return _of_torch(value)
-    if package in ("tensorflow", "keras") and hasattr(value, "numpy"):
-        return _plain(_of_tensorflow(value), value)
+    for framework in frameworks.EVERY:
+        if framework.owns(value):
+            return _plain(_values(framework, value), value)
     return None
 
 
@@ -96,45 +76,12 @@ def _refused(what, cure):
     return CannotTravel(f"a value of type {what} cannot be sent to the notebook: {cure}")
 
 
-def _of_torch(tensor):
-    import torch
-
-    if cure := _cure_of_torch(tensor):
-        raise _refused(f"torch.Tensor ({cure[0]})", cure[1])
-    if type(tensor).__name__ in ("DTensor", "FakeTensor", "MaskedTensor"):
-        raise refusal(tensor)
-    dense = tensor.detach().cpu().resolve_conj().resolve_neg()
+def _values(framework, tensor):
     try:
-        if dense.is_floating_point() and dense.dtype not in (
-            torch.float16, torch.float32, torch.float64,
-        ):  # fmt: skip
-            dense = dense.float()
-        return (dense.to(torch.complex64) if dense.dtype == torch.complex32 else dense).numpy()
-    except (RuntimeError, TypeError) as error:
-        what = f"{type(tensor).__name__} ({tensor.dtype})"
-        raise _refused(what, "use a dense torch.Tensor of an ordinary type") from error
-
-
-def _cure_of_torch(tensor):
-    """What kind of tensor without plain values it is, and what to do; None for a plain one."""
-    import torch
-
-    if tensor.is_nested:
-        return "nested", "use list(x.unbind()) or x.to_padded_tensor(0)"
-    if tensor.layout != torch.strided:
-        return "sparse", "use x.to_dense()"
-    if tensor.is_quantized:
-        return "quantised", "use x.dequantize()"
-    if tensor.is_meta:
-        return "on the meta device", "it has a shape but no values; use list(x.shape)"
-    return None
-
-
-def _of_tensorflow(tensor):
-    try:
-        return np.asarray(tensor.numpy())
-    except (AttributeError, NotImplementedError, TypeError, ValueError):
-        raise refusal(tensor) from None
+        return framework.as_array(tensor)
+    except NoPlainValues as error:
+        why = _refused(error.what, error.do) if error.what else refusal(tensor)
+        raise why from error.__cause__
 
 
 def _plain(array, value):

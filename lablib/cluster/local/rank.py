@@ -15,10 +15,12 @@ import time
 import traceback
 from contextlib import contextmanager
 
+from lablib import frameworks
 from lablib.cluster import definitions
 from lablib.cluster.engine import wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
+from lablib.frameworks.framework import Framework, RankConfig
 from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
@@ -119,15 +121,16 @@ def live(job: dict, sock: socket.socket) -> None:
     job    see `Execution` in `cluster/local/execution.py`, which writes it
     sock   to the notebook's kernel
     """
-    recorder = _take_place(job)
+    framework = frameworks.get(job["seat"]["framework"])
+    recorder = _take_place(job, framework)
     me = Rank(job["seat"], recorder)
     try:
         if job["modelled"]:
             clock_warnings.notice()
         function = definitions.load(job["payload"])
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
-        _join(job, recorder)
-        _begin(sock, job)
+        framework.join(recorder, _config(job))
+        _begin(sock, job, framework)
         value = recorder.lives(function, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
@@ -170,7 +173,7 @@ def own_bytes() -> int:
     return sum(int(line.split()[1]) * 1024 for line in private)
 
 
-def _take_place(job):
+def _take_place(job, framework):
     os.setsid()
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -189,9 +192,9 @@ def _take_place(job):
     tempfile.tempdir = None  # the zygote's choice; the rank's is in its environment
     os.chdir(job["cwd"])
     sys.path[:] = job["path"]
-    _share_cores(job["threads"], job["seat"]["framework"])
+    _share_cores(job["threads"], framework)
     _show_sources(job["sources"])
-    _forget_random_state(job["seat"]["framework"])
+    _forget_random_state(framework)
     definitions.become_main(job["payload"])
     return Recorder(job["files"]["board"])
 
@@ -206,29 +209,22 @@ def _take_environment(job):
     os.environ.update(job["env"])
 
 
-def _forget_random_state(framework):
+def _forget_random_state(framework: Framework):
     """Unseeded random numbers differ between ranks and runs, as in processes that are started.
 
-    A fork inherits the state of NumPy and torch. Python seeds `random` in every fork; Keras draws
-    its seeds from there. TensorFlow's own state begins with the first number that a rank draws.
+    A fork inherits the state of NumPy and of the framework. Python seeds `random` in every fork.
     """
     import numpy as np
 
     np.random.seed()
-    if framework == "torch":
-        import torch
-
-        torch.default_generator.seed()
+    framework.forget_random_state()
 
 
-def _share_cores(threads, framework):
+def _share_cores(threads, framework: Framework):
     import threadpoolctl
 
     threadpoolctl.threadpool_limits(threads)
-    if framework == "torch":
-        import torch
-
-        torch.set_num_threads(threads)
+    framework.limit_threads(threads)
 
 
 def _show_sources(sources):
@@ -240,33 +236,21 @@ def _show_sources(sources):
         linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
 
 
-def _join(job, recorder):
+def _config(job):
     seat = job["seat"]
-    if seat["framework"] == "torch":
-        from lablib.frameworks.torch import recorder as torch_recorder
-
-        torch_recorder.join(
-            recorder, rank=seat["rank"], ranks=seat["ranks"], port=job["port"],
-            listening=job.get("listening"), timeout_s=job["timeout_s"], device=seat["device"],
-            counts=job["counts"], relay=job.get("relay"),
-        )  # fmt: skip
-        return
-    from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
-
-    tasks = {(job_name, index): rank for job_name, index, rank in job["tasks"]}
-    tensorflow_recorder.join(
-        recorder, rank=seat["rank"], rank_of_task=tasks, ranks=seat["ranks"],
-        threads=job["threads"], counts=job["counts"], modelled=job["modelled"],
+    return RankConfig(
+        rank=seat["rank"], ranks=seat["ranks"], device=seat["device"], threads=job["threads"],
+        timeout_s=job["timeout_s"], port=job["port"], counts=job["counts"],
+        modelled=job["modelled"], listening=job.get("listening"), relay=job.get("relay"),
+        rank_of_task={(role, index): rank for role, index, rank in job["tasks"]},
     )  # fmt: skip
 
 
-def _begin(sock, job):
+def _begin(sock, job, framework):
     """Say that the rank's work begins. With servers, wait first until all of them have started:
     a server that does not start can then be tried again, for nobody's function has begun."""
     if job["serves"]:
-        from lablib.frameworks.tensorflow import recorder
-
-        server = recorder.server()
+        server = framework.server()
         wire.send(sock, {"kind": "begun"})
         server.join()
     if job["has_servers"]:

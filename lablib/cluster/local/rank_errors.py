@@ -7,20 +7,15 @@ text of an exception is for people: no decision depends on it.
 from __future__ import annotations
 
 import errno
-import sys
 import traceback
 
+from lablib import frameworks
 from lablib.cluster.engine import messages
 from lablib.errors import NOT_ATTEMPTED
 from lablib.frameworks.refusals import ServerNotStarted
 from lablib.record.learners_code import is_learners
 
-_SENDERS = (  # DistributedDataParallel sends from C++: when it is built, and in the backward pass
-    "lablib.frameworks.torch.recorder",
-    "torch.distributed.",
-    "torch.nn.parallel.",
-    "torch.autograd.",
-)
+_SENDERS = tuple(sender for framework in frameworks.EVERY for sender in framework.senders)
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -43,10 +38,7 @@ def cause_of(error: BaseException) -> str:
         (SystemExit, messages.LEFT),
         (ResultCannotTravel, messages.UNSENDABLE),
         (ServerNotStarted, messages.SERVER),
-        (
-            (MemoryError, *_of_framework("OutOfMemoryError", "ResourceExhaustedError")),
-            messages.MEMORY,
-        ),
+        (_out_of_memory(), messages.MEMORY),
     ]
     if isinstance(error, OSError) and error.errno in _FULL:
         return messages.DISK
@@ -60,7 +52,7 @@ def is_echo(error: BaseException, waiting: bool) -> bool:
 
     waiting   the rank was waiting in a message when the error was raised
     """
-    if isinstance(error, (ConnectionError, *_of_peers())):
+    if isinstance(error, _lost_peer()):
         return True
     return isinstance(error, RuntimeError) and (waiting or _raised_by_a_message(error))
 
@@ -71,16 +63,14 @@ def learners_frames(error: BaseException) -> list[list]:
     return [[f.filename, f.lineno, f.name] for f in frames if is_learners(f.filename)]
 
 
-def _of_peers():
-    """The types that the frameworks raise when they lose another process."""
-    return _of_framework("UnavailableError", "AbortedError", "CancelledError", "DistError")
+def _out_of_memory():
+    kinds = [kind for framework in frameworks.EVERY for kind in framework.out_of_memory()]
+    return MemoryError, *kinds
 
 
-def _of_framework(*names):
-    """The exception types of these names, of the frameworks that this process has imported."""
-    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
-    places = [torch, torch and torch.distributed, tensorflow and tensorflow.errors]
-    return [getattr(place, name) for place in places for name in names if hasattr(place, name)]
+def _lost_peer():
+    kinds = [kind for framework in frameworks.EVERY for kind in framework.lost_peer()]
+    return ConnectionError, *kinds
 
 
 def _frames(error):

@@ -23,22 +23,17 @@ import subprocess
 import sys
 import time
 
+from lablib import frameworks
 from lablib.cluster.engine import wire
 from lablib.cluster.local import import_watcher, private_network
 from lablib.cluster.local.ended_children import ended_children
 from lablib.computer import processes
+from lablib.frameworks.framework import Framework
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
 _MOST_FILES = 8  # that come with one message
 _IDLE_S = 0.3
-_FIRST = {
-    "torch": ["torch", "torch.distributed", "lablib.frameworks.torch.recorder"],
-    "tensorflow": ["tensorflow", "lablib.frameworks.tensorflow.recorder"],
-}
-# What the framework itself imports only when a model is trained. Importing it before the first
-# rank starts would double the wait for that; importing it in every rank would cost seconds each.
-WHEN_IDLE = {"torch": ["torch._dynamo", "torch.distributed.pipelining"], "tensorflow": []}
 
 
 class Ranks:
@@ -66,10 +61,10 @@ class Zygote:
     control  the kernel asks for runs on it; its end is the kernel's end
     """
 
-    def __init__(self, framework: str, start: str, control: socket.socket):
+    def __init__(self, framework: Framework, start: str, control: socket.socket):
         self.framework, self.start, self.control = framework, start, control
         self.runs: dict[int, Ranks] = {}
-        self.to_import = list(WHEN_IDLE.get(framework, ())) if start == "fork" else []
+        self.to_import = list(framework.later_imports) if start == "fork" else []
         self.idle_s = _IDLE_S
         self.next_port = 20000
         self.isolated = False
@@ -184,8 +179,8 @@ class Zygote:
         return child.pid
 
     def _ports(self, run, count):
-        """Ports of the ranks. Torch's store is served on a socket that is listening by now."""
-        if self.framework != "torch":
+        """Ports of the ranks. A port for all of them is that of a socket that listens by now."""
+        if not self.framework.one_port:
             return [self._port() for _ in range(count)]
         run.listening = socket.create_server(("127.0.0.1", 0), backlog=count + 16)
         return [run.listening.getsockname()[1]] * count
@@ -279,16 +274,17 @@ def _prepare(framework, start):
 
     Returns why there is no private network, "" when there is one or none is needed.
     """
-    why = private_network.enter() if framework == "tensorflow" else ""
+    why = private_network.enter() if framework.own_network else ""
     if start == "fork":
         import_first(framework)
     share_what_is_there()
     return why
 
 
-def import_first(framework: str) -> None:
+def import_first(framework: Framework) -> None:
     """What every rank needs before its first line."""
-    for module in [*_FIRST[framework], "lablib.cluster.local.rank", "threadpoolctl", "cloudpickle"]:
+    ours = "lablib.cluster.local.rank", "threadpoolctl", "cloudpickle"
+    for module in (*framework.first_imports, *ours):
         importlib.import_module(module)
 
 
@@ -308,14 +304,15 @@ def share_what_is_there() -> None:
 def main(arguments: list[str]) -> None:
     if arguments[0] == "rank":
         live(wire.unpack(sys.stdin.buffer.read()), list(map(int, arguments[1:])))
-    framework, start, folder, descriptor, kernel = arguments
+    name, start, folder, descriptor, kernel = arguments
+    framework = frameworks.get(name)
     adopt_orphans()
     control = socket.socket(fileno=int(descriptor))
     zygote = Zygote(framework, start, control)
     try:
         with import_watcher.ends_with(int(kernel), folder):
             why_shared = _prepare(framework, start)
-        zygote.isolated = framework == "tensorflow" and not why_shared
+        zygote.isolated = framework.own_network and not why_shared
         wire.send(control, {"ready": os.getpid(), "shared_network": why_shared})
         zygote.serve()
     except BaseException as error:

@@ -29,7 +29,7 @@ from tensorflow.python.eager.polymorphic_function import atomic_function
 from tensorflow.python.ops import collective_ops, while_v2
 
 from lablib.frameworks.refusals import ServerNotStarted, forbid
-from lablib.frameworks.tensorflow import graph, placement, thread_pools
+from lablib.frameworks.tensorflow import graph, placement
 from lablib.frameworks.tensorflow.compute_seconds import (
     CpuSeconds,
     ElapsedSeconds,
@@ -97,7 +97,7 @@ def join(
     """Record what this process, rank `rank`, sends and computes.
 
     rank_of_task   the rank of each (job, task) that TF_CONFIG names
-    threads        threads of each of TensorFlow's pools
+    threads        threads that each of TensorFlow's pools has
     counts         write down FLOPs and bytes of what it computes, and count the bytes of its
                    tensors; else the seconds that it took
     modelled       the run is to be played on modelled hardware: refuse what cannot be
@@ -105,7 +105,6 @@ def join(
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
-    thread_pools.limit(threads)
     for function, name in _COLLECTIVES.items():
         setattr(collective_ops, function, _recorded(getattr(collective_ops, function), name))
     while_v2._build_while_op = _reported(while_v2._build_while_op)

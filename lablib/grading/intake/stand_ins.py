@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
+from lablib import frameworks
 from lablib.errors import LabError
 
 # What the kit starts, shows or keeps. `check` is not among them: it says which function to grade.
 _OF_THE_KIT = ("Cluster", "train", "compare", "what_if", "doctor", "predict", "quiz", "progress")
 _PICTURES = ("lablib.views", "matplotlib")
-# Both frameworks in one process may hang.
-_OTHER_FRAMEWORK = {"torch": ("tensorflow", "keras", "tf_keras"), "tensorflow": ("torch",)}
 _OPERATORS = "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor".split()
 
 
@@ -108,7 +107,9 @@ def install(framework: str, check: Callable) -> None:
     from lablib.cluster.local import launch
 
     kit = sys.modules["lablib"]
-    finder = _Finder((*_PICTURES, *_OTHER_FRAMEWORK[framework]))
+    # Both frameworks in one process may hang.
+    others = (other for other in frameworks.EVERY if other.name != framework)
+    finder = _Finder((*_PICTURES, *(package for other in others for package in other.packages)))
     for name in filter(finder.stands_for, list(sys.modules)):
         del sys.modules[name]  # imported before; from now on, importing it gives the stand-in
     sys.meta_path.insert(0, finder)

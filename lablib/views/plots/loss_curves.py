@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING
 
+from lablib import frameworks
 from lablib.views import palette
 
 if TYPE_CHECKING:
@@ -87,5 +88,5 @@ def _describe_curves(group):
 
 def framework_color(group: Sequence[str]) -> str:
     """The framework's, when all labels of the group name the same one; else neutral."""
-    named = {word for label in group for word in ("torch", "tensorflow") if word in label}
+    named = {word for label in group for word in frameworks.NAMES if word in label}
     return palette.framework(named.pop() if len(named) == 1 else "").color

@@ -1,0 +1,140 @@
+"""The interface of a framework: everything in the kit that depends on which framework it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lablib.record.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class RankConfig:
+    """What a rank needs to know to join the other ranks.
+
+    device         "cpu" or "cuda:0"
+    threads        of each of the framework's pools
+    timeout_s      the framework gives up a message after so many seconds
+    port           where the ranks meet, or where this rank's server listens
+    counts         write down FLOPs and bytes of what the rank computes, else its seconds
+    modelled       the run is played on modelled hardware: refuse what cannot be modelled
+    rank_of_task   the rank of each (role, index) that takes part in messages
+    listening      descriptor of the socket that already listens on `port`; rank 0 only
+    relay          descriptor of the line to the relay, if the ranks have no common network
+    """
+
+    rank: int
+    ranks: int
+    device: str
+    threads: int
+    timeout_s: float
+    port: int
+    counts: bool = False
+    modelled: bool = False
+    rank_of_task: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    listening: int | None = None
+    relay: int | None = None
+
+
+class TimedWork(Protocol):
+    """What `lab.Hardware.measure` times on a rank. Each method returns a function to call."""
+
+    def product(self, width: int) -> Any:
+        """Multiply two square matrices of `width` float32 numbers a side."""
+
+    def copy(self, nbytes: int) -> Any:
+        """Copy a tensor of `nbytes` bytes."""
+
+    def all_reduce(self, floats: int) -> Any:
+        """Sum a tensor of `floats` float32 numbers over all ranks."""
+
+
+class Framework(Protocol):
+    """One framework. Its object can be made, and asked for its facts, without importing it.
+
+    packages          the packages that it is imported as
+    first_imports     the modules that every rank needs before its first line
+    later_imports     the modules that it imports by itself when a model is trained. Importing them
+                      before the first rank starts would double the wait for that; importing them
+                      in every rank would cost seconds each
+    own_network       its servers listen on every interface, so its ranks get a network of their own
+    one_port          all ranks meet at one port; otherwise each rank's server has a port
+    memory_counted    what the memory of a modelled run counts: "tensors" or "graph"
+    senders           beginnings of the names of modules that send messages from C++
+    cures             what to return instead of a value that cannot be sent, by the package and the
+                      name of its type
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    first_imports: tuple[str, ...]
+    later_imports: tuple[str, ...] = ()
+    own_network: bool = False
+    one_port: bool = False
+    memory_counted: str
+    senders: tuple[str, ...] = ()
+    cures: Mapping[tuple[str, str], str]
+
+    def threads_of_a_rank(self, cores: int) -> int:
+        """Return how many threads the framework may start in one rank on so many cores."""
+
+    def counts_cpu_seconds(self, threads: int) -> bool:
+        """Return True if a measured rank with so many threads records CPU seconds."""
+
+    def serves(self, roles: set[str], role: str) -> bool:
+        """Return True if a rank of this role runs the framework's server, not the function.
+
+        roles   of all ranks of the cluster
+        """
+        return False
+
+    def environment(self, seats: Sequence[Any], seat: Any, ports: list[int]) -> dict[str, str]:
+        """Return the variables that this framework's own launchers set for a rank.
+
+        seats   of all ranks; each has `rank`, `role`, `index` and `node`
+        ports   by rank
+        """
+
+    def limit_threads(self, threads: int) -> None:
+        """Give each thread pool of this process so many threads."""
+
+    def forget_random_state(self) -> None:
+        """Make unseeded random numbers differ from those of other processes forked from the same
+        parent."""
+
+    def join(self, recorder: Recorder, config: RankConfig) -> None:
+        """Make this process a rank, and record its messages and what it computes."""
+
+    def server(self) -> Any:
+        """Start the server of a rank that `serves`. Raises ServerNotStarted."""
+
+    def owns(self, value: Any) -> bool:
+        """Return True if the value is a tensor of this framework; False if it is not imported."""
+
+    def as_array(self, tensor: Any) -> np.ndarray:
+        """Return the tensor's values. Raises NoPlainValues if it has none that NumPy can hold."""
+
+    def out_of_memory(self) -> tuple[type[BaseException], ...]:
+        """Return the exception types that mean "out of memory"; () if it is not imported."""
+
+    def lost_peer(self) -> tuple[type[BaseException], ...]:
+        """Return the exception types that mean "another rank is gone"; () if not imported."""
+
+    def timed_work(self) -> TimedWork:
+        """Return the work that `lab.Hardware.measure` times. Call it before any other operation."""
+
+
+class NoPlainValues(TypeError):
+    """A tensor has no values that NumPy can hold.
+
+    what   what kind of tensor it is; "" if its type says so
+    do     what to use instead; "" if `Framework.cures` says so
+    """
+
+    def __init__(self, what: str = "", do: str = ""):
+        super().__init__(what)
+        self.what, self.do = what, do
