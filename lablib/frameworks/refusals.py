@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable
 
 from lablib.errors import LabError
 
@@ -15,19 +14,13 @@ class ServerNotStarted(Exception):
     """TensorFlow's server of this rank did not start, for example because its port was taken."""
 
 
-def forbid(
-    module: Any, names: Iterable[str], what: str, where: str = _MODELLED, do: str = _MEASURE
-) -> None:
-    """From now on those functions of the module raise LabError.
+def refusal(name: str, what: str, where: str = _MODELLED, do: str = _MEASURE) -> Callable:
+    """Return a function that takes the place of function `name` and raises LabError.
 
-    what    why: for example that nothing is known about what they do
-    where   the ranks that may not call them, and `do` what to do instead
+    what    why: for example that nothing is known about what it does
+    where   the ranks that may not call it, and `do` what to do instead
     """
-    for name in names:
-        setattr(module, name, _refusal(name, what, where, do))
 
-
-def _refusal(name, what, where, do):
     def refused(*_, **__):
         raise LabError(f"{name} cannot be used {where}.", saw=what, do=do)
 

@@ -15,15 +15,17 @@ def saved_bytes(task: Task, samples: int) -> int:
     """
     import torch
 
+    from lablib.frameworks.torch.compat import memory_id
+
     x, y = (torch.from_numpy(array).to("meta") for array in task.batch_at(0, samples))
     model = task.torch_model().to("meta")
-    known = {weight.untyped_storage()._cdata for weight in model.parameters()}
+    known = {memory_id(weight.untyped_storage()) for weight in model.parameters()}
     kept = {}
 
     def keep(tensor):
         storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            kept[storage._cdata] = storage
+        if memory_id(storage) not in known:
+            kept[memory_id(storage)] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

@@ -60,7 +60,9 @@ class OwnModel:
         model = self.make()
         if len(numbers) == len(self.blocks):
             return model
-        layers = list(model._modules.items())  # named_children omits a layer that occurs twice
+        # named_children omits a layer that occurs twice.
+        modules = model.named_modules(remove_duplicate=False)
+        layers = [(name, layer) for name, layer in modules if name and "." not in name]
         places = [place for number in numbers for place in self.blocks[number].layers]
         return torch.nn.Sequential(OrderedDict(layers[place] for place in places))
 

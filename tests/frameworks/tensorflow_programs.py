@@ -167,11 +167,10 @@ def run(me, name):
 
 def run_unrecorded(me, name):
     """The same without the recorder's wrapper of the collectives."""
-    from lablib.frameworks.tensorflow import recorder
+    from lablib.frameworks.tensorflow import compat
 
-    for function in recorder._COLLECTIVES:
-        collective = getattr(recorder.collective_ops, function)
-        setattr(recorder.collective_ops, function, collective.__wrapped__)
+    for function in compat.COLLECTIVES:
+        compat.replace(compat.collectives()[function], lambda recorded: recorded.__wrapped__)
     return run(me, name)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import tensorflow as tf
-from tensorflow.python.framework import op_callbacks, op_def_registry
+
+from lablib.frameworks.tensorflow.compat import add_op_callback, definition_of_op, shape_tuple
 
 Cost = tuple[int, int, str]
 Seen = Sequence[tuple[tuple[int, ...], tf.DType]]
@@ -159,7 +160,7 @@ class CountedCosts:
     def __init__(self):
         self._known: dict[tuple, Cost] = {}
         self._counts: Counter[Cost] = Counter()
-        op_callbacks.add_op_callback(self._seen)
+        add_op_callback(self._seen)
 
     def take(self) -> tuple[tuple, float]:
         """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
@@ -180,12 +181,12 @@ class CountedCosts:
 
 
 def _looks(tensor):
-    return tensor._shape_tuple(), tensor.dtype
+    return shape_tuple(tensor), tensor.dtype
 
 
 def _eager_cost(kind, attributes, inputs, outputs):
     name = kind.decode() if isinstance(kind, bytes) else kind
-    if op_def_registry.get(name) is None:  # a graph that is called: it is counted as such
+    if definition_of_op(name) is None:  # a graph that is called: it is counted as such
         return _NOTHING
     attribute = dict(zip(attributes[::2], attributes[1::2])).get
     return op_cost(name, attribute, [*map(_looks, inputs)], [*map(_looks, outputs)])

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
 
+from lablib.frameworks.tensorflow.compat import called_graph, set_attribute
 from lablib.frameworks.tensorflow.costs import is_free, op_cost
 
 # Attributes of operations: the number under which a message was traced, our own clocks, and the
@@ -35,7 +35,7 @@ _ANY_RANK = (None,) * 5  # stands for a shape of unknown rank: no product needs 
 
 def set_mark(op: tf.Operation, name: str, number: int) -> None:
     """Keep a number with an operation. It stays when TensorFlow copies the graph."""
-    op._set_attr(name, attr_value_pb2.AttrValue(i=number))
+    set_attribute(op, name, tf.compat.v1.AttrValue(i=number))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class _Graph:
         return [Repeat(_report(part), tuple(branch)) for part, branch in spoken if part]
 
     def _inside(self, name, inputs):
-        function = self.graph._get_function(name.name)
+        function = called_graph(self.graph, name.name)
         if function is None:  # such as a function of the runtime's own
             return []
         shapes = [self.shapes.shape(tensor) for tensor in inputs]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import prod
 
 import tensorflow as tf
-from tensorflow.python.framework import op_callbacks
 
+from lablib.frameworks.tensorflow.compat import add_op_callback, shape_tuple
 from lablib.frameworks.tensorflow.costs import is_data
 from lablib.frameworks.tensorflow.peak_memory import VIEWS, may_change, passed_through
 
@@ -27,7 +27,7 @@ class LiveBytes:
         self._alive: dict[int, weakref.ref] = {}
         self._changed: dict[str, list[int]] = {}  # by the name of a graph: arguments
         self._passed: dict[str, list[tuple[str, int]]] = {}  # outputs, see `passed_through`
-        op_callbacks.add_op_callback(self._seen)
+        add_op_callback(self._seen)
 
     def restart(self) -> None:
         """Forget the peak, not what is alive."""
@@ -116,7 +116,7 @@ class _Memory:
 
 
 def _nbytes(tensor):
-    return prod(tensor._shape_tuple()) * tensor.dtype.size if is_data(tensor.dtype) else 0
+    return prod(shape_tuple(tensor)) * tensor.dtype.size if is_data(tensor.dtype) else 0
 
 
 def _of_a_variable(attributes):

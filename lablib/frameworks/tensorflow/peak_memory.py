@@ -14,6 +14,7 @@ from math import prod
 
 import tensorflow as tf
 
+from lablib.frameworks.tensorflow.compat import called_graph, number_of_outputs
 from lablib.frameworks.tensorflow.costs import is_data, is_product
 from lablib.frameworks.tensorflow.graph import Shapes, causes_first
 
@@ -53,7 +54,7 @@ def memory_of(tensor: tf.Tensor) -> tf.Tensor:
         tensor = tensor.op.inputs[tensor.value_index]
     if not tensor.op.type.endswith("PartitionedCall"):
         return tensor
-    function = tensor.graph._get_function(tensor.op.get_attr("f").name)
+    function = called_graph(tensor.graph, tensor.op.get_attr("f").name)
     if function is None:  # such as one of the runtime's own
         return tensor
     side, number = passed_through(function)[tensor.value_index]
@@ -87,7 +88,7 @@ def may_change(argument: tf.Tensor) -> bool:
 
 def _outputs(function):
     """What a call returns; its graph lists more once a gradient has been taken of one."""
-    return function.graph.outputs[: len(function.cached_definition.signature.output_arg)]
+    return function.graph.outputs[: number_of_outputs(function)]
 
 
 class _Call:
@@ -152,7 +153,7 @@ class _Call:
         """The most that a function holds which the operation calls."""
         peaks = [0]
         for name in _functions(op):
-            function = self.graph._get_function(name)
+            function = called_graph(self.graph, name)
             if function is not None:  # such as one of the runtime's own
                 given = list(op.inputs)[len(op.inputs) - len(function.graph.inputs) :]
                 peaks.append(peak_bytes(function, [self.shapes.shape(tensor) for tensor in given]))

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import tensorflow as tf
-from tensorflow.python.eager import context
+
+from lablib.frameworks.tensorflow.compat import device_of_this_thread
 
 
 def crossings(
@@ -47,7 +48,7 @@ def nbytes_of(tensor: tf.Tensor | object) -> int:
 
 def runs_elsewhere(home: int, rank_of_task: Mapping[tuple[str, int], int]) -> bool:
     """Whether this thread is sending its operations to another task, as a coordinator's do."""
-    there = _rank(context.context().device_name, rank_of_task)
+    there = _rank(device_of_this_thread(), rank_of_task)
     return there not in (None, home)
 
 

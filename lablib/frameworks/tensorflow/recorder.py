@@ -17,6 +17,7 @@ and what other tasks compute for this one is not known here: such runs cannot be
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import json
 import os
@@ -25,11 +26,9 @@ from collections import defaultdict
 from contextlib import contextmanager
 
 import tensorflow as tf
-from tensorflow.python.eager.polymorphic_function import atomic_function
-from tensorflow.python.ops import collective_ops, while_v2
 
-from lablib.frameworks.refusals import ServerNotStarted, forbid
-from lablib.frameworks.tensorflow import graph, placement
+from lablib.frameworks.refusals import ServerNotStarted
+from lablib.frameworks.tensorflow import compat, graph, placement
 from lablib.frameworks.tensorflow.compute_seconds import (
     CpuSeconds,
     ElapsedSeconds,
@@ -44,35 +43,21 @@ from lablib.frameworks.tensorflow.placement import nbytes_of
 from lablib.record.learners_code import is_learners, learners_line
 from lablib.record.recorder import Recorder
 
-# The function: the name the learner knows.
-_COLLECTIVES = {
-    "all_reduce": "all_reduce",
-    "all_reduce_v2": "all_reduce",
-    "all_gather": "all_gather",
-    "all_gather_v2": "all_gather",
-    "all_to_all_v2": "all_to_all",
-    "broadcast_send": "broadcast",
-    "broadcast_send_v2": "broadcast",
-    "broadcast_recv": "broadcast",
-    "broadcast_recv_v2": "broadcast",
+_NOT_MODELLED = {
+    "DTensor over several processes sends its messages past everything that could be recorded": [
+        "tensorflow:experimental.dtensor.create_distributed_mesh",
+        "tensorflow:experimental.dtensor.initialize_accelerator_system",
+    ],
+    "what other tasks compute for this one cannot be recorded here": [
+        "tensorflow:config.experimental_connect_to_cluster",
+        "tensorflow:config.experimental_connect_to_host",
+    ],
+    "a raw operation may be one of some ranks; the model takes collectives for those of all": [
+        f"tensorflow:raw_ops.{name}"
+        for name in (*compat.RAW_COLLECTIVES, *compat.NO_MESSAGES)
+        if name.startswith("Collective")
+    ],
 }
-_NOT_MODELLED = (
-    (
-        tf.experimental.dtensor,
-        ("create_distributed_mesh", "initialize_accelerator_system"),
-        "DTensor over several processes sends its messages past everything that could be recorded",
-    ),
-    (
-        tf.config,
-        ("experimental_connect_to_cluster", "experimental_connect_to_host"),
-        "what other tasks compute for this one cannot be recorded here",
-    ),
-    (
-        tf.raw_ops,
-        [name for name in dir(tf.raw_ops) if name.startswith("Collective")],
-        "of collectives those of tf.distribute and of TensorFlow's collective_ops are recorded",
-    ),
-)
 _MOST_A_GRAPH = 1 << 20  # messages that one call of a graph may pass
 _LOOK_BACK = 200  # graph operations searched for the backward pass that made a gradient
 
@@ -103,21 +88,24 @@ def join(
     modelled       the run is to be played on modelled hardware: refuse what cannot be
     """
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
+    compat.NAMES.check()
     _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
-    for function, name in _COLLECTIVES.items():
-        setattr(collective_ops, function, _recorded(getattr(collective_ops, function), name))
-    while_v2._build_while_op = _reported(while_v2._build_while_op)
-    run_graph = atomic_function.AtomicFunction.call_flat
-    atomic_function.AtomicFunction.call_flat = _watched(run_graph)
-    _tell_phases(tf.GradientTape)
+    paths = compat.collectives()
+    for function, about in {**compat.COLLECTIVES, **compat.RAW_COLLECTIVES}.items():
+        compat.replace(paths[function], functools.partial(_recorded, *about))
+    if ranks > 1:
+        compat.refuse_unknown()
+    compat.replace("tensorflow.python.ops.while_v2:_build_while_op", _reported)
+    compat.replace(compat.CALL_OF_A_GRAPH, _watched)
+    _record_phases()
     if counts:
         recorder.spent, recorder.memory = CountedCosts().take, LiveBytes()
     else:
         recorder.spent = _in_seconds = CpuSeconds() if threads == 1 else ElapsedSeconds()
     if modelled and ranks > 1:
-        for module, names, what in _NOT_MODELLED:
-            forbid(module, names, what)
+        for what, paths in _NOT_MODELLED.items():
+            compat.NAMES.forbid(paths, what)
 
 
 def server() -> tf.distribute.Server:
@@ -132,33 +120,35 @@ def server() -> tf.distribute.Server:
         raise ServerNotStarted(error.message) from error
 
 
-def _recorded(collective, name):
+def _recorded(name, payload, collective):
+    parameters = list(inspect.signature(collective).parameters)
+
     @functools.wraps(collective)
-    def call(first, *args, **kwargs):
-        if tf.executing_eagerly():
-            return _eager(collective, name, first, args, kwargs)
-        return _traced(collective, name, first, args, kwargs)
+    def call(*args, **kwargs):
+        sent = {**dict(zip(parameters, args)), **kwargs}.get(payload)
+        run = functools.partial(collective, *args, **kwargs)
+        return (_eager if tf.executing_eagerly() else _traced)(run, name, sent)
 
     return call
 
 
-def _eager(collective, name, first, args, kwargs):
-    number = _recorder.issue(name, nbytes_of(first), _everyone(), channel="collectives")
+def _eager(run, name, sent):
+    number = _recorder.issue(name, nbytes_of(sent), _everyone(), channel="collectives")
     start_s = _recorder.waits(number)
-    answer = collective(first, *args, **kwargs)
+    answer = run()
     _recorder.waited(number, start_s)
     _recorder.done(number)
     return answer
 
 
-def _traced(collective, name, first, args, kwargs):
-    is_payload = isinstance(first, tf.Tensor)
-    start_s = _now([first] if is_payload else [])
+def _traced(run, name, sent):
+    is_payload = isinstance(sent, tf.Tensor)
+    start_s = _now([sent] if is_payload else [])
     with tf.control_dependencies([start_s]):
-        answer = collective(first, *args, **kwargs)
+        answer = run()
     end_s = _now([answer])
-    phase = "backward" if is_payload and _is_gradient(first) else "other"
-    nbytes = nbytes_of(first if is_payload else answer)
+    phase = "backward" if is_payload and _is_gradient(sent) else "other"
+    nbytes = nbytes_of(sent if is_payload else answer)
     number = len(_traced_messages)
     set_mark(answer.op, MESSAGE, number)
     _traced_messages.append((name, nbytes, phase, _line(answer)))
@@ -180,9 +170,7 @@ def _set_apart(op):
     operations. In that order, a variable's initial value that is broadcast would depend on all that
     the function does before, and TensorFlow could not make it before the first call."""
     set_mark(op, CLOCK, 1)
-    manager = op.graph.experimental_acd_manager
-    if manager is not None:
-        manager.run_independently(op)
+    compat.run_independently(op)
 
 
 def _reported(build_loop):
@@ -271,25 +259,36 @@ def _write_wait(number, end_s):
     _recorder.rows.append(("wait", number, end_s, end_s))
 
 
-def _tell_phases(tape):
+def _record_phases():
     """Outside of graphs, what a tape watches is the forward pass. In a graph it is traced only."""
-    enter, leave, gradient = tape.__enter__, tape.__exit__, tape.gradient
+    for name, make in (("__enter__", _begins), ("__exit__", _ends), ("gradient", _goes_back)):
+        compat.replace(f"tensorflow:GradientTape.{name}", make)
 
+
+def _begins(enter):
     @functools.wraps(enter)
-    def begins(self):
+    def call(self):
         if tf.executing_eagerly():
             _recorder.enters("forward")
         return enter(self)
 
+    return call
+
+
+def _ends(leave):
     @functools.wraps(leave)
-    def ends(self, *error):
+    def call(self, *error):
         answer = leave(self, *error)
         if tf.executing_eagerly():
             _recorder.leaves()
         return answer
 
+    return call
+
+
+def _goes_back(gradient):
     @functools.wraps(gradient)
-    def goes_back(self, *args, **kwargs):
+    def call(self, *args, **kwargs):
         if not tf.executing_eagerly():
             return gradient(self, *args, **kwargs)
         _recorder.enters("backward")
@@ -298,7 +297,7 @@ def _tell_phases(tape):
         finally:
             _recorder.leaves()
 
-    tape.__enter__, tape.__exit__, tape.gradient = begins, ends, goes_back
+    return call
 
 
 def _everyone():

@@ -6,6 +6,8 @@ import functools
 
 import tensorflow as tf
 
+from lablib.frameworks.tensorflow import compat
+
 # One thread to start operations with would wait for itself where servers call one another.
 _LEAST_TO_START = 2
 
@@ -19,10 +21,12 @@ def limit(threads: int) -> None:
         intra_op_parallelism_threads=threads,
         inter_op_parallelism_threads=max(threads, _LEAST_TO_START),
     )
-    begin = tf.distribute.Server.__init__
+    compat.replace("tensorflow:distribute.Server.__init__", lambda begin: _limited(begin, pools))
 
+
+def _limited(begin, pools):
     @functools.wraps(begin)
-    def limited(
+    def call(
         server,
         server_or_cluster_def,
         job_name=None,
@@ -34,4 +38,4 @@ def limit(threads: int) -> None:
         asked = server_or_cluster_def, job_name, task_index, protocol
         begin(server, *asked, config or pools, start)
 
-    tf.distribute.Server.__init__ = limited
+    return call

@@ -7,11 +7,16 @@ its shapes only, so it is worked out once and remembered: the same step is count
 from __future__ import annotations
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
+from lablib.frameworks.torch.compat import (
+    DispatchMode,
+    FakeTensor,
+    flop_registry,
+    overload_packet,
+    plain_call,
+    schema,
+    tree_leaves,
+)
 from lablib.frameworks.torch.memory import LiveBytes
 from lablib.frameworks.torch.uncompiled import uncompiled
 
@@ -27,7 +32,7 @@ _FREE = (0, 0, "fp32")
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # `parameter.data` comes as the latter
 
 
-class CountedCosts(TorchDispatchMode):
+class CountedCosts(DispatchMode):
     """While it is entered: what this thread and its backward passes compute, by `take`; and
     the `memory` that the results need.
 
@@ -42,10 +47,6 @@ class CountedCosts(TorchDispatchMode):
         self._without: set[int] = set()  # operations that never cost anything, by their id
         self._known: dict[tuple, tuple] = {}
         self._counts: dict[tuple, int] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls):
-        return False  # torch would wrap the method below, which costs microseconds a call
 
     def take(self) -> tuple[tuple, float]:
         """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
@@ -62,20 +63,20 @@ class CountedCosts(TorchDispatchMode):
             return func(*args, **kwargs) if FakeTensor in types else NotImplemented
         operation = id(func)  # torch keeps them, and hashes them in Python
         if operation in self._without:
-            return func._op(*args, **kwargs)
+            return plain_call(func)(*args, **kwargs)
         key = (operation, *map(_looks, args), *map(_looks, kwargs.values()))
         cost = self._known.get(key)
         if cost is None:
             return self._meet(key, func, args, kwargs)
         if cost is not _FREE:
             self._counts[cost] = self._counts.get(cost, 0) + 1
-        answer = func._op(*args, **kwargs)
+        answer = plain_call(func)(*args, **kwargs)
         self.memory.see(answer)
         return answer
 
     def _meet(self, key, func, args, kwargs):
         """Run an operation that is new, and remember what it costs."""
-        if func._overloadpacket not in flop_registry:
+        if overload_packet(func) not in flop_registry:
             with self:  # outside autograd, some arrive in one piece
                 answer = func.decompose(*args, **kwargs)
             if answer is not NotImplemented:
@@ -103,12 +104,12 @@ def _looks(value):
 
 
 def _cost(func, args, kwargs, answer):
-    if func.namespace in _SENDS or "empty" in func._schema.name:
+    if func.namespace in _SENDS or "empty" in schema(func).name:
         return _FREE
     inputs, outputs = _tensors((args, kwargs)), _tensors(answer)
     if any(tensor.is_meta for tensor in inputs + outputs):
         return _FREE
-    formula = flop_registry.get(func._overloadpacket)
+    formula = flop_registry.get(overload_packet(func))
     if formula:
         flops = int(formula(*args, **kwargs, out_val=answer))
     else:
@@ -120,7 +121,7 @@ def _cost(func, args, kwargs, answer):
 
 def _is_view(func):
     """Whether it only looks at its input's memory in another way."""
-    aliases = [value.alias_info for value in func._schema.returns]
+    aliases = [value.alias_info for value in schema(func).returns]
     return any(alias is not None and not alias.is_write for alias in aliases)
 
 

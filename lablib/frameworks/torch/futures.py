@@ -11,27 +11,25 @@ import threading
 import weakref
 from collections.abc import Callable
 
-import torch
-from torch.utils._python_dispatch import _disable_current_modes
-
+from lablib.frameworks.torch import compat
+from lablib.frameworks.torch.compat import Future
 from lablib.frameworks.torch.uncompiled import uncompiled
 from lablib.record.recorder import Recorder
 
-_Future = torch._C.Future
 _messages = weakref.WeakKeyDictionary()  # of a future: the numbers of those it ends after
-_add_done_callback = _Future.add_done_callback
+_add_done_callback = Future.add_done_callback
 _thread = threading.local()  # its `calls_back`: whether it runs the callback of a future
 
 
 def see_waits(recorder: Recorder) -> None:
     """Write down the waits of this process on every future that `follow` has seen."""
-    _Future.wait = _wait(_Future.wait, recorder)
-    _Future.then = _then(_Future.then)
-    _Future.add_done_callback = _calls_back(_add_done_callback)
-    torch._C._collect_all = _collect_all(torch._C._collect_all)
+    compat.replace("torch._C:Future.wait", lambda wait: _wait(wait, recorder))
+    compat.replace("torch._C:Future.then", _then)
+    compat.replace("torch._C:Future.add_done_callback", _calls_back)
+    compat.replace("torch._C:_collect_all", _collect_all)
 
 
-def follow(future: torch._C.Future, number: int, ended: Callable) -> torch._C.Future:
+def follow(future: Future, number: int, ended: Callable) -> Future:
     """The future, known as that of message `number`; `ended` is called when it has ended."""
     _add_done_callback(future, ended)
     _messages[future] = (number,)
@@ -80,7 +78,7 @@ def _calls_back(method):
         def uncounted(future):
             before, _thread.calls_back = getattr(_thread, "calls_back", False), True
             try:
-                with _disable_current_modes():
+                with compat.disable_current_modes():
                     return callback(future)
             finally:
                 _thread.calls_back = before

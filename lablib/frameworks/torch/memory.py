@@ -9,6 +9,8 @@ import weakref
 
 import torch
 
+from lablib.frameworks.torch.compat import memory_id
+
 
 class LiveBytes:
     """Counts the memory behind the tensors that it is shown, for as long as any of them lives.
@@ -39,7 +41,7 @@ class LiveBytes:
             storage = tensor.untyped_storage()
         except NotImplementedError:
             return  # a sparse tensor: its parts were seen before it was put together
-        place = storage._cdata
+        place = memory_id(storage)
         if place in self._alive or tensor.is_meta:
             return
 
@@ -53,7 +55,7 @@ class LiveBytes:
 
     def resized(self, storage) -> None:
         """Memory that was seen has another size now: FSDP empties it, and fills it again."""
-        place = storage._cdata
+        place = memory_id(storage)
         if place in self._alive:
             nbytes = storage.nbytes()
             self.now_bytes += nbytes - self._nbytes[place]

@@ -8,6 +8,7 @@ import warnings
 import torch
 from torch.nn.modules import module as nn_module
 
+from lablib.frameworks.torch import compat
 from lablib.record.recorder import Recorder
 
 
@@ -17,8 +18,8 @@ def record_phases(recorder: Recorder) -> None:
     nn_module.register_module_forward_pre_hook(modules.enter)
     nn_module.register_module_forward_hook(modules.leave, always_call=True)
     warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
-    torch.autograd.backward = _backward(torch.autograd.backward, recorder)
-    torch.autograd.grad = _backward(torch.autograd.grad, recorder)
+    for name in ("backward", "grad"):
+        compat.replace(f"torch.autograd:{name}", lambda run_pass: _backward(run_pass, recorder))
 
 
 class _Modules:

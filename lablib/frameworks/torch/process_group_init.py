@@ -13,8 +13,7 @@ from collections.abc import Callable
 import torch.distributed as dist
 
 from lablib.errors import LabError
-
-_c10d = dist.distributed_c10d
+from lablib.frameworks.torch import compat
 
 
 class Membership:
@@ -30,9 +29,12 @@ class Membership:
 
     def replace_torchs(self) -> None:
         """Put the functions below in the place of torch's own."""
-        dist.init_process_group = _c10d.init_process_group = self._init(dist.init_process_group)
-        dist.get_backend = _c10d.get_backend = _named(dist.get_backend, self.backend)
-        dist.rendezvous = _c10d.rendezvous = self._meet
+        for name, make in (
+            ("init_process_group", self._init),
+            ("get_backend", lambda get_backend: _named(get_backend, self.backend)),
+            ("rendezvous", lambda _: self._meet),
+        ):
+            compat.replace(f"torch.distributed.distributed_c10d:{name}", make)
 
     def _init(self, init: Callable) -> Callable:
         @functools.wraps(init)

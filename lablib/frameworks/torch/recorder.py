@@ -15,11 +15,9 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch.distributed import rpc
 
 from lablib.errors import LabError
-from lablib.frameworks.refusals import forbid
-from lablib.frameworks.torch import agreement
+from lablib.frameworks.torch import agreement, compat
 from lablib.frameworks.torch.costs import CountedCosts
 from lablib.frameworks.torch.futures import follow, see_waits
 from lablib.frameworks.torch.message_table import Entry, MessageTable
@@ -30,30 +28,7 @@ from lablib.frameworks.torch.relayed_group import RelayedGroup, refuse
 from lablib.frameworks.torch.uncompiled import run_as_written, uncompiled
 from lablib.record.recorder import CpuSeconds, Recorder
 
-# The process group's methods: the name the learner knows, the argument that is the payload.
-_COLLECTIVES = {
-    "allreduce": ("all_reduce", 0),
-    "allreduce_coalesced": ("all_reduce", 0),
-    "broadcast": ("broadcast", 0),
-    "reduce": ("reduce", 0),
-    "allgather": ("all_gather", 1),
-    "_allgather_base": ("all_gather", 1),
-    "all_gather_single": ("all_gather", 1),
-    "allgather_coalesced": ("all_gather", 1),
-    "all_gather_single_coalesced": ("all_gather", 1),
-    "allgather_into_tensor_coalesced": ("all_gather", 1),
-    "gather": ("gather", 1),
-    "scatter": ("scatter", 1),
-    "reduce_scatter": ("reduce_scatter", 1),
-    "_reduce_scatter_base": ("reduce_scatter", 1),
-    "reduce_scatter_single": ("reduce_scatter", 1),
-    "reduce_scatter_single_coalesced": ("reduce_scatter", 1),
-    "reduce_scatter_tensor_coalesced": ("reduce_scatter", 1),
-    "alltoall": ("all_to_all", 1),
-    "alltoall_base": ("all_to_all", 1),
-    "all_to_all_single": ("all_to_all", 1),
-    "barrier": ("barrier", None),
-}
+_C10D, _RPC = "torch.distributed.distributed_c10d", "torch.distributed.rpc:init_rpc"
 _recorder: Recorder
 _table: MessageTable
 _line_to_relay: RelayLink | None = None
@@ -72,6 +47,7 @@ def join(
     relay       descriptor of the line to the relay, when the ranks have no common network
     """
     global _recorder, _line_to_relay, _table
+    compat.NAMES.check()
     _recorder = recorder
     shared = os.path.join(tempfile.gettempdir(), "messages") if ranks > 1 and not relay else None
     _table = MessageTable(shared, rank, ranks)
@@ -82,11 +58,10 @@ def join(
     else:
         store, _line_to_relay = dist.HashStore(), RelayLink(socket.socket(fileno=relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
-    torch_groups = dist.distributed_c10d
-    torch_groups._new_process_group_helper = _recorded_too(torch_groups._new_process_group_helper)
+    compat.replace(f"{_C10D}:_new_process_group_helper", _recorded_too)
     record_phases(recorder)
     see_waits(recorder)
-    dist.monitored_barrier = dist.distributed_c10d.monitored_barrier = _monitored_barrier
+    compat.replace(f"{_C10D}:monitored_barrier", lambda _: _monitored_barrier)
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
@@ -94,14 +69,14 @@ def join(
     recorder.spent = CpuSeconds()
     if relay is not None:
         what = "ranks without a common network", "in this exercise"
-        forbid(rpc, ["init_rpc"], *what, "use dist.send, dist.recv and dist.barrier")
+        compat.NAMES.forbid([_RPC], *what, "use dist.send, dist.recv and dist.barrier")
     if counts:
-        forbid(rpc, ["init_rpc"], "remote calls, which the recorder does not see")
+        compat.NAMES.forbid([_RPC], "remote calls, which the recorder does not see")
         costs = CountedCosts()
         costs.__enter__()  # for as long as the rank lives
         recorder.spent, recorder.memory = costs.take, costs.memory
-        torch.compile = run_as_written(torch.compile)
-        torch.UntypedStorage.resize_ = _resize(torch.UntypedStorage.resize_, costs.memory)
+        compat.replace("torch:compile", run_as_written)
+        compat.replace("torch:UntypedStorage.resize_", lambda it: _resize(it, costs.memory))
 
 
 class _RecordedGroup(dist.ProcessGroup):
@@ -178,8 +153,9 @@ def _recorded(method, name, payload):
     return call
 
 
-for _method, (_name, _payload) in _COLLECTIVES.items():
+for _method, (_name, _payload) in compat.COLLECTIVES.items():
     setattr(_RecordedGroup, _method, _recorded(_method, _name, _payload))
+compat.refuse_unknown(_RecordedGroup)
 
 
 class _End:
@@ -205,7 +181,7 @@ class _End:
             _recorder.waits_until_done(self.number)
 
 
-class _RecordedWork(dist.Work):
+class _RecordedWork(compat.Work):
     """A message under way. Says when it ended and when this rank stood still for it.
 
     watch    look for its end at the rank's next messages; of a call that waits at once, `wait`
@@ -237,9 +213,8 @@ class _RecordedWork(dist.Work):
             self._future = follow(self.inner.get_future(), self.number, self._end.seen)
         # DDP's reducer waits when the backward pass is over: the engine's own end-of-pass callback
         # marks where that wait begins.
-        if torch._C._current_graph_task_id() != -1:
-            engine = torch.autograd.Variable._execution_engine
-            engine.queue_callback(self._end.waited_for_in_cpp)
+        if compat.current_graph_task_id() != -1:
+            compat.queue_callback(self._end.waited_for_in_cpp)
         return self._future
 
     @uncompiled
@@ -258,8 +233,8 @@ class _RecordedWork(dist.Work):
     def synchronize(self):
         self.inner.synchronize()
 
-    def _source_rank(self):
-        return self.inner._source_rank()
+    def source_rank(self):
+        return compat.source_rank(self.inner)
 
 
 def _create(options, _):
@@ -271,8 +246,8 @@ def _create(options, _):
     device, kind, backend = _backend(options)
     recorded = _RecordedGroup(inner, _channel(options), members, kind.name.lower())
     for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
-        group._register_backend(device, kind, backend)
-        group._set_default_backend(kind)
+        compat.register_backend(group, device, kind, backend)
+        compat.set_default_backend(group, kind)
     return recorded
 
 
@@ -302,7 +277,7 @@ def _relayed(options):
     members = options.global_ranks_in_group
     if members and len(members) < dist.get_world_size():
         raise RuntimeError("groups of some ranks are not offered in this exercise: use all ranks")
-    for method, (name, _) in _COLLECTIVES.items():
+    for method, (name, _) in compat.COLLECTIVES.items():
         if method not in vars(RelayedGroup):
             refuse(method, name)
     group = RelayedGroup(options.group_rank, options.group_size, _line_to_relay)

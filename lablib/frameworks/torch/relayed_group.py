@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 
 from lablib.errors import LabError
+from lablib.frameworks.torch import compat
 from lablib.frameworks.torch.relay_link import ANYBODY, DTYPES, NAMES, OPERATIONS, PARTS, RelayLink
 
 
@@ -48,10 +49,8 @@ class RelayedGroup(dist.ProcessGroup):
     def allgather(self, outputs, inputs, options=None):
         return self._together("all_gather", inputs, outputs[0])
 
-    def _allgather_base(self, output, given, options=None):
+    def all_gather_single(self, output, given, options=None):
         return self._together("all_gather", [given], [output])
-
-    all_gather_single = _allgather_base
 
     def gather(self, outputs, inputs, options):
         return self._together("gather", inputs, sum(outputs, []), options.rootRank)
@@ -63,19 +62,15 @@ class RelayedGroup(dist.ProcessGroup):
     def reduce_scatter(self, outputs, inputs, options):
         return self._together("reduce_scatter", inputs[0], outputs, operation=options.reduceOp)
 
-    def _reduce_scatter_base(self, output, given, options):
+    def reduce_scatter_single(self, output, given, options):
         return self._together("reduce_scatter", [given], [output], operation=options.reduceOp)
-
-    reduce_scatter_single = _reduce_scatter_base
 
     def alltoall(self, outputs, inputs, options=None):
         return self._together("all_to_all", inputs, outputs, parts=inputs)
 
-    def alltoall_base(self, output, given, output_splits, input_splits, options=None):
+    def all_to_all_single(self, output, given, output_splits, input_splits, options=None):
         parts = given.split(input_splits) if input_splits else given.chunk(self.size())
         return self._together("all_to_all", [given], [output], parts=parts)
-
-    all_to_all_single = alltoall_base
 
     def _together(
         self, name, given, taken, root=0, operation=dist.ReduceOp.SUM, dtype=None, parts=()
@@ -90,6 +85,10 @@ class RelayedGroup(dist.ProcessGroup):
         return _Work(self.link, self.link.collective(code, root, data, _into(taken)), taken)
 
 
+for _older, _name in compat.OLDER_NAMES.items():
+    setattr(RelayedGroup, _older, getattr(RelayedGroup, _name))
+
+
 def refuse(method: str, name: str) -> None:
     """Let a collective say that it is not here."""
 
@@ -99,7 +98,7 @@ def refuse(method: str, name: str) -> None:
     setattr(RelayedGroup, method, call)
 
 
-class _Work(dist.Work):
+class _Work(compat.Work):
     def __init__(self, link, pending, taken=()):
         super().__init__()
         self.link, self.pending, self.taken = link, pending, list(taken)
@@ -128,7 +127,7 @@ class _Work(dist.Work):
         future.set_result(self.taken)
         return future
 
-    def _source_rank(self):
+    def source_rank(self):
         return self.pending.source
 
 

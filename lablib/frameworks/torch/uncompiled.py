@@ -10,10 +10,11 @@ import functools
 from collections.abc import Callable
 
 import torch
-from torch._C._dynamo import eval_frame
+
+from lablib.frameworks.torch.compat import SKIP, FrameExecStrategy, set_code_exec_strategy
 
 # Neither the function itself nor what it calls.
-_SKIP = eval_frame._FrameExecStrategy(eval_frame._FrameAction.SKIP, eval_frame._FrameAction.SKIP)
+_SKIP = FrameExecStrategy(SKIP, SKIP)
 
 
 def uncompiled(function: Callable) -> Callable:
@@ -22,7 +23,7 @@ def uncompiled(function: Callable) -> Callable:
     Unlike `torch.compiler.disable`, this adds no call and does not import the compiler, which
     takes seconds.
     """
-    eval_frame.set_code_exec_strategy(function.__code__, _SKIP)
+    set_code_exec_strategy(function.__code__, _SKIP)
     return function
 
 

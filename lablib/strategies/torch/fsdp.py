@@ -37,6 +37,8 @@ def train(me, job: Job) -> dict:
     import torch
     from torch.distributed.fsdp import fully_shard
 
+    from lablib.frameworks.torch.compat import unshard_in_background
+
     task, model = job.task, me.put(job.task.torch_model(job.seed))
     blocks = [fully_shard(block) for block in model] if task.blocks > 1 else []
     fully_shard(model)
@@ -44,7 +46,7 @@ def train(me, job: Job) -> dict:
         for block, following in pairwise(blocks):
             block.set_modules_to_forward_prefetch([following])
         # On a GPU messages run on a stream of their own; a CPU has none and would stand still.
-        model._set_unshard_async_op(True)
+        unshard_in_background(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):

@@ -1,0 +1,182 @@
+"""Every private, patched and version-dependent name of torch that the kit uses, with the reason.
+
+Other files take these names from here. A rank that joins checks the whole list, so a version of
+torch without one of them stops the run with a clear error instead of an incomplete record. A
+collective that the recorder does not know is refused when it is called, not when a rank joins:
+programs that do not use it can run.
+
+From torch 2.14 on, `ProcessGroup.register_pre_hook` and `register_post_hook` could tell the
+recorder when a message begins and ends. They could replace the methods of `_RecordedGroup` in
+`recorder.py`; the tables below and the futures would stay.
+"""
+
+from __future__ import annotations
+
+from operator import methodcaller
+
+import torch
+import torch.distributed as dist
+
+from lablib.frameworks.listed_names import ListedNames
+from lablib.frameworks.refusals import refusal
+
+TESTED = "2.13.0"
+WHEN_IDLE = ["torch._dynamo", "torch.distributed.pipelining"]
+"""Modules that torch imports only when a model is trained. Importing them before the first rank
+starts would double the wait; importing them in every rank would cost seconds each."""
+
+# Methods of a process group that send messages: the name the learner knows, the argument that is
+# the payload.
+COLLECTIVES = {
+    "allreduce": ("all_reduce", 0),
+    "allreduce_coalesced": ("all_reduce", 0),
+    "broadcast": ("broadcast", 0),
+    "reduce": ("reduce", 0),
+    "allgather": ("all_gather", 1),
+    "_allgather_base": ("all_gather", 1),
+    "all_gather_single": ("all_gather", 1),
+    "allgather_coalesced": ("all_gather", 1),
+    "all_gather_single_coalesced": ("all_gather", 1),
+    "allgather_into_tensor_coalesced": ("all_gather", 1),
+    "gather": ("gather", 1),
+    "scatter": ("scatter", 1),
+    "reduce_scatter": ("reduce_scatter", 1),
+    "_reduce_scatter_base": ("reduce_scatter", 1),
+    "reduce_scatter_single": ("reduce_scatter", 1),
+    "reduce_scatter_single_coalesced": ("reduce_scatter", 1),
+    "reduce_scatter_tensor_coalesced": ("reduce_scatter", 1),
+    "alltoall": ("all_to_all", 1),
+    "alltoall_base": ("all_to_all", 1),
+    "all_to_all_single": ("all_to_all", 1),
+    "barrier": ("barrier", None),
+}
+OLDER_NAMES = {
+    "_allgather_base": "all_gather_single",
+    "_reduce_scatter_base": "reduce_scatter_single",
+    "alltoall_base": "all_to_all_single",
+}
+"""Methods that torch still calls by the names they had before 2.13, and their names today."""
+ONE_TO_ONE = {"send", "recv", "recv_anysource", "monitored_barrier"}
+"""The other methods of a process group that send messages: the recorder has a method for each."""
+REFUSED = {
+    "boxed": "the operations of torch.ops.c10d, which take it, send messages past the recorder",
+    "split_group": "it makes a group whose messages the recorder does not see",
+    "merge_remote_group": "it makes a group whose messages the recorder does not see",
+}
+_INSTEAD = "on the ranks of a cluster", "use the functions of torch.distributed"
+NO_MESSAGES = set(
+    """
+    abort get_group_store name rank set_timeout shutdown size unbox
+    _end_coalescing _enable_collectives_timing _get_backend _get_backend_name _backend_id _id
+    _get_sequence_number_for_group _set_sequence_number_for_group _has_hooks _register_backend
+    _register_on_completion_hook _set_default_backend _set_group_desc _set_group_name
+    _start_coalescing _wait_for_pending_works _pybind11_conduit_v1_
+""".split()
+)
+"""Methods of a process group that send nothing themselves."""
+
+_C10D = "torch.distributed.distributed_c10d"
+_MODES = "torch.utils._python_dispatch"
+_AN_OPERATION = "torch:ops.aten.add.Tensor"
+NAMES = ListedNames(
+    "torch",
+    TESTED,
+    {
+        # Who waits for a message.
+        "torch._C:Future.wait": "replaced, to record waits; C++ makes futures of this type only",
+        "torch._C:Future.then": "replaced: a future that follows from a message is one, too",
+        "torch._C:Future.add_done_callback": "replaced: what a callback computes is not counted",
+        "torch._C:_collect_all": "replaced: it makes one future of several messages",
+        "torch._C:_current_graph_task_id": "tells whether a backward pass is running",
+        "torch.autograd:Variable._execution_engine.queue_callback": "tells when DDP waits",
+        "torch.distributed:Work._source_rank": "recv from any rank asks it who has sent",
+        # Which groups there are.
+        f"{_C10D}:init_process_group": "replaced: the kit has made the default group already",
+        f"{_C10D}:get_backend": "replaced, to report gloo or nccl instead of the recorder",
+        f"{_C10D}:rendezvous": "replaced: all ranks meet at the kit's store",
+        f"{_C10D}:monitored_barrier": "replaced: torch's own wants a group whose name is gloo",
+        f"{_C10D}:_new_process_group_helper": "replaced: groups with a named backend are recorded",
+        "torch.distributed.rpc:init_rpc": "replaced where its calls would not be recorded",
+        "torch.distributed:ProcessGroup._register_backend": "puts gloo or nccl behind the recorder",
+        "torch.distributed:ProcessGroup._set_default_backend": "names the backend that is used",
+        **dict.fromkeys(
+            [f"torch.distributed:ProcessGroup.{method}" for method in (*COLLECTIVES, *ONE_TO_ONE)],
+            "overridden: the recorder sees all messages in these methods",
+        ),
+        # What is computed, and the memory that it needs.
+        f"{_MODES}:TorchDispatchMode": "sees every operation that reaches a device",
+        f"{_MODES}:TorchDispatchMode._should_skip_dynamo": "overridden, to save time on every call",
+        f"{_MODES}:_disable_current_modes": "keeps callbacks of futures out of the count",
+        "torch._subclasses.fake_tensor:FakeTensor": "the compiler's tensors compute nothing",
+        "torch.utils._pytree:tree_leaves": "finds the tensors among an operation's arguments",
+        "torch.utils.flop_counter:flop_registry": "has torch's formulas of FLOPs",
+        f"{_AN_OPERATION}._op": "calls an operation without the cost of a Python frame",
+        f"{_AN_OPERATION}._overloadpacket": "is the key of an operation in the flop_registry",
+        f"{_AN_OPERATION}._schema": "tells which operations return views",
+        f"{_AN_OPERATION}.decompose": "splits an operation that has no formula of its own",
+        "torch:UntypedStorage._cdata": "identifies memory, also where it has no address",
+        "torch:UntypedStorage.resize_": "replaced: FSDP frees and fills memory with it",
+        "torch.autograd:backward": "replaced, to record when a backward pass begins and ends",
+        "torch.autograd:grad": "replaced, to record when a backward pass begins and ends",
+        # The compiler.
+        "torch:compile": "replaced where operations are counted, which fused code would hide",
+        "torch._C._dynamo.eval_frame:set_code_exec_strategy": "keeps one function uncompiled",
+        "torch._C._dynamo.eval_frame:_FrameExecStrategy": "what set_code_exec_strategy takes",
+        "torch._C._dynamo.eval_frame:_FrameAction.SKIP": "what set_code_exec_strategy takes",
+        # Strategies.
+        "torch.distributed.fsdp:FSDPModule._set_unshard_async_op": "lets FSDP2 overlap on a CPU",
+    },
+)
+replace = NAMES.replace
+
+Future = NAMES.find("torch._C:Future")
+current_graph_task_id = NAMES.find("torch._C:_current_graph_task_id")
+queue_callback = NAMES.find("torch.autograd:Variable._execution_engine.queue_callback")
+register_backend = NAMES.find("torch.distributed:ProcessGroup._register_backend")
+set_default_backend = NAMES.find("torch.distributed:ProcessGroup._set_default_backend")
+disable_current_modes = NAMES.find(f"{_MODES}:_disable_current_modes")
+FakeTensor = NAMES.find("torch._subclasses.fake_tensor:FakeTensor")
+tree_leaves = NAMES.find("torch.utils._pytree:tree_leaves")
+flop_registry = NAMES.find("torch.utils.flop_counter:flop_registry")
+plain_call = NAMES.getter(f"{_AN_OPERATION}._op")
+overload_packet = NAMES.getter(f"{_AN_OPERATION}._overloadpacket")
+schema = NAMES.getter(f"{_AN_OPERATION}._schema")
+memory_id = NAMES.getter("torch:UntypedStorage._cdata")
+set_code_exec_strategy = NAMES.find("torch._C._dynamo.eval_frame:set_code_exec_strategy")
+FrameExecStrategy = NAMES.find("torch._C._dynamo.eval_frame:_FrameExecStrategy")
+SKIP = NAMES.find("torch._C._dynamo.eval_frame:_FrameAction.SKIP")
+source_rank = methodcaller("_source_rank")
+
+
+class Work(dist.Work):
+    """A message under way, of which torch can ask who sent it."""
+
+    def _source_rank(self):
+        return self.source_rank()
+
+
+class DispatchMode(NAMES.find(f"{_MODES}:TorchDispatchMode")):
+    """A dispatch mode whose `__torch_dispatch__` is never compiled."""
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # torch would wrap the method, which costs microseconds a call
+
+
+def unshard_in_background(model: torch.nn.Module) -> None:
+    """Let a model of FSDP2 gather weights ahead also on a CPU, which has no streams."""
+    NAMES.find("torch.distributed.fsdp:FSDPModule._set_unshard_async_op")(model, True)
+
+
+def refuse_unknown(group: type[dist.ProcessGroup]) -> None:
+    """Let this class of process group refuse every collective that the tables do not list."""
+    for method in methods_of_groups() - {*COLLECTIVES, *ONE_TO_ONE, *NO_MESSAGES}:
+        refused = method in REFUSED and refusal(method, REFUSED[method], *_INSTEAD)
+        setattr(group, method, refused or NAMES.unknown(method))
+
+
+def methods_of_groups() -> set[str]:
+    """The methods that torch's process groups have in the installed version."""
+    kinds = dist.ProcessGroup
+    found = {name: getattr(kinds, name) for name in set(dir(kinds)) - set(dir(object))}
+    return {name for name, it in found.items() if callable(it) and not isinstance(it, type)}
