@@ -1,7 +1,7 @@
-"""`python -m lablib author 5.1`: begin an exercise from one that works.
+"""`python -m lablib author 5.1`: start a new exercise from one that works.
 
-What it writes is a whole exercise, all of whose checks pass, so that its author changes one thing
-at a time and sees at once what broke. CONTRIBUTING.md tells the way.
+It writes a complete exercise that passes all tests. So the author can change one thing at a time
+and immediately sees what broke. CONTRIBUTING.md describes the steps.
 """
 
 from __future__ import annotations
@@ -165,28 +165,28 @@ _TAKEN = {"lab", "guess", "numbers", "x", "ranks", "dist"}
 
 
 def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
-    """Write the two files of exercise `number`, and its cells into the lab's notebook: before its
-    takeaways, or into a new notebook. Return what to do next, in words.
+    """Write the two files of exercise `number` and its cells; return what to do next, in words.
 
-    The notebook is then a draft: tests of its style do not count what it does not have yet.
+    The cells go into the lab's notebook, before its takeaways, or into a new notebook. The notebook
+    is then a draft: tests of its style ignore what it does not have yet.
 
-    Raises LabError for a number, a name or a title that cannot be, if the exercise exists, and if
-    there are no solutions to add it to.
+    Raises LabError if the number, the name or the title is not valid, if the exercise exists, or if
+    there is no folder solutions/.
     """
     title = title or name.replace("_", " ").capitalize()
     if not (re.fullmatch(r"\d{1,2}\.\d{1,2}", number) and _is_name(name)):
-        raise LabError("An exercise has a number and a name, for its files and its function.",
+        raise LabError("An exercise needs a number, and a name for its files and its function.",
                        saw=f"{number!r}, {name!r}",
                        do="for example: python -m lablib author 5.1 --name top_k")  # fmt: skip
     if len(title) > _MOST_CHARACTERS or not title.isprintable() or set(title) & set('"\\{}'):
-        raise LabError("This title does not fit.", saw=repr(title),
-                       do=f"choose at most {_MOST_CHARACTERS} characters, without quotation marks, "
+        raise LabError("This title is not valid.", saw=repr(title),
+                       do=f"use at most {_MOST_CHARACTERS} characters, without quotation marks, "
                        "backslashes and braces")  # fmt: skip
     release.solutions(root)
     checks, hidden = root / "labs" / "checks", root / "solutions" / "hidden"
     known = [one for one in exercise.every(checks, hidden) if one.number == number]
     if known:
-        raise LabError("This exercise exists.", saw=str(known[0].path),
+        raise LabError("This exercise exists already.", saw=str(known[0].path),
                        do="choose another number, or change the files")  # fmt: skip
     file = f"{number.replace('.', '_')}_{name}.py"
     notebook = _add_cells(number, name, title, root)
@@ -194,24 +194,25 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
         folder.mkdir(parents=True, exist_ok=True)
         write_completely(folder / file, text.format(number=number, name=name, title=title))
     return (
-        f"labs/checks/{file}           what is asked, the public cases, the claims\n"
-        f"solutions/hidden/{file}      hidden cases, right answers, wrong ones\n"
-        f"{notebook}: three cells; move them where they belong. The answer's cell is known by its "
-        f"id, exercise-{number.replace('.', '-')}: move it, do not copy it. When the lab is "
-        'finished, run it whole and delete "draft" from its metadata\n\n'
-        f'Now: make test ARGS="tests/teach/test_exercises.py -k {number}"   passes; keep it so.\n'
+        f"labs/checks/{file}           the exercise, its public cases and its claims\n"
+        f"solutions/hidden/{file}      hidden cases, right answers and wrong answers\n"
+        f"{notebook}: three cells. Move them to the right place. The kit finds the answer's cell "
+        f"by its id, exercise-{number.replace('.', '-')}, so move it and do not copy it. When the "
+        'lab is finished, run all its cells and delete "draft" from its metadata.\n\n'
+        f'Now: make test ARGS="tests/teach/test_exercises.py -k {number}"   passes. Run it after '
+        "each change.\n"
         "Then: python -m lablib release\n"
     )
 
 
 def _is_name(name):
-    """Whether a file and a function of a notebook can have this name."""
+    """Return whether a file and a function of a notebook can have this name."""
     free = not keyword.iskeyword(name) and name not in _TAKEN
     return free and len(name) <= _MOST_CHARACTERS and re.fullmatch(r"[a-z]\w*", name, re.A)
 
 
 def _add_cells(number, name, title, root):
-    """Write the exercise's cells; the notebook that they are in."""
+    """Write the exercise's cells and return the path of their notebook."""
     lab, own = number.partition(".")[0].zfill(2), number.replace(".", "-")
     there = sorted((root / "solutions").glob(f"{lab}_*.ipynb"))
     path = there[0] if there else root / "solutions" / f"{lab}_{name}.ipynb"

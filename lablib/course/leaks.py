@@ -39,7 +39,7 @@ class Secret(NamedTuple):
 
 
 def leaks(root: Path, handed_out: Iterable[Path]) -> list[str]:
-    """Name each file that holds an answer, with the exercise and the solution that it is like."""
+    """Name each file that contains an answer, with the exercise and the similar solution."""
     files = {path.relative_to(root).as_posix(): set(fingerprints(path.read_text("utf-8")))
              for path in handed_out if path.suffix == ".py"}  # fmt: skip
     return compare(files, list(secrets(root / "solutions")))
@@ -48,8 +48,8 @@ def leaks(root: Path, handed_out: Iterable[Path]) -> list[str]:
 def compare(files: Mapping[str, set[int]], known: Sequence[Secret]) -> list[str]:
     """Do the same for files whose fingerprints are known.
 
-    Fingerprints that two other files have, too, are the kit's own style and do not count. A check
-    works out what is due, so it is not compared with the answers to its own exercise.
+    Fingerprints that two other files also have are the kit's own style and do not count. A check
+    computes expected values, so it is not compared with the answers to its own exercise.
     """
     times = Counter(number for prints in files.values() for number in prints)
     sought = [_Sought(each, times, files) for each in known]
@@ -62,7 +62,7 @@ def compare(files: Mapping[str, set[int]], known: Sequence[Secret]) -> list[str]
 
 
 class _Sought:
-    """A secret, with those of its fingerprints that one file or two have, and that more do not."""
+    """A secret, with its fingerprints that occur in at most two files."""
 
     def __init__(self, secret, times, names):
         self.secret = secret
@@ -81,7 +81,7 @@ def _described(name, prints, telling):
     numbers = sorted({number for each in telling for number in each.secret.exercises})
     most = max(telling, key=lambda each: each.share_in(name, prints))
     share, where = most.share_in(name, prints), most.secret.where
-    return f"{name} answers exercise {', '.join(numbers)}: {share:.0%} of {where} is in it"
+    return f"{name} answers exercise {', '.join(numbers)}: it contains {share:.0%} of {where}"
 
 
 def secrets(solutions: Path) -> Iterator[Secret]:

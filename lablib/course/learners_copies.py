@@ -23,10 +23,10 @@ FIRST_LAB = "00_start_here.ipynb"
 
 
 def bring(root: Path = ROOT) -> list[str]:
-    """Copy from labs/ to my_labs/ what is not there yet. Returns what the learner should know.
+    """Copy new labs from labs/ to my_labs/; return messages for the learner.
 
-    A copy is never overwritten. Where labs/ has changed since the copy was made, the learner is
-    told how to get the new lab. Raises LabError when my_labs/ cannot be written.
+    A copy is never overwritten. If a lab has changed since the copy was made, a message says how to
+    get the new lab. Raises LabError if my_labs/ cannot be written.
     """
     seen, news = _read_record(root), []
     with _writing(root):
@@ -45,12 +45,12 @@ def bring(root: Path = ROOT) -> list[str]:
 
 
 def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
-    """Restore one lab from labs/; the old copy stays beside it. Returns what was done.
+    """Restore one lab from labs/ and keep the old copy beside it; return what was done, in words.
 
     name       "03", "3" or the notebook's whole name
-    exercise   such as "3.2": only its cells are restored
+    exercise   restore only the cells of this exercise, such as "3.2"
 
-    Raises LabError when there is no such lab, or no such exercise in it.
+    Raises LabError if there is no such lab, or no such exercise in it.
     """
     lab = _find(name, root)
     mine = root / "my_labs" / lab.name
@@ -68,19 +68,17 @@ def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
                 _copy(picture, _beside(picture, root))
             _write_record(root, _read_record(root) | {lab.name: _digest(lab)})
     what = f"exercise {exercise} of my_labs/{lab.name}" if restored else f"my_labs/{lab.name}"
-    return f"{what[0].upper() if restored else what[0]}{what[1:]} is as it came." + (
-        f" Yours is kept: my_labs/{kept}" if kept else ""
-    )
+    return f"Restored {what}." + (f" Your version is now my_labs/{kept}." if kept else "")
 
 
 def _with_exercise(mine, lab, exercise):
-    """The learner's notebook with the cells of one exercise as they came."""
+    """Return the learner's notebook with the original cells of one exercise."""
     try:
         book, fresh = (json.loads(path.read_text("utf-8")) for path in (mine, lab))
         cells = book["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LabError("Your notebook cannot be read.", saw=f"{mine}: {error}",
-                       do="restore the whole lab: leave the exercise out") from None  # fmt: skip
+                       do="restore the whole lab: omit the exercise") from None  # fmt: skip
     ids = re.compile(rf"exercise-{re.escape(exercise.replace('.', '-'))}(-[a-z])?")
     came = {c["id"]: c for c in fresh["cells"] if ids.fullmatch(c.get("id", ""))}
     if not came:
@@ -88,16 +86,16 @@ def _with_exercise(mine, lab, exercise):
                        do="give its number, such as 3.2")  # fmt: skip
     there = {cell.get("id") for cell in cells if isinstance(cell, dict)}
     if lost := sorted(came.keys() - there):
-        raise LabError("The exercise's cell is gone from your notebook.", saw=", ".join(lost),
-                       do="restore the whole lab: leave the exercise out")  # fmt: skip
+        raise LabError("Your notebook no longer has the exercise's cell.", saw=", ".join(lost),
+                       do="restore the whole lab: omit the exercise")  # fmt: skip
     book["cells"] = [came.get(cell.get("id"), cell) for cell in cells]
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 
 def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> None:
-    """Become JupyterLab on the learner's first lab. It does not return.
+    """Replace this process by JupyterLab with the learner's first lab. It does not return.
 
-    Jupyter takes this process's place, so that Ctrl-C and the terminal are its own.
+    So JupyterLab has the terminal and receives Ctrl-C.
     """
     if find_spec("jupyterlab") is None:
         raise ModuleNotFoundError("no JupyterLab", name="jupyterlab")  # the caller explains it
@@ -109,9 +107,9 @@ def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> N
 
 
 def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
-    """No question about news over the first lab: the default of this environment's JupyterLab.
+    """Turn off JupyterLab's question about news, which would cover the first lab.
 
-    What the user has chosen, here or in their own settings, stays.
+    This changes only the default of this environment. The user's own settings stay.
     """
     path = prefix / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     if path.exists():
@@ -123,7 +121,7 @@ def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
 
 
 def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:
-    """What starts JupyterLab: on the loopback only, whatever the user's configuration says."""
+    """Return the command for JupyterLab, which always listens on the loopback interface only."""
     first = root / "my_labs" / FIRST_LAB
     command = [sys.executable, "-P", "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={root / 'my_labs'}", "--log-level=WARN"]
@@ -141,7 +139,7 @@ def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -
 
 
 def has_display(environment=os.environ, system: str = sys.platform) -> bool:
-    """Whether a browser can show itself here; over ssh from a Mac or a PC it cannot.
+    """Return whether a browser can open a window here, which it cannot do over plain ssh.
 
     >>> has_display({"DISPLAY": ":0"}, "linux"), has_display({}, "linux"), has_display({}, "darwin")
     (True, False, True)
@@ -153,8 +151,8 @@ def has_display(environment=os.environ, system: str = sys.platform) -> bool:
 
 def _is_newer(lab):
     return (
-        f"There is a newer {lab.name}; yours is left as it is. To take the new one (yours is kept "
-        f"under another name): python -m lablib reset {lab.stem.partition('_')[0]}"
+        f"There is a newer {lab.name}. Your copy was not changed. To get the new lab and keep your "
+        f"copy under another name: python -m lablib reset {lab.stem.partition('_')[0]}"
     )
 
 
@@ -173,7 +171,7 @@ def _labs(root) -> list[Path]:
     labs = sorted((root / "labs").glob("*.ipynb"))
     if not labs:
         raise LabError(
-            "The labs are not here.",
+            "The labs are missing.",
             saw=f"no notebook in {root / 'labs'}",
             do="restore them: git checkout -- labs",
         )
@@ -204,7 +202,7 @@ def _record(root):
 
 
 def _read_record(root) -> dict[str, str]:
-    """Name of a lab -> digest of labs/'s version that the learner's copy was made from."""
+    """Return name of a lab -> digest of the version from which the learner's copy was made."""
     try:
         return json.loads(_record(root).read_text())
     except (OSError, ValueError):
@@ -218,7 +216,7 @@ def _write_record(root, seen):
 
 @contextlib.contextmanager
 def _writing(root):
-    """Turns a failure to write into a lesson."""
+    """Raise a failure to write as a LabError."""
     try:
         yield
     except OSError as error:

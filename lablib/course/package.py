@@ -1,7 +1,7 @@
-"""`python -m lablib release --package out.zip`: what a class gets, in one file.
+"""`python -m lablib release --package out.zip`: write the archive that a class gets.
 
-The labs, the library, the data and what makes the environment; no solution, no hidden case, no
-test. Equal sources give equal bytes.
+It has the labs, the library, the data and the files that make the environment, but no solution, no
+hidden case and no test. Equal sources give equal bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lablib.course import leaks, release
 from lablib.errors import LabError
 from lablib.files import write_completely
 
-# Nothing else: what is forgotten here is missed by learners, not told to them.
+# Only these: if a file is forgotten here, learners miss it, but no secret gets out.
 _PARTS = (
     "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml", "constraints.txt",
     "environment.yml", "setup_env.py", "datasets", "docs", "lablib", "labs",
@@ -27,19 +27,19 @@ _ALWAYS = (2020, 1, 1, 0, 0, 0)
 
 
 def package(out: Path, root: Path = ROOT) -> list[str]:
-    """Write the zip; the names of the files in it.
+    """Write the zip and return the names of its files.
 
-    Raises LabError when labs/ is stale, or when a file holds an answer: then nothing is written.
+    Raises LabError, and writes nothing, if labs/ is out of date or a file contains an answer.
     """
     handed_out = list(files(root))
     found = release.complaints(root)
     if found:
-        raise LabError("labs/ is not fit to be handed out.", saw="\n".join(found[:5]),
-                       do="python -m lablib release, then look at what it says")  # fmt: skip
+        raise LabError("labs/ is not ready for learners.", saw="\n".join(found[:5]),
+                       do="run python -m lablib release and read its output")  # fmt: skip
     answers = leaks.leaks(root, handed_out)
     if answers:
         raise LabError("The package would give learners answers.", saw="\n".join(answers[:5]),
-                       do="move what answers an exercise to solutions/strategies")  # fmt: skip
+                       do="move code that answers an exercise to solutions/strategies")  # fmt: skip
     written = io.BytesIO()
     names = []
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -55,7 +55,7 @@ def package(out: Path, root: Path = ROOT) -> list[str]:
 
 
 def files(root: Path) -> Iterator[Path]:
-    """What is handed out, in order."""
+    """Yield the files for learners, in order."""
     for part in _PARTS:
         path = root / part
         if path.is_file():

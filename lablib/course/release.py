@@ -1,7 +1,7 @@
-"""Makes the learners' labs/NN_*.ipynb from the instructor's solutions/NN_*.ipynb.
+"""Make the learners' labs/NN_*.ipynb from the instructor's solutions/NN_*.ipynb.
 
-What stands between `### BEGIN SOLUTION` and `### END SOLUTION` is cut out; outputs, execution
-counts and metadata that vary from run to run are cleared. Equal solutions give equal bytes.
+The code between `### BEGIN SOLUTION` and `### END SOLUTION` is removed. Outputs, execution counts
+and metadata that vary from run to run are cleared. Equal solutions give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lablib.files import write_completely
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _NAMES = "[0-9][0-9]_*.ipynb"
-# A misspelt marker too: unseen, it would hand out the solution.
+# It also finds misspelt markers, because an unnoticed one would give away the solution.
 _LIKE_A_MARKER = re.compile(r"\s*#+\s*(begin|end)[ _-]*solution", re.IGNORECASE)
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
@@ -63,27 +63,27 @@ def solutions(root: Path = ROOT) -> dict[str, str]:
 
 
 def complaints(root: Path = ROOT) -> list[str]:
-    """What is wrong with labs/ as it stands, a line each: stale, or telling a solution.
+    """Return what is wrong with labs/, one line for each problem: out of date, or with a solution.
 
-    A line of a solution is looked for in every text of every lab: sources, outputs, metadata,
-    attachments; one of solutions/hidden, too, unless learners may read it anyway. Imports and
-    lines of fewer than 4 words, which anybody may write, do not count. The checks, programs about
-    the same things, share lines with answers by chance: in them two in a row are looked for.
+    Each line of a solution is searched in all texts of every lab: sources, outputs, metadata,
+    attachments. So is each line of solutions/hidden, unless learners may read it anyway. Imports
+    and lines of fewer than 4 words do not count, because anybody may write them. The checks share
+    single lines with answers by chance, so there two lines in a row are searched.
     """
     made, there = _made(root), _found(root / "labs")
-    found = [f"labs/{name} is stale: python -m lablib release" if name in made
+    found = [f"labs/{name} is out of date: python -m lablib release" if name in made
              else f"labs/{name} has no solution: python -m lablib release --remove"
              for name in _differing(made, there)]  # fmt: skip
     in_labs, in_checks = _secrets(root, made.values())
     for path in spoilers.handed_out(root / "labs"):
         secrets = in_checks if path.suffix == ".py" else in_labs
-        found += [f"{path.relative_to(root)} tells a line of {of}: {line}"
+        found += [f"{path.relative_to(root)} contains a line of {of}: {line}"
                   for line, of in spoilers.find(secrets, path)]  # fmt: skip
     return found
 
 
 def _secrets(root, made):
-    """What labs may not tell, and what checks may not: each line with what it is a line of."""
+    """Return the secret lines for labs and for checks, each with the name of its source."""
     cut_out = [line for text in _found(root / "solutions").values() for line in _cut_out(text)]
     hidden = spoilers.source_of_hidden(root)
     in_labs = dict.fromkeys(spoilers.hidden_lines(root, hidden, made), "solutions/hidden")
@@ -96,7 +96,7 @@ def _secrets(root, made):
 
 
 def lab_of(notebook: dict, name: str) -> dict:
-    """The learner's notebook of an instructor's one; `name` is for errors."""
+    """Make the learner's notebook from the instructor's; `name` is for errors."""
     cells = []
     for number, cell in enumerate(notebook["cells"]):
         source, _ = cut("".join(cell["source"]), f"solutions/{name}, cell {number}")
@@ -113,14 +113,14 @@ def lab_of(notebook: dict, name: str) -> dict:
 
 
 def is_draft(notebook: dict) -> bool:
-    """Whether the author has begun something in this lab that is not finished."""
+    """Return whether the author has marked this lab as unfinished."""
     return bool(notebook["metadata"].get("lablib", {}).get("draft"))
 
 
 def cut(source: str, where: str) -> tuple[str, list[str]]:
-    """What the learner gets of a cell, and the lines that were cut out; `where` is for errors.
+    """Return the learner's version of a cell, and the removed lines; `where` is for errors.
 
-    Within a block, such as a function, a region leaves an error that says so; elsewhere a comment.
+    In a block, such as a function, the solution is replaced by an error; elsewhere by a comment.
 
     >>> cut("x = 1\\n### BEGIN SOLUTION\\ny = 2\\n### END SOLUTION", "cell 0")
     ('x = 1\\n# Your code here.', ['y = 2'])
@@ -145,8 +145,8 @@ def cut(source: str, where: str) -> tuple[str, list[str]]:
 
 
 def _misplaced(saw, due):
-    do = f"write {due} here, on a line of its own; markers come in pairs, never one in another"
-    return LabError("A solution is not marked as it must be.", saw=saw, do=do)
+    do = f"write {due} here, on its own line; markers come in pairs and cannot be nested"
+    return LabError("The markers of a solution are wrong.", saw=saw, do=do)
 
 
 def _made(root) -> dict[str, str]:
@@ -166,6 +166,6 @@ def _differing(made, there):
 
 
 def _cut_out(notebook) -> list[str]:
-    """The lines that learners do not get."""
+    """Return the lines that learners do not get."""
     cells = json.loads(notebook)["cells"]
     return [line for cell in cells for line in cut("".join(cell["source"]), "")[1]]

@@ -1,4 +1,4 @@
-"""Run a solution whole and keep its outputs, without what changes from run to run for no reason."""
+"""Run a whole solution and store its outputs, without parts that differ from run to run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> None:
-    """Run the notebook in a kernel of its own, in its folder; its file gets the new outputs.
+    """Run the notebook in a new kernel, in its folder, and store the new outputs in its file.
 
-    Raises LabError, and leaves the file as it was, when a cell fails that is not tagged to.
+    Raises LabError, and leaves the file unchanged, if a cell fails without a tag that allows it.
     """
     import nbformat
     from nbclient.exceptions import CellExecutionError
@@ -46,12 +46,12 @@ def _run(notebook, path):
             store_widget_state=False, resources={"metadata": {"path": str(path.parent)}},
             on_cell_executed=lambda **_: shown.update(),
         )  # fmt: skip
-        # Relative, so that no path of the author's computer is kept in an output.
+        # Relative, so that no output contains a path of the author's computer.
         client.execute(env=processes.environment() | {"LABLIB_HOME": "../.lablib"})
 
 
 def _static(output):
-    """A widget that brings a picture or a text for the page leaves only that."""
+    """Replace a widget by its picture or text, if it has one."""
     data = output.get("data", {})
     if _WIDGET in data and "text/html" in data:
         del data[_WIDGET]
@@ -59,12 +59,12 @@ def _static(output):
 
 
 def _lasts(output):
-    """Progress bars go, once their work is done."""
+    """Return False for progress bars, which are removed."""
     return _WIDGET not in output.get("data", {})
 
 
 def _joined(outputs):
-    """Text that came in pieces, as one."""
+    """Join text that came in several pieces."""
     last = None
     for output in outputs:
         if last and output.output_type == last.output_type == "stream" and output.name == last.name:

@@ -1,6 +1,7 @@
-"""The labs and docs/ as a site to read: HTML made from the executed notebooks, without solutions.
+"""Build a website from the executed notebooks, without solutions, and from docs/.
 
-Sphinx with MyST-NB builds it (https://myst-nb.readthedocs.io). It loads nothing from the network.
+Sphinx with MyST-NB builds it (https://myst-nb.readthedocs.io). Its pages load nothing from the
+network.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ suppress_warnings = ["myst.header", "mystnb.unknown_mime_type", "misc.highlighti
 """
 _HOME = """# Distributed AI training
 
-Labs that start real clusters on your own computer, in PyTorch and in TensorFlow. These pages are
-for reading: figures and numbers are those of one computer. To run the labs, type `make lab`.
+These labs start real clusters on your own computer, in PyTorch and in TensorFlow. The pages here
+are for reading: all figures and numbers come from one computer. To run the labs, type `make lab`.
 
 ```{{toctree}}
 :caption: Labs
@@ -53,15 +54,15 @@ for reading: figures and numbers are those of one computer. To run the labs, typ
 
 
 def build(out: Path, root: Path = ROOT) -> Path:
-    """Write the site to the folder `out`, whole or not at all; its first page.
+    """Write the site to the folder `out`, completely or not at all; return its first page.
 
-    Raises LabError if there are no solutions, if `out` holds something else than a site, or if
-    Sphinx cannot build it.
+    Raises LabError if there are no solutions, if `out` contains other files, or if Sphinx cannot
+    build the site.
     """
     out = out.resolve()
     if out.exists() and any(out.iterdir()) and not (out / INDEX).exists():
         raise LabError(
-            "The folder holds something else.", saw=str(out), do="name an empty or a new folder"
+            "The folder contains other files.", saw=str(out), do="choose an empty or a new folder"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".site-", dir=out.parent) as spare:
@@ -75,7 +76,7 @@ def build(out: Path, root: Path = ROOT) -> Path:
 
 
 def read_lab(notebook: dict, name: str) -> dict:
-    """The learner's notebook with the outputs of the instructor's."""
+    """Return the learner's notebook with the outputs of the instructor's."""
     lab = lab_of(notebook, name)
     for cell, ran in zip(lab["cells"], notebook["cells"], strict=True):
         if "outputs" in ran:
@@ -113,6 +114,6 @@ def _run_sphinx(source, made):
         shown.refresh()
     if done.returncode or not (made / INDEX).exists():
         raise LabError("Sphinx cannot build the site.", saw=told[-1500:].strip(),
-                       do="install what it names: make environment")  # fmt: skip
+                       do="install the missing packages: make environment")  # fmt: skip
     if told.strip():
         print(told.strip(), file=sys.stderr)

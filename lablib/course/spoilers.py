@@ -1,4 +1,4 @@
-"""Lines that would tell a learner an answer or a hidden case, and where they are told."""
+"""Find lines in the learners' files that give away an answer or a hidden case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WORDS_OF_TWO = 10
 
 
 def lines(source: Iterable[str]) -> list[str]:
-    """The lines that say something: no imports, and none so short that anybody may write it."""
+    """Return the significant lines, without imports and short lines that anybody may write."""
     found = {}
     for line in source:
         words = re.findall(r"\w+", line)
@@ -25,7 +25,7 @@ def lines(source: Iterable[str]) -> list[str]:
 
 
 def passages(source: Iterable[str]) -> list[str]:
-    """Two lines in a row that say so much that nobody writes both by chance; no imports."""
+    """Return pairs of lines in a row that nobody writes by chance, without imports."""
     stripped = [line.strip() for line in source if line.strip()]
     own = [line for line in stripped if not line.startswith(("import ", "from "))]
     pairs = ["  ".join(pair) for pair in pairwise(own)]
@@ -33,14 +33,16 @@ def passages(source: Iterable[str]) -> list[str]:
 
 
 def source_of_hidden(root: Path) -> list[str]:
-    """All lines of solutions/hidden."""
+    """Return all lines of solutions/hidden."""
     paths = sorted((root / "solutions/hidden").glob("*.py"))
     return [line for path in paths for line in path.read_text("utf-8").splitlines()]
 
 
 def hidden_lines(root: Path, hidden: Iterable[str], released: Iterable[str]) -> list[str]:
-    """The telling ones of these lines, without those that learners may read anyway: in the public
-    half of an exercise, in the library, in the text of a released lab."""
+    """Return the significant ones of these lines, without those that learners may read anyway.
+
+    Learners may read the public half of an exercise, the library, and the text of a released lab.
+    """
     public = [path.read_text("utf-8") for folder in ("labs/checks", "lablib")
               for path in sorted((root / folder).rglob("*.py"))]  # fmt: skip
     for lab in released:
@@ -50,7 +52,7 @@ def hidden_lines(root: Path, hidden: Iterable[str], released: Iterable[str]) -> 
 
 
 def handed_out(labs: Path) -> list[Path]:
-    """The files that could tell, whatever they are."""
+    """Return all files in labs/, of any kind."""
     return sorted(path for path in labs.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
@@ -65,7 +67,7 @@ def find(secrets: Mapping[str, str], path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _texts(part, attached: bool = False) -> Iterator[str]:
-    """Every string in a notebook; lists of lines joined, attachments decoded."""
+    """Yield every string in a notebook; lists of lines joined, attachments decoded."""
     if isinstance(part, dict):
         for key, value in part.items():
             yield key
@@ -80,7 +82,7 @@ def _texts(part, attached: bool = False) -> Iterator[str]:
             try:
                 yield base64.b64decode(part).decode("latin-1")
             except (binascii.Error, ValueError):
-                pass  # not encoded: it was looked at as it is
+                pass  # it is not encoded, so it was searched as it is
 
 
 def _bare(text):

@@ -1,4 +1,4 @@
-"""`lab.check`: try an answer in its cases, and say claim by claim how it stands."""
+"""`lab.check`: try an answer in its cases, and say for each claim whether it holds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from lablib.teach.exercise import Case, Exercise, Observer
 from lablib.teach.observation import Seen, Way
 
 _SEED = 0
-_CANNOT_JUDGE = "the answer has the form that was asked for"
-_HUNG = "It ran too long, or the ranks waited for one another."
+_CANNOT_JUDGE = "the answer has the form that the exercise asks for"
+_HUNG = "The answer ran too long, or the ranks waited for one another."
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One case of an exercise, what was seen of the answer in it, and what that proves."""
+    """One case of an exercise, what was observed of the answer, and the claims about it."""
 
     case: Case
     seen: Seen
@@ -32,7 +32,7 @@ class Tried:
 
     @property
     def share(self) -> float:
-        """The part of the case's points that was earned, 0 to 1."""
+        """Return the part of the case's points that the answer earned, 0 to 1."""
         return 0.0 if self.seen.problem else share(self.claims)
 
     @property
@@ -42,9 +42,10 @@ class Tried:
 
 @dataclass(frozen=True)
 class Result:
-    """How an answer stands: `points` of `of`, and its claims, case by case.
+    """The result of a check: `points` of `of`, and the claims of each case.
 
-    tries   how often this exercise has been checked, this time included; decides which hint shows
+    tries   how often this exercise has been checked, including this time; it decides which hint
+            is shown
     """
 
     exercise: Exercise
@@ -58,7 +59,7 @@ class Result:
 
     @property
     def points(self) -> float:
-        """What the cases earn, rounded to hundredths."""
+        """Return the points of all cases, rounded to hundredths."""
         return round(self.of * earned((one.case.answer, one.share) for one in self.tried), 2)
 
     @property
@@ -67,7 +68,7 @@ class Result:
 
     @property
     def hint(self) -> str:
-        """What fits the first claim that fails, or a hang; the second from the second try on."""
+        """Return a hint for the first claim that fails, or for a hang; another after two tries."""
         for one in self.tried:
             if one.seen.advice:
                 advice = one.seen.advice
@@ -95,7 +96,7 @@ class Result:
 
 
 class _Shown:
-    """Shows a result where `_ipython_display_` of its own would show nothing a second time."""
+    """Show a result again, because its own `_ipython_display_` shows nothing a second time."""
 
     def __init__(self, result):
         self._repr_html_, self._text = result._repr_html_, repr(result)
@@ -105,17 +106,17 @@ class _Shown:
 
 
 def check(number: str, *answers: object) -> Result:
-    """Say how your answer to exercise `number` stands, claim by claim; shows the result, too.
+    """Check your answer to exercise `number`, and show for each claim whether it holds.
 
-    answers   the function that you wrote; for an exercise in both frameworks one for each. A
-              missing one counts as not attempted
+    answers   the function that you wrote; for an exercise in both frameworks, one function for
+              each. A missing function counts as not attempted
 
-    Never raises for a wrong or a missing answer. Raises LabError for a number that does not exist.
+    A wrong or a missing answer raises no error. Raises LabError if there is no such exercise.
     """
     exercise = exercises.find(number)
     if len(answers) > len(exercise.answers):
         raise LabError(
-            f"Exercise {number} asks for less.",
+            f"You gave more answers than exercise {number} asks for.",
             saw=f"{len(answers)} answers",
             do=f"give {' and '.join(exercise.names)}",
         )
@@ -146,9 +147,9 @@ def try_case(exercise: Exercise, case: Case, way: Way) -> Tried:
 
 
 def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
-    """The claims; values of a kind that the judge cannot even look at are one failing claim."""
+    """Return the claims, or one failing claim if the judge cannot read the values at all."""
     try:
-        # An array compared is an array: whether that holds, nobody can say.
+        # Comparing arrays gives an array, which is neither true nor false.
         claims = exercise.module.judge(case, seen)
         return tuple(replace(claim, holds=bool(claim.holds)) for claim in claims)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError,
@@ -157,7 +158,7 @@ def judged(exercise: Exercise, case: Case, seen: Seen) -> tuple[Claim, ...]:
 
 
 def _way(exercise, case, answers, before) -> Way:
-    """How this case is tried: what cannot be the answer is not, nor what hung before."""
+    """Return how to try this case; do not run an impossible answer, or one that hung before."""
     which = case.answer
     hung = next((one for one in before if one.seen.advice and one.case.answer == which), None)
     if which >= len(answers):
@@ -183,7 +184,7 @@ def on_this_computer(case: Case, observer: Observer) -> Seen:
 
 
 def cluster_of(case: Case) -> Cluster:
-    """The cluster of this computer that a case asks for."""
+    """Return the cluster on this computer that a case asks for."""
     return Cluster(
         None if case.roles else case.ranks, nodes=case.nodes, roles=case.roles,
         framework=case.framework, hardware=case.hardware, threads=case.threads,
@@ -210,6 +211,6 @@ def _show(result):
 
 
 def _cell():
-    """The number of the notebook's cell that runs; None outside a notebook."""
+    """Return the number of the notebook's running cell; None outside a notebook."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return shell.execution_count if shell is not None and hasattr(shell, "kernel") else None

@@ -1,8 +1,8 @@
 """Claims: checkable sentences about an answer, and the ways to make them.
 
-What is seen of an answer was written by a process of the learner's: any plain data at all. So a
-claim never trusts a type: `alike` compares values with exact types and shapes, and a NaN is
-equal to nothing.
+The values come from a process that runs the learner's code, so they can be any plain data. A claim
+therefore never trusts a type: `alike` compares values with exact types and shapes, and NaN is equal
+to nothing.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _VOLUME_TOLERANCE = 0.05
 class Claim:
     """One checkable sentence about an answer, and whether it holds in a case.
 
-    expected, saw   what was expected and what was seen, in words; shown when it does not hold
-    rank       on which rank, None: on no one in particular
-    hints      what helps, the first at the first failure, the second from the second on
-    evidence   "values" (what ranks returned, from data that only they had), "outside" (seen from
+    expected, saw   what was expected and what was seen, in words; shown if the claim does not hold
+    rank       the rank that the claim is about; None: no particular rank
+    hints      hints for the learner: the first after the first failure, the second after later ones
+    evidence   "values" (returned by ranks, from data that only they had), "outside" (observed from
                outside the ranks), "rank" (only the rank's own record shows it). A claim with
-               the evidence "rank" gives points only where all others hold
-    weight     how much of the case's points it is worth, against its other claims
+               the evidence "rank" gives points only if all others hold
+    weight     how much it counts compared with the other claims of the case
     """
 
     text: str
@@ -42,7 +42,7 @@ class Claim:
 
 
 def share(claims: Sequence[Claim]) -> float:
-    """The part of a case's points that its claims earn, 0 to 1.
+    """Return the part of a case's points that its claims earn, 0 to 1.
 
     >>> share([Claim("sum", True), Claim("in one message", False)])
     0.5
@@ -56,10 +56,12 @@ def share(claims: Sequence[Claim]) -> float:
 
 
 def earned(shares: Iterable[tuple[int, float]]) -> float:
-    """The part of the points that cases earn: half for their claims one by one, half for all of
-    them together. So an answer without the technique that was asked for earns no more than half.
+    """Return the part of the points that cases earn: half for their single claims, half for all.
 
-    shares   for each case, which of the exercise's answers it tries, and its `share`; the answers
+    The second half needs all claims to hold. So an answer that does not use the technique of the
+    exercise earns at most half.
+
+    shares   for each case, which of the exercise's answers it tries, and its `share`; all answers
              count the same, whatever the number of their cases
 
     >>> earned([(0, 1.0), (0, 0.5)]), earned([(0, 1.0), (0, 1.0)]), earned([(0, 1.0), (1, 0.0)])
@@ -74,7 +76,7 @@ def earned(shares: Iterable[tuple[int, float]]) -> float:
 
 
 def equal(text: str, expected: object, saw: object, *, rtol: float = 1e-4, **more) -> Claim:
-    """The claim that `saw` is `expected`; numbers within `rtol` of the largest. See `alike`.
+    """Claim that `saw` equals `expected`, with numbers within `rtol` of the largest; see `alike`.
 
     more   hints, rank, weight, evidence
     """
@@ -84,7 +86,7 @@ def equal(text: str, expected: object, saw: object, *, rtol: float = 1e-4, **mor
 
 
 def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **more) -> Claim:
-    """The claim that each rank's value is the expected one; tells of the first that is not."""
+    """Claim that each rank has the expected value; if not, show the first rank that has not."""
     for rank, (due, got) in enumerate(zip(expected, saw, strict=True)):
         if not alike(due, got, rtol):
             return Claim(text, False, *_describe_difference(due, got, rtol), rank=rank, **more)
@@ -92,15 +94,13 @@ def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **
 
 
 def volume(text: str, seen, nbytes: float, spare_bytes: float = 0, **more) -> Claim:
-    """The claim that `nbytes` crossed the ranks' network, all ranks together.
+    """Claim that all ranks together sent `nbytes` over their network, within 5 %, with headers.
 
-    At most 5 % more or less, headers included.
-
-    nbytes   of payload that passes a link, such as 2 (R-1) n for a ring all-reduce of n bytes on
-             R ranks; 1 MB or more, so that hand-shakes do not matter
-    spare_bytes   that right answers may also send, such as the first weights
-    seen     a `Seen`: where bytes were counted outside, by that; else by the ranks' own record of
-             what they put in, which then must be there at all
+    nbytes   bytes of payload that pass a link, such as 2 (R-1) n for a ring all-reduce of n bytes
+             on R ranks; at least 1 MB, so that handshakes do not matter
+    spare_bytes   bytes that right answers may send in addition, such as the first weights
+    seen     a `Seen`. If bytes were counted outside the ranks, this number decides; else the ranks'
+             own record must show messages at all
     """
     if seen.loopback_bytes is None:
         counted, text = sum(e[2] for e in seen.put_in()), f"{text} (only grading counts its bytes)"
@@ -116,7 +116,9 @@ def volume(text: str, seen, nbytes: float, spare_bytes: float = 0, **more) -> Cl
 
 
 def alike(expected: object, saw: object, rtol: float = 1e-4) -> bool:
-    """Whether `saw` is `expected`: same type, shape and order, numbers within rtol x the largest.
+    """Return whether `saw` equals `expected`: same type, shape and order, numbers within a bound.
+
+    The bound is rtol times the largest number.
 
     An int must be an int, a float may be any real number, an array may be a list of numbers.
 
@@ -157,7 +159,7 @@ def _alike_arrays(expected, saw, rtol):
 
 
 def first_difference(expected, saw, rtol: float = 1e-4, at: str = "") -> tuple:
-    """Where two values first differ, and what stands there; of an array its farthest number.
+    """Return where two values first differ, and both values there; in an array, the worst number.
 
     >>> first_difference([1, {"a": np.ones(2)}], [1, {"a": np.array([1.0, 0.5])}])
     ("[1]['a'][1]", 1.0, 0.5)
@@ -169,7 +171,7 @@ def first_difference(expected, saw, rtol: float = 1e-4, at: str = "") -> tuple:
 
 
 def _parts(expected, saw):
-    """(place, expected, seen) of the parts of two values that are built alike; else none."""
+    """Return (place, expected, seen) of the parts of two values with the same structure."""
     if isinstance(expected, np.ndarray):
         return _farthest(expected, saw)
     if isinstance(expected, dict) and isinstance(saw, dict) and expected.keys() == saw.keys():
@@ -197,7 +199,7 @@ def _describe_difference(expected, saw, rtol):
 
 
 def real(value: object) -> float | None:
-    """A real number as a float, whatever holds it; None for what is none.
+    """Return a real number of any type as a float; None if it is not a real number.
 
     >>> real(np.float32(0.5)), real(np.array([2])), real(True), real("1")
     (0.5, 2.0, None, None)
@@ -208,7 +210,7 @@ def real(value: object) -> float | None:
 
 
 def whole_numbers(values: object) -> list[int] | None:
-    """A list, tuple or array of whole numbers as a list; None for anything else.
+    """Return a list, tuple or array of whole numbers as a list; None for anything else.
 
     >>> whole_numbers(np.array([0, 2])), whole_numbers((np.int64(1),)), whole_numbers([1.0])
     ([0, 2], [1], None)
@@ -221,7 +223,7 @@ def whole_numbers(values: object) -> list[int] | None:
 
 
 def show(value: object) -> str:
-    """A value in few words, on one line.
+    """Describe a value in a few words, on one line.
 
     >>> show(np.arange(100.0)), show({"a": 1})
     ('[ 0. 1. 2. ... 97. 98. 99.], shape [100]', "{'a': 1}")

@@ -1,21 +1,22 @@
 """An exercise: what the learner writes, the cases in which it is tried, the claims that judge it.
 
-Each is one file, `labs/checks/3_2_bucket_gradients.py` for exercise 3.2, with
+Each exercise is one file, such as `labs/checks/3_2_bucket_gradients.py` for exercise 3.2, with
 
-    ANSWERS   what the learner writes, as signatures: ("bucket(grads, group)",); for an exercise
-              in both frameworks one signature each
+    ANSWERS   the signatures of the functions that the learner writes: ("bucket(grads, group)",);
+              for an exercise in both frameworks, one signature for each
     TITLE, POINTS
-    cases(seed) -> list[Case]              the inputs: plain data, each rank's own share apart
+    cases(seed) -> list[Case]              the inputs: plain data, separate for each rank
     observe(me, answer, given) -> plain    runs on every rank; calls the learner's function
-    judge(case, seen) -> Iterator[Claim]   is it right, and by the technique asked for?
-    picture(case, seen)                    optional: a figure that helps when a claim fails
+    judge(case, seen) -> Iterator[Claim]   is it right, and does it use the right technique?
+    picture(case, seen)                    optional: a figure that helps if a claim fails
 
-`cases` and `judge` run outside, `observe` beside the learner's code. Whatever expected values
-there are, they are made by `judge`, where no answer can read them.
+`cases` and `judge` run outside the ranks, and `observe` runs beside the learner's code. Only
+`judge` computes expected values, so no answer can read them.
 
-The instructor's twin, `solutions/hidden/3_2_bucket_gradients.py`, has `cases(seed)`, which learners
-never get, `RIGHT`, a list of right answers written differently, and `WRONG`, a dictionary of
-named wrong ones; an answer is a function, or a tuple of them when `ANSWERS` has several.
+The instructor has a second file, `solutions/hidden/3_2_bucket_gradients.py`. It has `cases(seed)`,
+which learners never get, `RIGHT`, a list of right answers that are written differently, and
+`WRONG`, a dictionary of wrong answers by name. An answer is a function, or a tuple of functions if
+`ANSWERS` has several.
 """
 
 from __future__ import annotations
@@ -41,13 +42,13 @@ _FILE = re.compile(r"(\d+)_(\d+)_\w+\.py")
 class Case:
     """One situation in which an answer is tried.
 
-    name     what the learner sees as its name, such as "10 samples on 4 ranks"
+    name     the name that the learner sees, such as "10 samples on 4 ranks"
     shared   plain data that every rank gets
-    own      by rank, plain data that only this rank gets; () when there is none. Only who asks the
-             others can know it: that is how a claim on values proves that ranks communicated
+    own      by rank, plain data that only this rank gets; () if there is none. Other ranks can get
+             it only by messages, so right values prove that the ranks communicated
     answer   which of the exercise's ANSWERS is tried
-    relay    when graded, all messages of the ranks pass a relay outside them, which counts: set it
-             in every case whose claims look at messages; torch only
+    relay    send all messages through a relay outside the ranks, which counts them, when the answer
+             is graded. Set it in every case whose claims look at messages; torch only
     ranks, nodes, roles, framework, hardware, threads, timeout_s   as in `lab.Cluster`
     """
 
@@ -66,18 +67,18 @@ class Case:
 
     @property
     def size(self) -> int:
-        """How many ranks it has."""
+        """Return the number of ranks."""
         return sum(self.roles.values()) if self.roles else self.ranks
 
     def given(self) -> list[dict]:
-        """What each rank gets, by rank."""
+        """Return the data of each rank."""
         own = self.own or ({},) * self.size
         return [self.shared | mine for mine in own]
 
 
 @dataclass(frozen=True)
 class Observer:
-    """The function that runs on every rank: it calls `observe` with what only this rank knows."""
+    """The function that runs on every rank: it calls `observe` with the data of this rank."""
 
     observe: object
     answer: object
@@ -88,7 +89,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, read from its file. `hidden` is None where learners are."""
+    """One exercise, read from its file. `hidden` is None in the learners' copy of the kit."""
 
     number: str
     path: Path
@@ -100,7 +101,7 @@ class Exercise:
 
     @cached_property
     def hidden(self) -> ModuleType | None:
-        """The instructor's twin."""
+        """Return the instructor's file of the exercise, as a module."""
         if self.hidden_path is None or not self.hidden_path.exists():
             return None
         return _load(self.hidden_path, f"lablib_hidden_{self.path.stem}")
@@ -120,12 +121,12 @@ class Exercise:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The signatures of what the learner writes."""
+        """Return the signatures of the functions that the learner writes."""
         return self.module.ANSWERS
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the functions that the learner writes.
+        """Return the names of the functions that the learner writes.
 
         >>> from lablib.teach import exercise
         >>> exercise.name_of("tf_config(addresses, index)")
@@ -135,18 +136,18 @@ class Exercise:
 
 
 def misfit(due: str, answer: object) -> str:
-    """Why this cannot be the answer, before it is called; "" when it can be.
+    """Return why this cannot be the answer, without calling it; "" if it can be.
 
     due   the signature that the exercise asks for
     """
     if not callable(answer):
-        return f"the answer is the function {due}; this is {type(answer).__name__}"
+        return f"the answer must be the function {due}, but this is {type(answer).__name__}"
     try:
         inspect.signature(answer).bind(*_parameters(due))
     except TypeError:
-        return f"it takes {inspect.signature(answer)}; it is called as {due}"
+        return f"it takes {inspect.signature(answer)}, but it is called as {due}"
     except ValueError:
-        pass  # a function of C has no signature to look at
+        pass  # functions written in C may have no signature
     return ""
 
 
@@ -155,7 +156,7 @@ def name_of(signature: str) -> str:
 
 
 def find(number: str, checks: Path = CHECKS, hidden: Path | None = HIDDEN) -> Exercise:
-    """The exercise "3.2". Raises LabError when there is none."""
+    """Return the exercise with this number, such as "3.2"; raise LabError if there is none."""
     for exercise in every(checks, hidden):
         if exercise.number == str(number):
             return exercise
@@ -164,7 +165,7 @@ def find(number: str, checks: Path = CHECKS, hidden: Path | None = HIDDEN) -> Ex
 
 
 def every(checks: Path = CHECKS, hidden: Path | None = HIDDEN, lab: str = "") -> list[Exercise]:
-    """All exercises in their order, or those of one lab, such as "03"."""
+    """Return all exercises in order, or those of one lab, such as "03"."""
     found = []
     for path in checks.glob("*.py"):
         match = _FILE.fullmatch(path.name)
@@ -184,7 +185,7 @@ def _parameters(signature):
 
 
 def _load(path, name):
-    """The file as a module that travels to ranks by value, because no rank could import it."""
+    """Load the file as a module that is sent to ranks by value, as no rank could import it."""
     import cloudpickle
 
     spec = importlib.util.spec_from_file_location(name, path)

@@ -1,4 +1,4 @@
-"""What was seen of an answer in one case: values, what the ranks wrote down, what others saw."""
+"""What was observed of an answer in one case: values, the ranks' records, the relay's counts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ Sent = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Seen:
-    """values   by rank, what `observe` returned; plain data of any kind
-    run        its program, trace and metrics are what the ranks wrote down themselves; None when
-               the run failed
+    """The observations of one case.
+
+    values     by rank, the values that `observe` returned; plain data of any kind
+    run        the run; the ranks themselves recorded its program, trace and metrics. None if the
+               run failed
     messages   the sends that a relay outside the ranks passed on, in its order; None without one
     relayed    (rank, name, bytes) of all sends and collectives that went through the relay; None
                without one
-    loopback_bytes   what crossed the ranks' network, counted outside; None where nobody counted
-    problem    why there are no values, in words; "" when there are
-    advice     what to do about ranks that hang, or are at work for too long; "" when they did not
-    attempted  False when the exercise is still as it came, or has no answer
+    loopback_bytes   bytes on the ranks' network, counted outside the ranks; None if not counted
+    problem    why there are no values, in words; "" if there are values
+    advice     what to do about ranks that hang or work for too long; "" if none did
+    attempted  False if the learner has not changed the exercise, or it has no answer
     """
 
     values: tuple = ()
@@ -42,7 +44,7 @@ class Seen:
         return self.run.trace
 
     def sent(self, source: int | None = None) -> list[Sent]:
-        """Every send, or those of one rank in their order: the relay's, else the ranks' own."""
+        """Return all sends, or those of one rank, from the relay or else the ranks' records."""
         sent = self.messages
         if sent is None:
             sent = [(*op.group, op.nbytes) for op in self._issued("send")]
@@ -50,18 +52,24 @@ class Seen:
 
     @property
     def evidence(self) -> str:
-        """The `evidence` of claims about `sent`, `collectives` and `put_in`. The learner's own
-        check has no relay, and needs none: there is nobody to deceive."""
+        """Return the `evidence` of claims about `sent`, `collectives` and `put_in`.
+
+        The learner's own check does not need a relay, because there is nobody to deceive.
+        """
         return RANK if self.messages is None and self.loopback_bytes is not None else OUTSIDE
 
     def collectives(self, rank: int) -> list[tuple[str, int]]:
-        """(name, bytes of payload) of the collectives of a rank, in order, seen by the relay, else
-        by its own record; without barriers, which carry nothing."""
+        """Return (name, bytes of payload) of a rank's collectives in order, without barriers.
+
+        They come from the relay, or else from the rank's own record.
+        """
         return [(name, nbytes) for _, name, nbytes in self.put_in(rank) if name != "send"]
 
     def put_in(self, only: int | None = None) -> list[tuple[int, str, int]]:
-        """(rank, name, bytes) of everything that any rank, or only this one, put into messages:
-        seen by the relay, else by the ranks' own record."""
+        """Return (rank, name, bytes) of all messages of all ranks, or of one rank.
+
+        They come from the relay, or else from the ranks' own records.
+        """
         if self.relayed is not None:
             return [entry for entry in self.relayed if only in (None, entry[0])]
         return [

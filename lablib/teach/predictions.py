@@ -1,4 +1,4 @@
-"""`lab.predict`: write down what you expect, then see it beside what happened."""
+"""`lab.predict`: write down what you expect, then compare it with what happened."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ _SAME = 1e-9
 
 
 class Prediction:
-    """A guess, kept until `reveal` draws it beside what happened."""
+    """A guess, which `reveal` later shows beside what happened."""
 
     def __init__(self, question: str, guess: object = None, unit: str = ""):
         if guess is not None and not isinstance(guess, (str, bool)) and not _is_number(guess):
             raise LabError(
-                "A guess is a number, True or False, or a short text.",
+                "A guess must be a number, True or False, or a short text.",
                 saw=repr(guess),
-                do="write for example lab.predict('speed-up on 4 ranks', 3.0)",
+                do="write, for example, lab.predict('speed-up on 4 ranks', 3.0)",
             )
         self.question, self.guess, self.unit = question, guess, unit
         if guess is not None:
             progress.keep("prediction", question, {"guess": guess})
 
     def reveal(self, happened: object) -> Revealed:
-        """What happened, beside the guess. A number is scored by its error, the rest by equality.
+        """Show what happened beside the guess.
 
-        happened   as plain as the guess; a NumPy number will do
+        A number is scored by its error, and other guesses by equality.
+
+        happened   a value of the same kind as the guess; it can be a NumPy number
         """
         happened = happened.item() if hasattr(happened, "item") else happened
         revealed = Revealed(self.question, self.guess, happened, self.unit)
@@ -40,7 +42,9 @@ class Prediction:
 
     def __repr__(self):
         if self.guess is None:
-            return f"{self.question}: no guess yet. Write yours into the cell, and run it again."
+            return (
+                f"{self.question}: no guess yet. Write your guess into the cell and run it again."
+            )
         return f"{self.question}: your guess is {_shown(self.guess, self.unit)}"
 
 
@@ -52,8 +56,10 @@ class Revealed:
 
     @property
     def error(self) -> float | None:
-        """How far off the guess was: a number's distance as a part of what happened, else 0 when
-        equal and 1 when not; None without a guess."""
+        """Return how far off the guess was, relative to what happened; None without a guess.
+
+        For a guess that is not a number, this is 0 if it was right and 1 if not.
+        """
         if self.guess is None:
             return None
         if not (_is_number(self.guess) and _is_number(self.happened)):
@@ -76,7 +82,7 @@ class Revealed:
     def __repr__(self):
         guess = "–" if self.guess is None else _shown(self.guess, self.unit)
         happened = _shown(self.happened, self.unit)
-        return f"{self.question}: guess {guess}, happened {happened} ({self.verdict})"
+        return f"{self.question}: guess {guess}, result {happened} ({self.verdict})"
 
     def _repr_html_(self):
         rows = [("your guess", self.guess, "#6b6b6b"), ("what happened", self.happened, "#0072B2")]
@@ -103,11 +109,11 @@ class Revealed:
 
 
 def predict(question: str, guess: object = None, unit: str = "") -> Prediction:
-    """Keep your guess; show it with `.reveal(what_happened)` afterwards.
+    """Store your guess; show it beside the result with `.reveal(what_happened)`.
 
-    question   what is asked, such as "speed-up on 4 ranks"
-    guess      a number, True or False, or a short text; None: none yet
-    unit       of the number, such as "MB"
+    question   the question, such as "speed-up on 4 ranks"
+    guess      a number, True or False, or a short text; None: no guess yet
+    unit       the unit of the number, such as "MB"
 
     Raises LabError for a guess of another kind.
     """

@@ -1,6 +1,6 @@
-"""How far the learner is: points of exercises, errors of predictions, answers of quizzes.
+"""The learner's progress: points of exercises, errors of predictions, answers to quizzes.
 
-Kept in `.lablib/standing/`, a small file for each, so that two notebooks never disturb one another.
+Each entry is a small file in `.lablib/standing/`, so that two notebooks never disturb one another.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lablib.teach import exercise, quizzes_file
 
 
 def keep(kind: str, name: str, entry: dict) -> None:
-    """Remember `entry` of one exercise, prediction or quiz. A disk that is full loses only that."""
+    """Store `entry` for one exercise, prediction or quiz; on a full disk, only `entry` is lost."""
     folder = home() / "standing" / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -25,18 +25,18 @@ def keep(kind: str, name: str, entry: dict) -> None:
 
 
 def kept(kind: str, name: str) -> dict:
-    """What was remembered; {} when nothing was, or it cannot be read."""
+    """Return the stored entry; {} if there is none, or if it cannot be read."""
     return _read(home() / "standing" / kind / f"{_file_name(name)}.json")
 
 
 def all_kept(kind: str) -> list[dict]:
-    """Everything remembered of a kind: "exercise", "prediction" or "quiz"."""
+    """Return all stored entries of a kind: "exercise", "prediction" or "quiz"."""
     return [found for path in sorted((home() / "standing" / kind).glob("*.json"))
             if (found := _read(path))]  # fmt: skip
 
 
 class Progress:
-    """All labs: each exercise with its points, the predictions, the quizzes."""
+    """The progress in all labs: each exercise with its points, the predictions, the quizzes."""
 
     def __init__(self):
         self.exercises = [(one, kept("exercise", one.number)) for one in exercise.every()]
@@ -84,7 +84,7 @@ class Progress:
 
 
 def progress() -> Progress:
-    """How far you are in all labs; show it by writing `lab.progress()`."""
+    """Return your progress in all labs; write `lab.progress()` as a cell's last line to see it."""
     return Progress()
 
 

@@ -1,4 +1,4 @@
-"""`lab.quiz`: a question with its choices; each explains itself at once."""
+"""`lab.quiz`: a question with choices; each choice is explained as soon as it is chosen."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black
 
 
 class Quiz:
-    """A question on the page: a widget where there are widgets, else text.
+    """A question as a widget, or as text if there are no widgets.
 
-    `answer(2)` chooses the second choice, for those who read without widgets.
+    Without widgets, call `answer(2)` to choose the second choice.
     """
 
     def __init__(self, question: Question):
         self.question = question
 
     def answer(self, choice: int) -> Verdict:
-        """Whether this choice, counted from 1, is right, and why. It is remembered."""
+        """Choose a choice, counted from 1; return whether it is right, and why."""
         choices = self.question.choices
         if choice not in range(1, len(choices) + 1):
             raise LabError(
@@ -33,7 +33,7 @@ class Quiz:
         return Verdict(chosen.right, chosen.why)
 
     def widget(self):
-        """The question as an ipywidgets box."""
+        """Return the question as an ipywidgets box."""
         import ipywidgets as widgets
 
         texts = [choice.text for choice in self.question.choices]
@@ -80,7 +80,7 @@ class Verdict:
 
 
 class KnowledgeCheck:
-    """All questions of a lab, one below the other."""
+    """All questions of a lab, below one another."""
 
     def __init__(self, quizzes: list[Quiz]):
         self.quizzes = quizzes
@@ -101,7 +101,7 @@ class KnowledgeCheck:
 
 
 def quiz(number: str) -> Quiz | KnowledgeCheck:
-    """The quiz "3.a", or with "3" all of lab 03. Raises LabError when there is none."""
+    """Return the quiz "3.a", or, for "3", all quizzes of lab 03; raise LabError for others."""
     ours = [each for each in quizzes_file.numbers() if each.partition(".")[0] == str(number)]
     if ours:
         return KnowledgeCheck([Quiz(quizzes_file.find(each)) for each in ours])
@@ -109,7 +109,7 @@ def quiz(number: str) -> Quiz | KnowledgeCheck:
 
 
 def _bundle(shown):
-    """Its widget where there are widgets, and the same as text for readers of a page."""
+    """Return its widget, if there are widgets, and a text for readers of a page."""
     bundle = {"text/plain": repr(shown), "text/html": shown._repr_html_()}
     try:
         widget = shown.widget()._repr_mimebundle_()

@@ -4,8 +4,8 @@
 question = "Which ... ?"
 [[a.choices]]
 text = "..."
-right = true                          of exactly one choice
-why = "..."                           shown at once when it is chosen
+right = true                          for exactly one choice
+why = "..."                           shown as soon as it is chosen
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def numbers(checks: Path = CHECKS) -> list[str]:
 
 
 def find(number: str, checks: Path = CHECKS) -> Question:
-    """The question "3.a". Raises LabError when there is none."""
+    """Return the question "3.a"; raise LabError if there is none."""
     questions = _questions(checks)
     if number not in questions:
         known = ", ".join(questions) or "none"
@@ -69,6 +69,6 @@ def _question(number, entry, path):
 
 
 def _malformed(path, number, saw):
-    do = "write question, and [[choices]] with text, why and once right = true"
-    return LabError("A quiz is not written as it must be.", saw=f"{path.name}, {number}: {saw}",
+    do = "write question, and [[choices]] with text and why; exactly one has right = true"
+    return LabError("The format of a quiz is wrong.", saw=f"{path.name}, {number}: {saw}",
                     do=do)  # fmt: skip

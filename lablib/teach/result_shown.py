@@ -1,4 +1,4 @@
-"""A check's result in words and as HTML; everything that came from a rank is escaped."""
+"""Show a check's result as text and as HTML; everything that came from a rank is escaped."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from lablib.errors import NOT_ATTEMPTED
 
 _RIGHT, _WRONG = ("✓", "holds"), ("✗", "does not hold")
 _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black
-_RULE = "Half of an answer's points are for its claims one by one, half for all of them together."
+_RULE = (
+    "Half of an answer's points are for its single claims; you get the other half if all claims "
+    "hold."
+)
 
 
 def as_text(result) -> str:
-    """The result for a terminal, one line a claim."""
+    """Format the result for a terminal, one line for each claim."""
     lines = [_headline(result)]
     for one in _cases_to_show(result) if result.attempted else ():
         lines.append(f"  {one.case.name}")
@@ -28,7 +31,7 @@ def as_text(result) -> str:
 
 
 def as_html(result) -> str:
-    """The result for a notebook."""
+    """Format the result for a notebook."""
     head = f"<b>{escape(_headline(result))}</b>"
     if not result.attempted:
         return f"<p>{head}</p>"

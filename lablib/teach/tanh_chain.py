@@ -1,7 +1,7 @@
-"""A small network whose losses and gradients NumPy knows: what a judge compares a pipeline with.
+"""A small network with losses and gradients in NumPy, with which a judge compares a pipeline.
 
-A layer is tanh(x @ kernel + bias), kernels are (in, out); the loss is the mean of the squared
-differences. Judges use the NumPy half, outside the ranks; `observe` uses the torch half, on them.
+A layer is tanh(x @ kernel + bias), kernels are (in, out), and the loss is the mean of the squared
+differences. Judges use the NumPy half outside the ranks, and `observe` the torch half on the ranks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Layer = dict[str, np.ndarray]
 
 
 def layers(rng: np.random.Generator, count: int, width: int) -> list[Layer]:
-    """So many random layers, all of the same width."""
+    """Make `count` random layers, all of the same width."""
     scale = 1 / np.sqrt(width)
     return [
         {
@@ -28,7 +28,7 @@ def layers(rng: np.random.Generator, count: int, width: int) -> list[Layer]:
 def loss_and_gradients(
     chain: list[Layer], x: np.ndarray, y: np.ndarray
 ) -> tuple[float, list[Layer]]:
-    """What one process finds for the batch (x, y): the loss, and a gradient for each array."""
+    """Compute the loss of the batch (x, y) in one process, and a gradient for each array."""
     inputs = [x.astype(float)]
     for layer in chain:
         inputs.append(np.tanh(inputs[-1] @ layer["kernel"] + layer["bias"]))
@@ -42,7 +42,7 @@ def loss_and_gradients(
 
 
 def losses(chain: list[Layer], x: np.ndarray, y: np.ndarray, lr: float, steps: int) -> list[float]:
-    """The losses of one process that takes so many steps of plain gradient descent."""
+    """Compute the losses of `steps` steps of plain gradient descent in one process."""
     found = []
     for _ in range(steps):
         loss, gradients = loss_and_gradients(chain, x, y)
@@ -55,7 +55,7 @@ def losses(chain: list[Layer], x: np.ndarray, y: np.ndarray, lr: float, steps: i
 
 
 def torch_stage(chain: list[Layer]) -> Any:
-    """The layers as a torch.nn.Sequential."""
+    """Return the layers as a torch.nn.Sequential."""
     import torch
     from torch import nn
 
@@ -69,13 +69,12 @@ def torch_stage(chain: list[Layer]) -> Any:
 
 
 def torch_loss(outputs, y):
-    """The loss, a scalar tensor."""
+    """Return the loss, a scalar tensor."""
     return (outputs - y).square().mean()
 
 
 def torch_gradients(stage: Any) -> list[Layer | None]:
-    """The gradients that stand in a stage, in the layout of `loss_and_gradients`; None of a layer
-    that has none."""
+    """Return the gradients of a stage as `loss_and_gradients` does; None for a layer without."""
     return [
         None
         if linear.weight.grad is None or linear.bias.grad is None

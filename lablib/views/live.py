@@ -1,4 +1,4 @@
-"""A running cluster, live in the notebook: what each rank does, and a button that stops the run.
+"""Watch a running cluster in the notebook: what each rank does, and a button to stop the run.
 
 with lab.Cluster(4) as cluster:
     run = cluster.run(work, watch=live.View())
@@ -27,15 +27,16 @@ COLUMNS = (
 
 
 class View:
-    """Shows the ranks of a run while it goes on; pass it as `watch=` to a run.
+    """Show the ranks of a run while it is going on; pass it as `watch=` to a run.
 
-    every_s    seconds between two looks at processes and logs
+    every_s    seconds between two updates
 
-    CPU is the percentage of one core since the last look, memory what the process has for itself
-    alone, payload what its messages carried a second: all measured, whatever the run's clock is.
-    `logged` are the last values given to `me.log`. In a notebook a button stops the run, as
-    interrupting the kernel does: the ranks end, the cluster can run again. When the run is over the
-    last state stays; `rows` has it, and `text` for where there are no widgets.
+    CPU is the percentage of one core since the last update. Memory counts only the process's own
+    memory. Payload is the bytes per second that its messages carried. All of them are measured,
+    even if the run's times are modelled. `logged` shows the last values given to `me.log`. In a
+    notebook, a button stops the run, as interrupting the kernel does: the ranks end, and the
+    cluster can run again. After the run, the last state stays visible; `rows` has it as data, and
+    `text` as text for terminals.
     """
 
     def __init__(self, every_s: float = 0.5):
@@ -48,7 +49,7 @@ class View:
         self._state = "not begun"
 
     def begins(self, ranks: list[Watched]) -> None:
-        """A run begins with these ranks."""
+        """Begin to watch a run with these ranks."""
         self._ranks, self._state = ranks, "running"
         self.stopped.clear()
         self._processes = {each.rank: _process(each.pid) for each in ranks}
@@ -58,7 +59,7 @@ class View:
             self._shown = _Shown(self)
 
     def __call__(self, boards: Sequence[Board]) -> None:
-        """Look again, if it is time. Raises KeyboardInterrupt once the run is to stop."""
+        """Update the view if it is time. Raises KeyboardInterrupt after `stop` was called."""
         if self.stopped.is_set():
             self._state = "stopped"
             raise KeyboardInterrupt
@@ -68,11 +69,11 @@ class View:
             self._looked_s = now_s
 
     def stop(self, *_) -> None:
-        """End the run at its next look, within a tenth of a second. Any thread may call it."""
+        """Stop the run within a tenth of a second. Any thread may call this method."""
         self.stopped.set()
 
     def close(self) -> None:
-        """The run is over: the last state stays. Twice is harmless."""
+        """Stop watching and keep the last state. A second call does nothing."""
         if self._state == "running":
             self._state = "over"
         for row, each, board in zip(self.rows, self._ranks, self._boards):
@@ -98,14 +99,14 @@ class View:
 
     @property
     def title(self) -> str:
-        """How many ranks, whether they run, for how long."""
+        """Return the number of ranks, whether they are running, and for how long."""
         ended_s = self._looked_s if self._state != "not begun" else 0.0
         seconds = ended_s - self._begun_s if self._state != "not begun" else 0.0
         return f"{len(self._ranks)} ranks, {self._state}, {seconds:.0f} s (measured)"
 
     @property
     def text(self) -> str:
-        """The last state in lines, for terminals."""
+        """Return the last state as lines of text."""
         rows = [list(COLUMNS), *(list(row.values()) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows]
@@ -158,11 +159,11 @@ class _Shown:
 
 
 def _heard_while_a_cell_runs(comm):
-    """Let a message for this comm be handled in the thread that the notebook asks for.
+    """Handle messages of this comm in the thread that the notebook asks for.
 
-    JupyterLab gives what comes from widgets a thread of its own in the kernel (a subshell, Jupyter
-    enhancement proposal 91), which hears a click while a cell runs. ipykernel 7.4 sends it back to
-    the thread that opened the comm: that is the cell's, and would hear it when the run is over.
+    JupyterLab handles clicks on widgets in a separate thread of the kernel (a subshell, Jupyter
+    enhancement proposal 91), which can react while a cell runs. ipykernel 7.4 passes them on to the
+    thread that opened the comm. That is the cell's thread, which would react only after the run.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda data, asked_for: asked_for

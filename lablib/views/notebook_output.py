@@ -1,16 +1,16 @@
-"""How figures reach a notebook, and whether there is one."""
+"""Show figures in a notebook, and find out whether this is a notebook."""
 
 from __future__ import annotations
 
 
 def mime_bundle(figure) -> dict[str, str]:
-    """What a figure gives to a notebook, by kind; without metadata."""
+    """Return a figure's representations for a notebook by MIME type, without metadata."""
     bundle = figure._repr_mimebundle_()
     return bundle[0] if isinstance(bundle, tuple) else bundle
 
 
 def in_notebook() -> bool:
-    """Whether a kernel listens and widgets are installed."""
+    """Return whether this process is a notebook's kernel with widgets installed."""
     try:
         import ipywidgets  # noqa: F401
         from IPython import get_ipython

@@ -1,9 +1,9 @@
-"""One meaning a colour, in every plot and diagram, and never by the colour alone.
+"""The colours of all plots and diagrams: each has one meaning, and a hatch shows it, too.
 
-The hues are those of Masataka Okabe and Kei Ito, "Color Universal Design: How to make figures and
+The hues are from Masataka Okabe and Kei Ito, "Color Universal Design: How to make figures and
 presentations that are friendly to colorblind people" (2002, revised 2008,
-jfly.uni-koeln.de/color): they stay apart for every common kind of colour blindness. Because
-print, projectors and tired eyes are not covered by that, an ink always has a hatch for areas.
+jfly.uni-koeln.de/color). They can be distinguished with every common kind of colour blindness.
+Areas also have a hatch, because colours can be hard to distinguish in print and on projectors.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lablib import frameworks
 
-# Figures bring their own opaque paper, so that they read the same on a dark notebook theme.
+# Figures have an opaque background, so that they look the same in a dark notebook theme.
 PAPER = "#ffffff"
 TEXT = "#1a1a1a"
 FAINT = "#6b6b6b"
@@ -71,7 +71,7 @@ CLOCK_LINE = {"measured": "-", "modelled": (0, (4, 2))}
 
 
 def framework(name: str) -> Ink:
-    """The ink of a framework; neutral for a name that is none.
+    """Return the ink of a framework; for other names, return a neutral ink.
 
     >>> framework("torch").color
     '#CC79A7'

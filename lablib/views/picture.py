@@ -1,7 +1,8 @@
-"""A figure that brings its own paper and a text alternative wherever it is shown.
+"""A figure with its own background and a text alternative.
 
-Drawn without pyplot: no backend, no global list of open figures, shown once when it is the
-last value of a cell. This module needs matplotlib as it loads; import it inside functions.
+It is drawn without pyplot: there is no backend and no global list of open figures, and the figure
+is shown once if it is the last value of a cell. This module imports matplotlib, so import it inside
+functions.
 """
 
 from __future__ import annotations
@@ -43,15 +44,15 @@ _STYLE = {
 
 
 class Picture(Figure):
-    """A matplotlib Figure with `alt`, what it shows in words.
+    """A matplotlib Figure with `alt`, a text that describes what it shows.
 
-    Notebooks get it as an image with that text, terminals get the text.
+    Notebooks show the image with that text, and terminals show the text.
     """
 
     alt = ""
 
     def png(self) -> bytes:
-        """The image, opaque, in few colours: a third of the bytes in a notebook."""
+        """Return an opaque image with few colours, which needs a third of the bytes."""
         from PIL import Image
 
         file = io.BytesIO()
@@ -60,7 +61,7 @@ class Picture(Figure):
         return file.getvalue()
 
     def svg(self) -> str:
-        """The image as SVG with its text alternative; equal pictures give equal text."""
+        """Return the image as SVG with its text alternative; equal pictures give equal text."""
         text = self._bytes("svg", metadata={"Date": None}).decode()
         head, tag, rest = text.partition("<svg ")
         attributes, close, body = rest.partition(">")

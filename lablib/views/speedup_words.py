@@ -1,4 +1,4 @@
-"""How a measured speed-up and its range are written: a range that includes 1 is no finding."""
+"""Write a measured speed-up with its range; a range that includes 1 shows no difference."""
 
 from __future__ import annotations
 

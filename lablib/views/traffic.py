@@ -1,4 +1,4 @@
-"""Who sends how many bytes to whom, from the messages of a trace."""
+"""Count how many bytes each rank sends to each other rank, from the messages of a trace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ RULE = "what a rank sends for a collective is spread evenly over the others of i
 
 
 def traffic(trace: Trace, span: Window | None = None) -> dict[tuple[int, int], float]:
-    """(source, destination) -> wire bytes; pairs that sent nothing are left out.
+    """Return (source, destination) -> wire bytes, without pairs that sent nothing.
 
-    span   counts messages that were issued within it; None: all
+    span   count only messages that were issued within this window; None: all
 
-    A message between two ranks counts once, at the send. In a collective, nobody outside the
-    library sees who sends what to whom. So the wire bytes of each rank (`record.wire_bytes`) are
+    A message between two ranks counts once, at the send. The messages inside a collective cannot be
+    observed from outside the library. So the wire bytes of each rank (`record.wire_bytes`) are
     spread evenly over the other ranks of its group.
 
     >>> from lablib.record.event import Event
@@ -37,5 +37,5 @@ def traffic(trace: Trace, span: Window | None = None) -> dict[tuple[int, int], f
 
 
 def has_collectives(trace: Trace) -> bool:
-    """Whether some of its traffic is spread by the rule."""
+    """Return whether the trace has collectives, whose traffic is spread evenly."""
     return any(event.sent_bytes and event.name != "send" for event in trace)

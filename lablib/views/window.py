@@ -1,4 +1,4 @@
-"""Which stretch of a trace a figure shows: the whole run, or some of its training steps."""
+"""The part of a trace that a figure shows: the whole run, or some of its training steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lablib.record.trace import Trace
 
 
 class Window(NamedTuple):
-    """A stretch of the trace's clock, and the unit in which an axis shows it."""
+    """A part of the trace's time, and the unit in which an axis shows it."""
 
     start_s: float
     end_s: float
@@ -23,20 +23,20 @@ class Window(NamedTuple):
         return self.at(self.end_s)
 
     def shows(self, event: Event) -> bool:
-        """Whether some of the event lies within; what only touches an edge does not."""
+        """Return whether a part of the event is within; touching an edge does not count."""
         if event.start_s == event.end_s:
             return self.start_s <= event.start_s <= self.end_s
         return event.end_s > self.start_s and event.start_s < self.end_s
 
     def at(self, time_s: float) -> float:
-        """Where a moment lies on the axis; what lies outside lies at its edge."""
+        """Return the place of a moment on the axis; moments outside are at its edge."""
         return self.scale * (min(max(time_s, self.start_s), self.end_s) - self.start_s)
 
 
 def window(trace: Trace, steps: int | range | None = None) -> Window:
-    """Of these steps, from the first rank's start to the last rank's end; None: of the whole run.
+    """Return the window from the first start to the last end of these steps; None: the whole run.
 
-    Raises LabError when the trace has no events or not these steps.
+    Raises LabError if the trace has no events or does not have these steps.
     """
     if not len(trace):
         raise LabError(
@@ -52,7 +52,7 @@ def window(trace: Trace, steps: int | range | None = None) -> Window:
 
 
 def axis_of_seconds(longest_s: float) -> tuple[float, str]:
-    """Units in a second, and the unit, that suit an axis up to `longest_s`.
+    """Return a suitable unit for an axis up to `longest_s`: units in a second, and its name.
 
     >>> axis_of_seconds(0.5)
     (1000.0, 'ms')
@@ -63,12 +63,12 @@ def axis_of_seconds(longest_s: float) -> tuple[float, str]:
 
 
 def step_count(trace: Trace) -> int:
-    """How many steps the rank with the most of them has."""
+    """Return the largest number of steps on any rank."""
     return max((len(part) for part in trace.of(kind="step").by_rank().values()), default=0)
 
 
 def only(trace: Trace, steps: int | range | None) -> Iterator[str]:
-    """What a title must say where some steps are shown: "steps 2 to 4 of 20"."""
+    """Yield what a title must say if only some steps are shown: "steps 2 to 4 of 20"."""
     if steps is not None:
         chosen = _chosen(steps)
         span = f"step {chosen[0]}" if len(chosen) == 1 else f"steps {chosen[0]} to {chosen[-1]}"

@@ -265,10 +265,10 @@ def one_more_space(root):
 @pytest.mark.parametrize(
     "change, says",
     [
-        (changed_solution, "is stale: python -m lablib release"),
-        (missing_lab, "is stale: python -m lablib release"),
+        (changed_solution, "is out of date: python -m lablib release"),
+        (missing_lab, "is out of date: python -m lablib release"),
         (lab_without_solution, "has no solution: python -m lablib release --remove"),
-        (one_more_space, "is stale: python -m lablib release"),
+        (one_more_space, "is out of date: python -m lablib release"),
     ],
 )
 def test_a_stale_lab_is_named(tmp_path, change, says):
@@ -304,13 +304,13 @@ def test_a_line_of_a_solution_that_survives_in_a_lab_is_named(tmp_path, book):
     released(tmp_path, notebook(code(EXERCISE)))
     book["cells"][0] = json.loads((tmp_path / "labs" / NAME).read_text())["cells"][0]
     plant(tmp_path, book, folder="labs")
-    assert f"labs/{NAME} tells a line of a solution: {SECRET}" in release.complaints(tmp_path)
+    assert f"labs/{NAME} contains a line of a solution: {SECRET}" in release.complaints(tmp_path)
 
 
 @pytest.mark.parametrize("cell", [text(f"A hint: `{SECRET}`"), code(SECRET)])
 def test_a_release_of_a_solution_that_tells_itself_outside_its_markers_fails(tmp_path, cell):
     released(tmp_path, notebook(code(EXERCISE), cell))
-    assert release.complaints(tmp_path) == [f"labs/{NAME} tells a line of a solution: {SECRET}"]
+    assert release.complaints(tmp_path) == [f"labs/{NAME} contains a line of a solution: {SECRET}"]
 
 
 def test_lines_that_anybody_may_write_do_not_count(tmp_path):
@@ -327,7 +327,7 @@ def test_the_command_writes_and_then_has_nothing_to_say(tmp_path, monkeypatch, c
     plant(tmp_path, notebook(code(EXERCISE)))
     use(monkeypatch, tmp_path)
     assert cli.main(["release", "--check"]) == 1
-    assert capsys.readouterr().out == f"labs/{NAME} is stale: python -m lablib release\n"
+    assert capsys.readouterr().out == f"labs/{NAME} is out of date: python -m lablib release\n"
     assert not (tmp_path / "labs" / NAME).exists()
     assert cli.main(["release"]) == 0
     assert capsys.readouterr().out == f"labs/{NAME}\n"

@@ -55,7 +55,7 @@ def test_that_claim_can_fail():
 def test_a_folder_with_something_else_is_left_alone(root):
     (root / "site").mkdir()
     (root / "site" / "thesis.tex").write_text("mine")
-    with pytest.raises(LabError, match="something else"):
+    with pytest.raises(LabError, match="other files"):
         site.build(root / "site", root)
     assert (root / "site" / "thesis.tex").read_text() == "mine"
 

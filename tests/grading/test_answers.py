@@ -147,7 +147,7 @@ BAD = {
     ),
     "another shape": (
         [("exercise-3-2", "def mean(a, b):\n    return a")], OTHER_SHAPE,
-        "it takes (a, b); it is called as mean(parts)",
+        "it takes (a, b), but it is called as mean(parts)",
     ),
 }  # fmt: skip
 

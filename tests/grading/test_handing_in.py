@@ -111,7 +111,7 @@ def test_one_exercise_is_restored_and_the_rest_stays(root):
     book = json.loads((root / "my_labs/09_small.ipynb").read_text())
     sources = {cell["id"]: cell["source"] for cell in book["cells"]}
     assert sources["exercise-9-1"] == course.MEAN and "not attempted" in sources["exercise-9-2"]
-    assert said.startswith("Exercise 9.2 of my_labs/09_small.ipynb is as it came. Yours is kept")
+    assert said.startswith("Restored exercise 9.2 of my_labs/09_small.ipynb. Your version is now")
     kept = [path for path in (root / "my_labs").glob("*.ipynb") if path.stem != "09_small"]
     assert json.loads(kept[0].read_text()) == course.notebook()
 
@@ -176,7 +176,7 @@ def test_a_line_that_tells_is_found_wherever_it_is(kit, line, of, way):
     book = json.loads(path.read_text())
     book["cells"][0] = dict(planted_in(book["cells"][0], line))[way]
     path.write_text(json.dumps(book))
-    assert f"labs/09_small.ipynb tells a line of {of}: {line}" in release.complaints(kit)
+    assert f"labs/09_small.ipynb contains a line of {of}: {line}" in release.complaints(kit)
     with pytest.raises(LabError, match="not fit"):
         package.package(kit / "out.zip", kit)
 
@@ -185,7 +185,7 @@ def test_a_file_beside_the_labs_may_not_tell_either(kit):
     (kit / "labs/img").mkdir()
     (kit / "labs/img/note.svg").write_text(f"<svg><!-- {HIDDEN} --></svg>")
     assert release.complaints(kit) == [
-        f"labs/img/note.svg tells a line of solutions/hidden: {HIDDEN}"
+        f"labs/img/note.svg contains a line of solutions/hidden: {HIDDEN}"
     ]
 
 
@@ -204,7 +204,7 @@ def test_a_check_may_share_a_line_with_an_answer_but_not_two(kit, of):
     assert release.complaints(kit) == []
     check.write_text(f"{text}\ndef tell():\n    {TWO_LINES[of]}\n")
     (told,) = release.complaints(kit)
-    assert told.startswith(f"labs/checks/9_1_mean.py tells a line of {of}: {line}")
+    assert told.startswith(f"labs/checks/9_1_mean.py contains a line of {of}: {line}")
 
 
 def test_a_package_has_no_solution_and_is_the_same_every_time(kit, tmp_path):
@@ -355,7 +355,7 @@ def test_no_lab_of_the_kit_is_a_draft_and_a_draft_is_known_by_its_metadata():
     ],
 )
 def test_an_exercise_that_cannot_be_is_not_begun(tmp_path, number, name):
-    with pytest.raises(LabError, match="a number and a name"):
+    with pytest.raises(LabError, match="a number, and a name"):
         authoring.begin(number, name, root=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -53,7 +53,7 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
     one = exercise.find("9.9", tmp_path / "checks", tmp_path / "hidden")
     found = grade(one, place)
     assert (found.points, found.status) == (0, "wrong"), found
-    assert "form that was asked for" in found.reason
+    assert "form that the exercise asks for" in found.reason
 
 
 def burns(seconds):

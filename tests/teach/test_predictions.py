@@ -100,5 +100,5 @@ def test_no_such_choice(checks, choice):
 @pytest.mark.parametrize("spoil", [("right = true\n", ""), ("why", "reason"), ("question", "ask")])
 def test_a_malformed_quiz_is_told(checks, spoil):
     (checks / "09_quizzes.toml").write_text(QUIZ.replace(*spoil))
-    with pytest.raises(lab.LabError, match="not written as it must be"):
+    with pytest.raises(lab.LabError, match="format of a quiz is wrong"):
         lab.quiz("9.a")

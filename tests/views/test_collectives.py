@@ -130,8 +130,8 @@ def test_collectives_are_rounds_where_nothing_is_sent_between_two():
         ([[[1]]] * 9, None, "cannot be drawn"),
         ([[[1]], [[1], [2]]], None, "cannot be drawn"),
         ([[["x" * 90]] * 2], None, "too wide"),
-        (ring_buffers(3), ring_trace(4), "do not go together"),
-        (ring_buffers(3), data_parallel(), "do not go together"),
+        (ring_buffers(3), ring_trace(4), "do not match"),
+        (ring_buffers(3), data_parallel(), "do not match"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(buffers, trace, why):

@@ -205,7 +205,7 @@ def test_slow_ranks_are_drawn_first_and_shaded():
 
 
 def test_a_degrading_link_is_dashed_and_told():
-    assert "from 2 s on, links have 0.1 of this speed" in MACHINES["degrading"].description
+    assert "from 2 s on, these links have 0.1 of this speed" in MACHINES["degrading"].description
     dashes = [
         MACHINES[name].svg.count('stroke-dasharray="9 5"') for name in ("degrading", "two nodes")
     ]

@@ -184,7 +184,7 @@ def test_a_row_is_as_long_as_its_parts():
 
 @pytest.mark.parametrize("wrong", [{"a": {"weight": 1}}, {"a": {"weights": -1}}, {}])
 def test_a_ledger_of_other_parts_is_an_error(wrong):
-    with pytest.raises(LabError, match="ledger has bytes|no memory"):
+    with pytest.raises(LabError, match="ledger has four parts|no memory"):
         plots.ledger(wrong)
 
 

@@ -272,7 +272,7 @@ def test_the_critical_path_runs_below_whom_the_others_wait_for():
     assert (corners[:, 1] < 1).all()  # all of it in the row of rank 0, the slow one
     assert (corners[0, 0], corners[-1, 0]) == pytest.approx((0, 10))
     assert "critical path" in bars(picture)[0]
-    assert "Critical path: compute 70%, message 30%, by way of rank 0." in picture.alt
+    assert "Critical path: compute 70%, message 30%, through rank 0." in picture.alt
 
 
 def test_it_can_be_left_out_and_is_where_it_is_not_known_or_has_too_many_bends():
@@ -298,7 +298,7 @@ def test_it_breaks_off_where_it_goes_through_ranks_that_are_not_drawn():
     picture = plots.timeline(Trace([*alone, *hand_over], "modelled"))
     drawn = path_line(picture)
     assert numpy.nanmin(drawn[:, 0]) == 0 and numpy.isnan(drawn[:2, 1]).all()
-    assert drawn[-1, 0] == 4 and "by way of rank 0, 39" in picture.alt
+    assert drawn[-1, 0] == 4 and "through rank 0, 39" in picture.alt
 
 
 def ping_pong(times):

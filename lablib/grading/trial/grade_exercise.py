@@ -201,7 +201,7 @@ def _judged(exercise, case, hidden, outcome):
             claims = judged(exercise, case, outcome.seen)
     except Exception as error:  # values of a learner's make: no judge foresees all that they can be
         name = type(error).__name__
-        claims = (Claim("the answer has the form that was asked for", False, saw=name),)
+        claims = (Claim("the answer has the form that the exercise asks for", False, saw=name),)
     plain = tuple({key: _plain(getattr(c, key)) for key in _SHOWN_FIELDS} for c in claims)
     return GradedCase(*tried, share(claims), OK, claims=plain)
 

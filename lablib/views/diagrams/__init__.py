@@ -26,13 +26,13 @@ COMPONENTS = (
     Part(
         "1",
         "Driver",
-        "Your notebook. It starts one process for each rank, hands it the function to run, "
+        "Your notebook. It starts one process for each rank, sends it the function to run, "
         "and collects values, logs and traces.",
     ),
     Part(
         "2",
         "Data set",
-        "The samples, where every node can read them, cut into a shard for each rank.",
+        "The samples, stored where every node can read them. Each rank gets one shard of them.",
     ),
     Part(
         "3",
@@ -46,50 +46,51 @@ COMPONENTS = (
         "One process and its number. All run the same program; the number says which part of "
         "the work is theirs.",
     ),
-    Part("6", "Shard", "The samples of this rank alone; all shards together are the data set."),
+    Part("6", "Shard", "The samples of this rank. All shards together are the data set."),
     Part(
         "7",
         "Model",
-        "With data parallelism the whole model, equal on every rank; with model parallelism "
-        "a different part of it on each.",
+        "With data parallelism, every rank has the same whole model; with model parallelism, "
+        "each rank has a different part of it.",
     ),
     Part("8", "Device", "The GPU or CPU cores that hold this rank's model and do its arithmetic."),
     Part(
         "9",
         "Gradients",
-        "How this rank's batch would change the model. The all-reduce, here a ring of messages "
-        "E and F, averages them over all ranks, so that all models take the same step.",
+        "They say how this rank's batch would change the model. The all-reduce, here a ring of "
+        "messages E and F, averages them over all ranks, so that all models take the same step.",
     ),
     Part(
         "10",
         "Checkpoint storage",
-        "Keeps weights and optimizer state outside the nodes: a dead rank then costs the steps "
-        "since the last save, not the run.",
+        "Keeps weights and optimizer state outside the nodes. If a rank dies, only the steps since "
+        "the last save are lost, not the whole run.",
     ),
     Part(
         "11",
         "Parameter server",
-        "The alternative to the all-reduce: a process that keeps the weights. Ranks send it "
-        "gradients and fetch weights, each at its own pace if it likes.",
+        "The alternative to the all-reduce: a process that keeps the weights. The ranks send it "
+        "gradients and fetch weights. They need not wait for one another.",
     ),
 )
 
 ARROWS = (
-    Part("A", "Start", "Driver to every rank: the function, settings, everybody's address."),
-    Part("B", "Read", "Data set to each rank: its own shard and nothing else."),
+    Part("A", "Start", "Driver to every rank: the function, settings, addresses of all ranks."),
+    Part("B", "Read", "Data set to each rank: only the rank's own shard."),
     Part("C", "Forward pass", "Shard to model: the next batch."),
     Part("D", "Backward pass", "Model to gradients, computed on the device."),
     Part("E", "Link in a node", "Rank to rank by shared memory, PCIe or NVLink: fast."),
     Part(
         "F",
         "Network",
-        "Node to node by Ethernet or InfiniBand: slower, and often what limits the speed-up.",
+        "Node to node by Ethernet or InfiniBand: slower, and often the limit of the speed-up.",
     ),
     Part("G", "Report", "Every rank to monitoring: metrics, logs, who waited for whom."),
     Part(
         "H",
         "Save and restore",
-        "One rank saves, or each its own part; all ranks read it back when the run restarts.",
+        "One rank saves everything, or each rank saves its part. All ranks read it back when the "
+        "run restarts.",
     ),
     Part("I", "Push and pull", "Gradients to the parameter server, weights back from it."),
 )
@@ -99,15 +100,17 @@ _SHADE = "#eef3f7"
 
 
 def architecture(chosen: str = "") -> Diagram:
-    """Distributed training, node by node and arrow by arrow, with the role of each.
+    """Draw the parts of distributed training, with a legend that explains the role of each.
 
-    Components bear numbers, arrows letters; the legend below says what each is for.
+    Components have numbers, and arrows have letters.
 
-    chosen   the number or letter of one: it is ringed wherever it stands, and the legend has its
-             role alone; "" for all of them. LabError when there is none of that key
+    chosen   the number or letter of one part: it is ringed, and the legend explains only this
+             part; "" for all parts. Raises LabError if there is no such part
     """
     if chosen and chosen not in _ROLE:
-        raise LabError("There is no such part.", saw=repr(chosen), do=f"choose {', '.join(_ROLE)}")
+        raise LabError(
+            "There is no such part.", saw=repr(chosen), do=f"choose one of {', '.join(_ROLE)}"
+        )
     title = "Distributed training, node by node, arrow by arrow"
     sheet = Sheet(900, marked=chosen)
     sheet.text(450, 34, title, size=20, bold=True)
@@ -126,7 +129,7 @@ def architecture(chosen: str = "") -> Diagram:
 
 
 def _draw_outside(sheet):
-    """What stands around the cluster, and the arrows between."""
+    """Draw the parts around the cluster, and the arrows between them."""
     for key, x, y, width, name, note, dashed in (
         ("1", 30, 60, 250, "Driver", "your notebook", False),
         ("2", 325, 60, 250, "Data set", "a shard for each rank", False),
@@ -180,7 +183,7 @@ def _draw_rank(sheet, rank, x):
 
 
 def _draw_ring(sheet):
-    """The all-reduce as a ring: rank 0, 1, 2, 3 and back to 0."""
+    """Draw the all-reduce as a ring: rank 0, 1, 2, 3 and back to 0."""
     ink = dict(color=palette.TEXT, width=3)
     for key, x1, x2 in (("E", 192, 275), ("F", 402, 498), ("E", 625, 708)):
         sheet.arrow([(x1, 475), (x2, 475)], **ink)
@@ -191,7 +194,7 @@ def _draw_ring(sheet):
 
 
 def _draw_legend(sheet, x, parts, letters=54):
-    """The bottom of a column that says each part's role."""
+    """Write each part's role in a column; return its lower end."""
     y = 724
     for part in parts:
         sheet.badge(x, y + 2, part.key)
@@ -205,11 +208,11 @@ _TRUNK = 26  # room at the right for the line that joins the networks of several
 
 
 def cluster(ranks: Iterable[tuple[int, str, int]]) -> Diagram:
-    """The nodes of a cluster, and in each its ranks with their roles.
+    """Draw the nodes of a cluster, and in each node its ranks with their roles.
 
     ranks    (rank, role, node) of each rank
 
-    Raises LabError when there are none.
+    Raises LabError if there are no ranks.
 
     >>> cluster([(0, "worker", 0), (1, "worker", 1)]).description
     'node 0: rank 0 (worker). node 1: rank 1 (worker).'
@@ -238,7 +241,7 @@ def cluster(ranks: Iterable[tuple[int, str, int]]) -> Diagram:
 
 
 def _draw_nodes(sheet, nodes, y):
-    """Nodes side by side, their ranks in rows of four; the next free height."""
+    """Draw nodes side by side, with their ranks in rows of four; return the next free height."""
     deepest = max(-(-len(members) // _RANKS_A_ROW) for _, members in nodes)
     height = 36 + deepest * (_RANK_HEIGHT + 10)
     for place, (node, members) in enumerate(nodes):
@@ -255,7 +258,7 @@ def _draw_nodes(sheet, nodes, y):
 
 
 def _draw_network(sheet, nodes, y, label):
-    """A thick line below the nodes that all of them are on; the next free height."""
+    """Draw the network of all nodes as a thick line below; return the next free height."""
     for place in range(nodes):
         x = 14 + place * (_NODE_WIDTH + 14) + _NODE_WIDTH / 2
         sheet.line(x, y, x, y + 8)

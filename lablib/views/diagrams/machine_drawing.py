@@ -48,16 +48,16 @@ class _Loads:
 def hardware(
     machine: Hardware, trace: Trace | None = None, steps: int | range | None = None
 ) -> Diagram:
-    """A machine's nodes, devices and links with their speeds; with a trace, its traffic on them.
+    """Draw a machine's nodes, devices and links with their speeds, and the traffic of a trace.
 
-    machine    of `lab.Hardware` or `lab.hardware.get`
-    trace      of a run, measured or modelled: its ranks are laid on the machine node by node
-    steps      of the trace, the training step or range of them to count, from 0; None: all
+    machine    a machine of `lab.Hardware` or `lab.hardware.get`
+    trace      the trace of a run, measured or modelled: its ranks fill the machine node by node
+    steps      the training step to count, from 0, or a range of steps; None: all steps
 
-    Lines are the thicker the more bytes pass; what is counted is in `lablib.views.traffic`. Slow
-    ranks are shaded, degrading links dashed. At most 4 nodes and 8 devices in each are drawn, slow
-    ones first; what is not drawn is counted. Raises LabError when the run has more ranks
-    than the machine, or not these steps.
+    A line is thicker if more bytes pass; `lablib.views.traffic` says what is counted. Slow ranks
+    are shaded, and degrading links are dashed. The figure shows at most 4 nodes, with 8 devices in
+    each and slow ones first, and says how many it does not show. Raises LabError if the run has
+    more ranks than the machine, or does not have these steps.
 
     >>> from lablib.hardware import get
     >>> hardware(get("ethernet-10")).title
@@ -258,14 +258,14 @@ def _notes(machine, trace, steps, loads):
     """(lead, words) of the paragraphs below the drawing."""
     if machine.slow:
         slow = (f"rank {rank} ({times:.3g} times)" for rank, times in sorted(machine.slow.items()))
-        yield "Shaded:", f"computes slower than its device, {', '.join(slow)}."
+        yield "Shaded:", f"ranks that compute slower than their device: {', '.join(slow)}."
     if machine.jitter:
         longer = f"{machine.jitter:.3g} of its time longer on average"
         yield "Jitter:", f"computing takes {longer}, drawn again for each rank and step."
     for where, link in (("inside nodes", machine.within), ("between nodes", machine.between)):
         if link and _degrades(link):
             share, since = f"{link.degrades_to:.3g}", show_s(link.degrades_at_s)
-            yield f"Dashed, {where}:", f"from {since} on, links have {share} of this speed."
+            yield f"Dashed, {where}:", f"from {since} on, these links have {share} of this speed."
     if trace is not None:
         yield "Traffic:", " ".join(_describe_traffic(machine, trace, steps, loads))
 
@@ -276,9 +276,9 @@ def _describe_traffic(machine, trace, steps, loads):
     rule = f"; {RULE}" if spread else ""
     yield f"wire bytes of a run on {_count(trace.ranks, 'rank')} ({which}){rule}."
     if spread and machine.nodes > 1:
-        yield "An algorithm that goes node by node moves less between nodes."
-    yield "A device's is with its own node, a node's with the others."
-    yield f"The thicker a line, the more passes; most is {show_bytes(loads.most)}, both ways."
+        yield "An algorithm that goes node by node sends fewer bytes between nodes."
+    yield "A device's line shows its traffic within the node, a node's line that with other nodes."
+    yield f"Thicker lines carry more bytes; the most is {show_bytes(loads.most)}, both ways."
 
 
 def _between(machine):

@@ -1,7 +1,7 @@
-"""A strip of bars over time and a curve below it, as plain SVG: drawn in milliseconds.
+"""A strip of bars over time with a curve below it, as plain SVG that is drawn in milliseconds.
 
-For sliders. Two figures of matplotlib take over half a second to lay out, in which a slider feels
-broken. What the bars mean, and their inks, come from where the large figures take them.
+It is for sliders. Two matplotlib figures take over half a second to lay out, so that a slider would
+feel broken. The bars have the same meanings and colours as in the large figures.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Curve(NamedTuple):
 
 
 def draw(strip: Strip, curve: Curve) -> Diagram:
-    """Both on one sheet; its description tells the rows' notes and every point of the curve."""
+    """Draw both on one sheet; its description has the notes and every point of the curve."""
     sheet = Sheet(_WIDTH)
     sheet.text(14, 26, strip.title, size=16, bold=True, anchor="start")
     y = _draw_rows(sheet, strip, 40)

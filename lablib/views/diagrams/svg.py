@@ -31,13 +31,13 @@ class Diagram:
     svg: str = field(repr=False)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write it as an SVG file, whole or not at all; LabError when that cannot be done."""
+        """Write it as an SVG file, completely or not at all; raise LabError if that fails."""
         return write_completely(path, self.svg)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         image = base64.b64encode(self.svg.encode()).decode()
         alt = html.escape(f"{self.title}. {self.description}", quote=True)
-        # An image, because notebooks that are not trusted drop SVG that stands in the page.
+        # An image, because notebooks that are not trusted remove SVG from the page.
         shown = f'<img alt="{alt}" src="data:image/svg+xml;base64,{image}" style="max-width: 100%">'
         return {
             "text/plain": f"{self.title}. {self.description}",
@@ -47,9 +47,9 @@ class Diagram:
 
 
 class Sheet:
-    """What is drawn on a sheet, in order; later things lie above. Sizes are pixels.
+    """A sheet to draw on; later shapes cover earlier ones. Sizes are in pixels.
 
-    marked   the key of the badges that are ringed
+    marked   the key of the badges that get a ring
     """
 
     def __init__(self, width: int, marked: str = ""):

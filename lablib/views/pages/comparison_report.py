@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def check_folder(folder: str | os.PathLike) -> Path:
-    """The folder, made where it is missing, after a file could be written in it.
+    """Create the folder if it is missing, and check that a file can be written in it.
 
-    Call it before the work whose result goes there. Raises LabError when it cannot be used.
+    Call this before the work whose results go there. Raises LabError if the folder cannot be used.
     """
     folder = Path(folder)
     try:
@@ -38,18 +38,18 @@ def check_folder(folder: str | os.PathLike) -> Path:
         raise LabError(
             "The results cannot be written to this folder.",
             saw=seen,
-            do="name a folder where you may write, on a disk that has room",
+            do="choose a folder that you may write to, on a disk that is not full",
         ) from error
     return folder
 
 
 def write(comparison: Any, folder: str | os.PathLike) -> Path:
-    """Write a comparison's files; the path of its page.
+    """Write a comparison's files and return the path of its page.
 
-    comparison  has .table (DataFrame), .plot() (a Picture), .runs ((strategy, framework,
-                ranks) -> run with .trace), .conditions (what it ran on: words by name)
+    comparison  an object with .table (DataFrame), .plot() (a Picture), .runs ((strategy,
+                framework, ranks) -> run with .trace), .conditions (name -> words)
 
-    Each file appears whole or not at all. Raises LabError when one cannot be written.
+    Each file is written completely or not at all. Raises LabError if one cannot be written.
     """
     folder = check_folder(folder)
     picture = comparison.plot()
@@ -115,32 +115,37 @@ _PAGE = """<!doctype html>
 <div class="wide" tabindex="0">{table}</div>
 <p>Also as <a href="table.csv">table.csv</a> (exact) and <a href="table.md">table.md</a>.
 The figure: <a href="figure.png">figure.png</a>, <a href="figure.svg">figure.svg</a>.</p>
-<h2>What it ran on</h2>
+<h2>Conditions</h2>
 <dl>{conditions}</dl>
 <h2>Traces</h2>
 <ul>{traces}</ul>
-<p>To see who did what when: open <a href="https://ui.perfetto.dev">ui.perfetto.dev</a> and drop a
-trace file on it, or open <code>chrome://tracing</code> in Chrome and load it. Both read the
-compressed file, and the trace stays on your computer.</p>
+<p>A trace shows what each rank did and when. To look at it, open
+<a href="https://ui.perfetto.dev">ui.perfetto.dev</a> and drop a trace file on the page, or open
+<code>chrome://tracing</code> in Chrome and load the file. Both can read the compressed file, and
+the trace stays on your computer.</p>
 <h2>What the columns mean</h2>
 <dl>
-<dt>clock</dt><dd>measured: timed on this computer; modelled: computed for the hardware named</dd>
-<dt>samples_per_s</dt><dd>samples of all ranks together, the first step left out</dd>
-<dt>speedup, efficiency</dt><dd>times the throughput of one process; that per rank. Measured runs
-are repeated in turn: the median is shown with the smallest and the largest ratio. A range that
-includes 1 shows no difference</dd>
-<dt>comm_share</dt><dd>share of a step in which a rank stood still for a message; inside a
-TensorFlow graph, where waiting cannot be seen, the share in which a message was under way, which
-is at most that large</dd>
-<dt>wire_bytes_per_rank</dt><dd>bytes that the link of the busiest rank carries in one step, if
+<dt>clock</dt><dd>measured: the times were measured on this computer. modelled: the times were
+calculated for the hardware that the page names</dd>
+<dt>samples_per_s</dt><dd>samples per second of all ranks together, without the first step</dd>
+<dt>speedup, efficiency</dt><dd>speedup: the throughput divided by that of one process. efficiency:
+the speedup divided by the number of ranks. Measured runs are repeated, and the repeats take turns.
+The table shows the median with the smallest and the largest ratio. A range that includes 1 shows
+no difference</dd>
+<dt>comm_share</dt><dd>the share of a step in which a rank stood still for a message. Inside a
+TensorFlow graph, waiting cannot be observed. There it is the share in which a message was under
+way, so the true share is at most that large</dd>
+<dt>wire_bytes_per_rank</dt><dd>the bytes that the link of the busiest rank carries in one step, if
 every collective uses the algorithm that sends the fewest bytes (a ring all-reduce of n bytes on R
 ranks: 2 (R - 1) / R n). Compare strategies by this number</dd>
-<dt>payload_bytes_per_step</dt><dd>bytes that all ranks together pass to messages in one step.
+<dt>payload_bytes_per_step</dt><dd>the bytes that all ranks together pass to messages in one step.
 Different collectives need different amounts of traffic for the same payload</dd>
-<dt>peak_bytes_per_rank</dt><dd>the most memory of any rank, as memory_counted says</dd>
-<dt>memory_counted</dt><dd>process: all that a rank had for itself; what ranks share, such as the
-framework's code, is not counted. tensors: the bytes of those alive at once. graph: the same,
-but inside of a TensorFlow graph worked out from its shapes and the order of its operations</dd>
+<dt>peak_bytes_per_rank</dt><dd>the peak memory of the rank that uses the most;
+memory_counted says what was counted</dd>
+<dt>memory_counted</dt><dd>process: the memory that only this rank uses, without memory that ranks
+share, such as the framework's code. tensors: the bytes of the tensors that are alive at the same
+time. graph: the same, but inside a TensorFlow graph it is calculated from the shapes and the order
+of the operations</dd>
 </dl>
 </main>
 </body>

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import pandas
 
 _WIDTH = 100
-# Left out, in this order, where a terminal is too narrow.
+# On a narrow terminal, these columns are omitted in this order.
 _SPARE = ("efficiency", "comm_counted", "bubble", "payload_bytes_per_step")
 
 
 def cell(column: str, value) -> str:
-    """A value as people read it; the column's name tells its unit.
+    """Format a value for people; the column's name determines the unit.
 
     >>> cell("wire_bytes_per_rank", 1.55e6), cell("efficiency", 0.64), cell("speedup", float("nan"))
     ('1.55 MB', '64%', '–')
@@ -38,7 +38,7 @@ def cell(column: str, value) -> str:
 
 
 def markdown(table: pandas.DataFrame) -> str:
-    """The table for a Markdown file."""
+    """Format the table for a Markdown file."""
     table = _for_people(table)
     rows = [list(table.columns), ["---"] * len(table.columns), *_rows(table)]
     escaped = ([shown.replace("|", "\\|").replace("\n", " ") for shown in row] for row in rows)
@@ -46,9 +46,9 @@ def markdown(table: pandas.DataFrame) -> str:
 
 
 def page(table: pandas.DataFrame, caution: str = "") -> str:
-    """The table for a page, what is the same in every row above it; everything is escaped.
+    """Format the table as HTML; values that are the same in every row go into its caption.
 
-    caution   what makes its times doubtful
+    caution   why its times are doubtful
     """
     rule = _rule(table)
     caption, table = _apart(_for_people(table))
@@ -64,10 +64,12 @@ def page(table: pandas.DataFrame, caution: str = "") -> str:
 
 
 def text(table: pandas.DataFrame) -> str:
-    """A comparison's table in at most 100 columns; what is the same in every row is its caption.
-    Where it would be wider, some columns are left to the page.
+    """Format a comparison's table for a terminal, in at most 100 characters per line.
 
-    table   a DataFrame, one row a run
+    Values that are the same in every row go into its caption. If the table is too wide, some
+    columns are shown only on the page.
+
+    table   a DataFrame with one row for each run
     """
     rule = _rule(table)
     caption, table = _apart(_for_people(table))

@@ -1,10 +1,9 @@
-"""All plots: take data, return a figure.
+"""All plots: functions that take data and return a figure.
 
-`timeline` of one run, `comparison` of many; `losses`, `steps`, `messages`, `matrix`, `time_split`,
-`pipeline`, `collective`, `scaling`, `staleness`, `ledger` and
-`roofline` show one thing each.
-Every figure is a `Picture`: a matplotlib Figure that shows once, brings its own white paper,
-and says in words (`.alt`) what it shows and whether its times were measured or modelled.
+`timeline` shows one run and `comparison` many. `losses`, `steps`, `messages`, `matrix`,
+`time_split`, `pipeline`, `collective`, `scaling`, `staleness`, `ledger` and `roofline` show one
+aspect each. Every figure is a `Picture`: a matplotlib Figure with a white background and a text
+(`.alt`) that says what it shows and whether its times were measured or modelled.
 """
 
 from __future__ import annotations
@@ -56,11 +55,11 @@ _FLATTENS = 20  # times the median
 
 
 def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
-    """Loss by step, one curve a label; curves that agree within 1 % are drawn once.
+    """Plot loss by step, one curve for each label; curves that agree within 1 % are drawn once.
 
-    Losses are always measured: also on modelled hardware, real processes compute them.
-    A label that holds "torch" or "tensorflow" gives its curve that framework's colour.
-    Raises LabError when there is no curve.
+    Losses are always measured, because real processes compute them even on modelled hardware.
+    A label that contains "torch" or "tensorflow" gives its curve that framework's colour.
+    Raises LabError if there is no curve.
     """
     from lablib.views.picture import blank, drawing
 
@@ -85,9 +84,9 @@ def _describe_losses(group, curves):
 
 
 def steps(trace: Trace) -> Picture:
-    """Seconds of every step, a line a rank; beyond 8 ranks their median and range.
+    """Plot the seconds of every step, one line for each rank; beyond 8 ranks, median and range.
 
-    Raises LabError when the trace has no steps.
+    Raises LabError if the trace has no steps.
     """
     from lablib.views.picture import blank, drawing
 
@@ -120,8 +119,10 @@ def steps(trace: Trace) -> Picture:
 
 
 def _separate_labels(axes, lengths):
-    """From zero; on a log scale where one step, as a first one that builds a graph, would flatten
-    all others."""
+    """Start the axis at zero; use a log scale if one step is much longer than all others.
+
+    The first step can be such a step, because it builds a graph.
+    """
     if max(lengths) <= _FLATTENS * statistics.median(lengths) or min(lengths) <= 0:
         axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
         return
@@ -158,10 +159,10 @@ def _draw_range(axes, by_rank):
 
 
 def messages(trace: Trace) -> Picture:
-    """Wire bytes by message and by pass, of all ranks; payload and calls beside each bar.
+    """Plot all ranks' wire bytes by message and by pass, with payload and calls beside each bar.
 
     The formulas are in `record.wire_bytes`. A message between two ranks counts once, at its send.
-    Raises LabError without messages.
+    Raises LabError if there are no messages.
     """
     from lablib.views.picture import blank, drawing
 
@@ -170,7 +171,7 @@ def messages(trace: Trace) -> Picture:
         raise LabError(
             "There are no messages to draw.",
             saw=repr(trace),
-            do="draw a run on two ranks or more whose ranks send something",
+            do="draw a run on two or more ranks that send something to one another",
         )
     rows = _by_name(sent)
     title = f"Wire bytes of the messages of {trace.ranks} ranks ({trace.clock})"

@@ -1,4 +1,4 @@
-"""A collective drawn step by step: what each rank holds before and after, and who sent to whom."""
+"""Draw a collective step by step: what each rank holds, and which rank sent to which."""
 
 from __future__ import annotations
 
@@ -27,17 +27,20 @@ _MOST_TOLD = 40
 def collective(
     buffers: Sequence[Sequence[Sequence]], trace: Trace | None = None, title: str = "A collective"
 ) -> Picture:
-    """What each rank holds, moment by moment, and the messages between.
+    """Draw what each rank holds at each moment, and the messages in between.
 
     buffers   [rank][moment] -> the chunks that this rank holds then: numbers, words, or None for
-              nothing. A chunk of several equal numbers is shown as one. So `run.values` of a
-              function that returns its buffer as it was before, and after each step
-    trace     of the same run: its messages are drawn as arrows; as many rounds as there are moments
-              after the first (see `message_rounds.py`: mark each round with `with me.step():`).
-              Of a framework's own collective nobody sees the inside: a bar bears its name
+              nothing. A chunk of several equal numbers is shown as one. Use, for example, the
+              `run.values` of a function that returns its buffer before the first step and after
+              each step
+    trace     the trace of the same run: its messages are drawn as arrows. It must have one round of
+              messages for each moment after the first (see `message_rounds.py`; mark each round
+              with `with me.step():`). The messages inside a framework's own collective cannot be
+              observed, so it is drawn as a bar with its name
 
-    What a step changed is filled and bold. The values are measured always: real processes have
-    computed them. At most 8 ranks. Raises LabError where moments, ranks and rounds do not agree.
+    Chunks that a step has changed are filled and bold. The values are always measured, because real
+    processes have computed them. At most 8 ranks can be drawn. Raises LabError if the numbers of
+    moments, ranks and rounds do not match.
     """
     from lablib.views.picture import blank, drawing
 
@@ -99,7 +102,7 @@ def _states(buffers):
         raise LabError(
             "These buffers cannot be drawn.",
             saw=f"{ranks} ranks, with {sorted(lengths)} moments",
-            do=f"pass [rank][moment], of 1 to {_MOST_RANKS} ranks with equally many moments each",
+            do=f"pass [rank][moment] for 1 to {_MOST_RANKS} ranks with the same number of moments",
         )
     return [[[_words(chunk) for chunk in moments[at]] for moments in buffers]
             for at in range(lengths.pop())]  # fmt: skip
@@ -123,7 +126,7 @@ def _between(states, trace):
     found = rounds(trace)
     if len(found) != gaps:
         raise LabError(
-            "Buffers and messages do not go together.",
+            "The numbers of buffers and of messages do not match.",
             saw=f"{len(states)} moments, {len(found)} rounds of messages",
             do="return the buffer once before the first round and once after each, and mark each "
             "round with `with me.step():`",
@@ -139,7 +142,7 @@ def _plan(states):
     if a_band < 2 and len(states) > 1 or chunks * cell > _WIDTH - _LEFT:
         raise LabError(
             "These buffers are too wide to be drawn.",
-            saw=f"{chunks} chunks of up to {letters} letters",
+            saw=f"{chunks} chunks of up to {letters} characters",
             do="use fewer chunks, or smaller numbers",
         )
     last = len(states) - 1

@@ -21,13 +21,13 @@ _WIDE = 30
 
 
 def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
-    """Who sent how many wire bytes to whom; numbers in the cells up to 8 ranks.
+    """Draw how many wire bytes each rank sent to each other; up to 8 ranks, cells show numbers.
 
-    steps    the training step, or range of them, to count, from 0; None: the whole run
+    steps    the training step to count, from 0, or a range of steps; None: the whole run
 
-    Counted as in `lablib.views.traffic`: exactly between two ranks; what a rank sends for a
-    collective is spread evenly, as the figure then says. Shades are logarithmic where the largest
-    is over 30 times the smallest. Raises LabError when nothing was sent, or without these steps.
+    `lablib.views.traffic` says how bytes are counted: exactly between two ranks, and spread evenly
+    for a collective, as the figure then says. Shades are logarithmic if the largest number is over
+    30 times the smallest. Raises LabError if nothing was sent or these steps do not exist.
     """
     from lablib.views.picture import blank, drawing
 
@@ -37,7 +37,7 @@ def matrix(trace: Trace, steps: int | range | None = None) -> Picture:
         raise LabError(
             "There is no traffic to draw.",
             saw=repr(trace),
-            do="draw a run, and steps, in which ranks send one another something",
+            do="choose a run and steps in which ranks send something to one another",
         )
     title = f"Who sends how much to whom ({', '.join([trace.clock, *only(trace, steps)])})"
     rule = f"Wire bytes; {RULE}." if has_collectives(trace) else "Wire bytes."

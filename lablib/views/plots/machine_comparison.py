@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def machines(table: pandas.DataFrame) -> Picture:
-    """A row a machine: seconds of a step on a logarithmic axis, and how they divide.
+    """Plot one row for each machine: the seconds of a step (log axis), and what they are spent on.
 
     table   columns hardware, ranks, clock, step_s, comm_share (0 to 1), as `lab.what_if` gives.
-            NaN is written as "no steps"
+            NaN is shown as "no steps"
     """
     from lablib.views.picture import blank, drawing
 

@@ -1,4 +1,4 @@
-"""The memory ledger: what a rank holds, part by part, against what its device can hold."""
+"""The memory ledger: the parts of a rank's memory, compared with the memory of its device."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ def ledger(
     device: Device | str | None = None,
     clock: str = "modelled",
 ) -> Picture:
-    """A row for each label: bytes of weights, gradients, optimizer state and activations, stacked.
+    """Plot a row for each label: bytes of weights, gradients, optimizer state and activations.
 
-    held     label -> bytes by part, of one rank (the fullest, or one row a rank): the parts are
-             "weights", "gradients", "optimizer", "activations"; those that are absent are 0
-    device   a Device, or a name of the catalog such as "a100": a line shows how much it holds, and
-             rows that do not fit say so. None: no line
-    clock    "modelled" for what follows from formulas, "measured" for what was counted
+    held     label -> bytes by part, of one rank (the one that uses the most, or one row for each
+             rank); the parts are "weights", "gradients", "optimizer", "activations", and missing
+             parts are 0
+    device   a Device, or a name in the catalog such as "a100": a line shows its memory, and rows
+             that do not fit say so. None: no line
+    clock    "modelled" if the bytes follow from formulas, "measured" if they were counted
 
-    Raises LabError when there is nothing to draw, and for parts of another name.
+    Raises LabError if there is nothing to draw, or if a part has another name.
     """
     from lablib.views.picture import blank, drawing
 
@@ -77,9 +78,9 @@ def _check(held):
         unknown = [name for name in parts if name not in PARTS]
         if unknown or any(not nbytes >= 0 for nbytes in parts.values()):
             raise LabError(
-                "A ledger has bytes of four parts.",
+                "A memory ledger has four parts with their bytes.",
                 saw=f"{label}: {dict(parts)}",
-                do=f"name them {', '.join(PARTS)}, each 0 bytes or more",
+                do=f"name them {', '.join(PARTS)}, each with 0 bytes or more",
             )
 
 

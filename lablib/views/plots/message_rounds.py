@@ -1,4 +1,4 @@
-"""Which messages of a trace go together: the rounds of a collective made by hand."""
+"""Group the messages of a trace into the rounds of a collective that is written by hand."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from lablib.record.trace import Trace
 
 
 def rounds(trace: Trace) -> list[list[Event]]:
-    """The sends of each round, in order; where there are none, each collective is a round.
+    """Return the sends of each round, in order; without sends, each collective is a round.
 
-    Where ranks mark steps, a message belongs to the step in which it was issued. Without steps, a
-    send comes one round after the last that its rank had sent or received before: what nobody
-    waited for can go at once.
+    If the ranks mark steps, a message belongs to the step in which it was issued. Without steps, a
+    send is one round after the last message that its rank sent or received before it.
 
     >>> def pair(name, rank, at, source, to):
     ...     return Event(rank, "message", name, at, at + 1, 8, (source, to))

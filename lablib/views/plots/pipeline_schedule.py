@@ -33,13 +33,13 @@ class MicroBatchBox(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """What one step of a pipeline looked like.
+    """The schedule of one step of a pipeline.
 
     boxes       passes, in the order of their ranks and their time
-    idle        rank -> stretches in which it stood idle, as `record.metrics.bubble` counts it
-    bubble      share of the step that a rank stood idle, 0 to 1, the mean over the ranks
-    in_flight   rank -> the most micro-batches that had gone forward and not yet backward
-    stages, micro_batches    p and m; stages counts the ranks that hand on to one another
+    idle        rank -> stretches in which it was idle, as `record.metrics.bubble` counts them
+    bubble      share of the step in which a rank was idle, 0 to 1, the mean over the ranks
+    in_flight   rank -> the most micro-batches between their forward and their backward pass
+    stages, micro_batches    p and m; stages counts the ranks that send to one another
     """
 
     boxes: list[MicroBatchBox]
@@ -55,12 +55,12 @@ def schedule(
 ) -> Schedule:
     """Read the passes of one step from a trace, measured or modelled.
 
-    step            from 0; None: the last one
-    turns           stages that each rank holds (an interleaved pipeline has several)
-    micro_batches   how many a step has; None: as many as the trace shows
+    step            the step, from 0; None: the last one
+    turns           the number of stages on each rank (more than 1 in an interleaved pipeline)
+    micro_batches   the number of micro-batches in a step; None: as many as the trace shows
 
     A pass ends where its rank sends or receives something, or where the other pass begins. Raises
-    LabError when the trace has no such step, no passes, or ranks with unequally many.
+    LabError if the trace has no such step or no passes, or if ranks have different numbers of them.
     """
     step = step_count(trace) - 1 if step is None else step
     window(trace, step)  # says what is wrong with it
@@ -132,8 +132,8 @@ def _agreed(runs, turns, micro_batches):
                 "This step does not look like a pipeline's.",
                 saw=f"rank {rank} has {counts[rank]} forward and {backward} backward passes, "
                 f"expected {count * turns} of each",
-                do="draw a pipeline's run; say turns= where a rank holds several stages, and "
-                "micro_batches= where passes touch",
+                do="draw the run of a pipeline; pass turns= if a rank has several stages, and "
+                "micro_batches= if there is no gap between passes",
             )
     return count
 
@@ -174,13 +174,14 @@ def _in_flight(boxes, rank):
 def pipeline(
     trace: Trace, step: int | None = None, *, turns: int = 1, micro_batches: int | None = None
 ) -> Picture:
-    """The schedule of one step: a row a rank, micro-batch numbers in the boxes, the bubble marked.
+    """Plot the schedule of one step: a row for each rank, micro-batch numbers, and the bubble.
 
-    The arguments and the errors are those of `schedule`. Numbers count from 0. Beside each row: the
-    share of the rank's step that it stood idle, and the most micro-batches that it kept for their
-    backward pass. At most 16 ranks are drawn. Below: what equal stages without messages would have,
-    (p - 1) / (v m + p - 1) with v stages a rank (Huang and others, GPipe, 2019; Narayanan and
-    others, "Efficient large-scale language model training on GPU clusters", 2021).
+    The arguments and the errors are those of `schedule`. Micro-batches are numbered from 0. The
+    text beside each row says for which share of the step the rank was idle, and how many
+    micro-batches it kept for their backward pass, at most. At most 16 ranks are drawn. The line
+    below gives the bubble of equal stages without messages, (p - 1) / (v m + p - 1) with v stages
+    on each rank (Huang and others, GPipe, 2019; Narayanan and others, "Efficient large-scale
+    language model training on GPU clusters", 2021).
     """
     from lablib.views.picture import blank, drawing
 

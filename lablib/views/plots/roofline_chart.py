@@ -1,4 +1,4 @@
-"""The roofline of a device, and operations on it: limited by arithmetic, memory, or their start."""
+"""The roofline of a device, and operations whose limit is arithmetic, memory or their start."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def roofline(
     operations: Mapping[str, Cost],
     seconds: Mapping[str, float] | None = None,
 ) -> Picture:
-    """FLOP/s that an operation can reach, by its FLOPs a byte; each operation as a point.
+    """Plot the FLOP/s that operations can reach against their FLOPs per byte, one point for each.
 
     device       a Device, or the name of one
-    operations   label -> `lablib.record.program.Cost` of one; the roof is that of their precision
-    seconds      label -> seconds of one, measured; the others lie where the device's model
-                 puts them, on the roof or below it where their start takes longer
+    operations   label -> its `lablib.record.program.Cost`; the roof is that of their precision
+    seconds      label -> measured seconds; the other operations get the time of the device's
+                 model, so they are on the roof, or below it if their start takes longer
 
-    Modelled points are hollow, measured ones full. At most 10 operations of one precision. Raises
-    LabError for others, and for an operation without FLOPs or bytes. Williams, Waterman, Patterson,
-    "Roofline", Communications of the ACM 52(4), 2009.
+    Modelled points are hollow, and measured points are full. There can be at most 10 operations,
+    all in one precision. Raises LabError otherwise, and for an operation without FLOPs or bytes.
+    Williams, Waterman, Patterson, "Roofline", Communications of the ACM 52(4), 2009.
     """
     from lablib.views.picture import blank, drawing
 
@@ -75,12 +75,12 @@ def _check(operations):
         raise LabError(
             "These operations do not fit on one roofline.",
             saw=f"{len(operations)} operations in {', '.join(precisions) or 'none'}",
-            do=f"pass 1 to {_MOST} of one precision",
+            do=f"pass 1 to {_MOST} operations of one precision",
         )
     for label, cost in operations.items():
         if not (cost.flops > 0 and cost.nbytes > 0):
             raise LabError(
-                "An operation on a roofline has FLOPs and bytes.",
+                "An operation on a roofline needs FLOPs and bytes.",
                 saw=f"{label}: {cost}",
                 do="pass Cost(flops, nbytes) with both above 0",
             )

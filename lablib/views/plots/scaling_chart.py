@@ -25,15 +25,15 @@ def scaling(
     amdahl: float | None = None,
     gustafson: float | None = None,
 ) -> Picture:
-    """Speed-up, and efficiency, by number of ranks: one curve a label, and the ideal dotted.
+    """Plot speed-up and efficiency by number of ranks: one curve for each label, the ideal dotted.
 
-    speedups    label -> {ranks: times one rank}; of weak scaling the scaled speed-up
-    clock       "measured" or "modelled", of all curves, or by label
-    amdahl, gustafson    a serial share, 0 to 1, whose law (`record.metrics`) is drawn beside them
+    speedups    label -> {ranks: speed-up over one rank}; for weak scaling, the scaled speed-up
+    clock       "measured" or "modelled", for all curves or by label
+    amdahl, gustafson    a serial share, 0 to 1; the law of that name (`record.metrics`) is drawn
 
-    Beyond 8 ranks both axes of the speed-up are logarithmic. A label that holds "torch" or
+    Beyond 8 ranks, both axes of the speed-up are logarithmic. A label that contains "torch" or
     "tensorflow" gives its curve that framework's colour; modelled curves are dashed. Raises
-    LabError for no curve, and for a share beyond 0 to 1.
+    LabError if there is no curve, or if a share is not between 0 and 1.
     """
     from lablib.views.picture import blank, drawing
 
@@ -64,9 +64,9 @@ def _check(speedups, amdahl, gustafson):
     for name, share in (("amdahl", amdahl), ("gustafson", gustafson)):
         if share is not None and not 0 <= share <= 1:
             raise LabError(
-                "A serial share lies between 0 and 1.",
+                "A serial share must be between 0 and 1.",
                 saw=f"{name}={share!r}",
-                do=f"write for example {name}=0.05",
+                do=f"write, for example, {name}=0.05",
             )
 
 

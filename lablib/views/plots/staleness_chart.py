@@ -1,4 +1,4 @@
-"""What old gradients do to the loss: asynchronous training, by how stale they may be."""
+"""How old gradients affect the loss in asynchronous training, by their staleness."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LAST = 10  # steps, whose mean is the final loss: one step's alone is noise
 
 
 def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Picture:
-    """Loss by step, a curve for each staleness, and the final loss against the staleness.
+    """Plot loss by step, one curve for each staleness, and the final loss against the staleness.
 
     losses   staleness -> loss of each step; 0 is synchronous, `math.inf` has no bound
     of       the unit in which staleness is counted
 
-    The final loss is the mean of the last 10 steps. Losses are measured always. A curve that
-    becomes infinite or NaN breaks off there, and its final loss is drawn as a cross at the top.
-    Raises LabError when there is no loss.
+    The final loss is the mean of the last 10 steps. Losses are always measured. A curve that
+    becomes infinite or NaN ends there, and its final loss is drawn as a cross at the top.
+    Raises LabError if there is no loss.
     """
     from lablib.views.picture import blank, drawing
 

@@ -21,13 +21,13 @@ _INKS = palette.PASSES | {"moving": palette.EXPOSED, "idle": palette.BUBBLE}
 
 
 def time_split(traces: Mapping[str, Trace]) -> Picture:
-    """A bar a run: the shares of its step, the mean over ranks and steps after the first.
+    """Plot one bar for each run: the shares of its step (mean over ranks, without the first step).
 
     traces   label -> trace of a run that marks steps
 
-    The parts are those of `record.metrics.step_split`. Beside each bar stands how long the step
-    takes, the median of the slowest rank. What the trace cannot tell is written as "not recorded".
-    Raises LabError when there is no trace.
+    The parts are those of `record.metrics.step_split`. The text beside each bar says how long the
+    step takes (the median of the slowest rank), or "not recorded" if the trace does not have it.
+    Raises LabError if there is no trace.
     """
     from lablib.views.picture import blank, drawing
 

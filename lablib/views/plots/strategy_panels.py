@@ -29,19 +29,21 @@ def comparison(
     losses: Mapping[str, Sequence[float]] | None = None,
     caution: str = "",
 ) -> Picture:
-    """Four panels: speed-up, loss, and with one row a run time split and memory. Speed-up is curves
-    over the number of ranks, or rows like the others where no strategy has several numbers.
+    """Plot four panels: speed-up, loss, time split and memory, the last two with a row per run.
+
+    The speed-up is drawn as curves over the number of ranks, or as rows if every strategy has only
+    one number of ranks.
 
     table    columns strategy, framework, ranks, clock, speedup, comm_share (0 to 1),
-             peak_bytes_per_rank, final_loss; and where they are known comm_counted (what
-             `record.metrics.comm_counted` says), memory_counted (what `lab.compare` says), and
-             speedup_low, speedup_high and finding (`record.repeated`): the range is drawn as a line
-    losses   label -> loss of each step; None: the final losses are drawn
-    caution  what makes its times doubtful; written below the panels
+             peak_bytes_per_rank, final_loss; and, if known, comm_counted (see
+             `record.metrics.comm_counted`), memory_counted (see `lab.compare`), and speedup_low,
+             speedup_high and finding (`record.repeated`): the range is drawn as a line
+    losses   label -> loss of each step; None: only the final losses are drawn
+    caution  why its times are doubtful; written below the panels
 
-    Colour says the framework, marker the strategy in it, a dashed line or edge that times are
-    modelled; the loss is measured always, memory counted where times are modelled. NaN is written
-    as "not recorded".
+    The colour shows the framework, the marker shows the strategy, and a dashed line or edge shows
+    modelled times. The loss is always measured. Memory is counted if times are modelled. NaN is
+    shown as "not recorded".
     """
     from lablib.views.picture import blank, drawing
 

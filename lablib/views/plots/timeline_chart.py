@@ -26,17 +26,17 @@ _BRACKET = 0.22  # of a row of height 1, from its top
 def timeline(
     trace: Trace, steps: int | range | None = None, *, critical_path: bool = True
 ) -> Picture:
-    """What each rank did when: compute and waits above, messages below, steps as brackets.
+    """Plot what each rank did when: compute and waits above, messages below, steps as brackets.
 
-    steps           the training step, or range of them, to show, from 0; None: the whole run, or
-                    the last 5 steps where it has more than 20
-    critical_path   draw the chain of compute and messages that decided how long this took
-                    (`lablib.record.critical_path`), as a line from rank to rank; left out where
+    steps           the training step to show, from 0, or a range of steps; None: the whole run, or
+                    the last 5 steps if there are more than 20
+    critical_path   draw the chain of compute and messages that decided how long the run took
+                    (`lablib.record.critical_path`), as a line from rank to rank. It is not drawn if
                     it would have more than 150 bends
 
-    A message is hidden while its rank computes and exposed while its rank stands still;
-    those under way at the same time lie in lanes. At most 32 ranks are drawn. Raises LabError when
-    the trace has no events or not these steps.
+    A message is hidden while its rank computes, and exposed while its rank stands still. Messages
+    that are under way at the same time are drawn below one another. At most 32 ranks are drawn.
+    Raises LabError if the trace has no events or does not have these steps.
     """
     from lablib.views.picture import blank, drawing
 
@@ -186,7 +186,7 @@ def _draw_path(axes, path, span, shown):
 def _why_no_path(path):
     """What the figure says where it draws no critical path; "" where it does."""
     if all(leg.kind == chain.UNKNOWN for leg in path):
-        return "The critical path is not known: this trace does not tell computing from waiting."
+        return "The critical path is not known: this trace does not show when a rank waited."
     places = [(leg.rank, leg.kind == "message") for leg in path]
     bends = sum(here != before for here, before in zip(places[1:], places))
     if bends > _MOST_BENDS:
@@ -223,7 +223,7 @@ def _describe_path(path):
     whole_s = sum(shares.values())
     description = ", ".join(f"{kind} {seconds / whole_s:.0%}" for kind, seconds in shares.items())
     ranks = ", ".join(map(str, sorted({leg.rank for leg in path})))
-    return f"Critical path: {description}, by way of rank {ranks}."
+    return f"Critical path: {description}, through rank {ranks}."
 
 
 def _alt(title, seen, span):

@@ -1,6 +1,6 @@
-"""All widgets: `architecture`; `explore` one trace step by step; `what_if`, `data_parallel` and
-`pipeline` with sliders over modelled hardware. Each shows its figures as they are where
-there are no widgets."""
+"""All widgets: `architecture` explains the parts of distributed training, `explore` shows a trace
+step by step, and `what_if`, `data_parallel` and `pipeline` have sliders for modelled hardware.
+Without widgets, each shows its figures."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ _FIRST_SHOWN = 3
 
 
 def architecture() -> Controls:
-    """Distributed training as a diagram whose parts tell their roles when chosen."""
+    """Show a diagram of distributed training that explains the role of the chosen part."""
     parts = diagrams.COMPONENTS + diagrams.ARROWS
     choices = [("all", ""), *((f"{part.key} {part.name}", part.key) for part in parts)]
     return Controls(diagrams.architecture, [Slider("chosen", "part", choices, "")], "architecture")
 
 
 def explore(trace: Trace, hardware: Hardware | None = None) -> Explorer:
-    """A trace to look around in: timeline, communication matrix, and the machine with its traffic.
+    """Explore a trace: its timeline, its communication matrix, and the machine with its traffic.
 
     hardware   the modelled machine, such as `run.hardware`; None: no diagram
 
-    In a notebook a slider chooses the steps. Where there are no widgets (a terminal, a page made
-    from the notebook) the same figures show as they are. Raises LabError when the trace has no
-    events, or more ranks than the hardware.
+    In a notebook, a slider chooses the steps. Without widgets (in a terminal, or on a page made
+    from the notebook), the same figures are shown without a slider. Raises LabError if the trace
+    has no events, or more ranks than the hardware.
 
     >>> from lablib.record.event import Event
     >>> explore(Trace([Event(0, "step", "step 0", 0, 1)], "modelled"))
@@ -54,7 +54,7 @@ def explore(trace: Trace, hardware: Hardware | None = None) -> Explorer:
 
 
 class Explorer:
-    """What `explore` returns: shows itself; `views` and `widget` are its parts."""
+    """The result of `explore`, which shows itself; `view` returns one of its figures."""
 
     def __init__(self, trace: Trace, hardware: Hardware | None):
         self.trace, self.hardware = trace, hardware
@@ -66,18 +66,18 @@ class Explorer:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Which views this trace has: "timeline", "matrix", "hardware"."""
+        """Return which views this trace has: "timeline", "matrix", "hardware"."""
         return tuple(self._draws)
 
     def view(self, name: str, steps: int | range | None = None) -> Picture | Diagram:
-        """One of them as a figure. LabError when the steps have nothing to show."""
+        """Return one view as a figure. Raises LabError if there is nothing to show."""
         return self._draws[name](self.trace, steps=steps)
 
     def _diagram(self, trace, steps):
         return diagrams.hardware(self.hardware, trace, steps)
 
     def widget(self) -> ipywidgets.Widget:
-        """Tabs with a slider above them; what is not looked at is not drawn."""
+        """Return tabs with a slider above them; only the visible tab is drawn."""
         import ipywidgets
 
         pages = [ipywidgets.HTML() for _ in self.names]

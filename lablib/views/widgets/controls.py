@@ -1,4 +1,4 @@
-"""Sliders above a figure. Moving one draws the figure again; it starts no process."""
+"""Sliders above a figure. Moving one draws the figure again and starts no process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Slider(NamedTuple):
-    """One thing to choose: an argument's name, its words, and its values, each with its words."""
+    """A slider: an argument's name, a label, and its values, each with a label."""
 
     name: str
     label: str
@@ -25,12 +25,12 @@ class Slider(NamedTuple):
 
 
 class Controls:
-    """A figure of what sliders choose. In a notebook they move; elsewhere their start is shown.
+    """A figure with sliders. Outside a notebook, it shows the figure for the initial values.
 
-    draw      takes each slider's value by name, returns the figure
-    sliders   in the order in which they stand
+    draw      a function that takes each slider's value by name and returns the figure
+    sliders   the sliders, from top to bottom
 
-    Where there are no widgets, call `figure` with other values: it is the same function.
+    Without widgets, call `figure` with other values to get the same figures.
     """
 
     def __init__(self, draw: Callable[..., Diagram], sliders: Sequence[Slider], title: str):
@@ -38,25 +38,25 @@ class Controls:
 
     @property
     def start(self) -> dict[str, Any]:
-        """The value of each slider before it is moved."""
+        """Return the initial value of each slider."""
         return {slider.name: slider.start for slider in self.sliders}
 
     def figure(self, **chosen: Any) -> Diagram:
-        """What is drawn for these values; the sliders' start where none is given.
+        """Draw the figure for these values; a slider that is not named has its initial value.
 
-        Raises LabError for a name that no slider has.
+        Raises LabError if there is no slider of that name.
         """
         unknown = set(chosen) - set(self.start)
         if unknown:
             raise LabError(
                 "There is no such slider.",
                 saw=", ".join(sorted(unknown)),
-                do=f"choose from {', '.join(self.start)}",
+                do=f"choose one of {', '.join(self.start)}",
             )
         return self._draw(**self.start | chosen)
 
     def widget(self) -> ipywidgets.Widget:
-        """The sliders, and the figure below them."""
+        """Return the sliders with the figure below them."""
         import ipywidgets
 
         page = ipywidgets.HTML()

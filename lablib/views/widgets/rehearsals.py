@@ -1,4 +1,4 @@
-"""What sliders choose on modelled hardware: a recorded run's network, buckets, a pipeline's cut."""
+"""Sliders for modelled hardware: the network of a recorded run, data parallelism, pipelines."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ _ORDERS = ("GPipe", "1F1B")
 
 
 def what_if(run: Run) -> Controls:
-    """The program that a run recorded, on a network that two sliders choose: timeline and curve.
+    """Replay a recorded run on a network that two sliders choose; show a timeline and a curve.
 
-    run   made with hardware=; its devices stay, every link becomes the one chosen
+    run   a run with hardware=; its devices stay the same, and every link gets the chosen speed
 
-    Raises LabError for a run without steps, and for one that was measured: nothing was counted.
+    Raises LabError for a run without steps, and for a measured run, whose operations were not
+    counted.
     """
     if run.hardware is None or not run.trace.of(kind="step"):
         raise LabError(
-            "This run cannot be played on another network.",
+            "This run cannot be replayed on another network.",
             saw=repr(run),
             do="run it with hardware= and with steps, as lab.train does",
         )
@@ -64,10 +65,10 @@ def what_if(run: Run) -> Controls:
 def data_parallel(
     parameters: float = 1e8, samples: int = 4096, layers: int = 12, device: Device | str = "t4"
 ) -> Controls:
-    """Data parallelism before any code: ranks, bandwidth, latency, bucket size -> timeline, curve.
+    """Model data parallelism with sliders for ranks, bandwidth, latency and bucket size.
 
-    parameters, samples, layers   as in `lablib.record.plans.layers`; the samples are each rank's
-    device                        a Device or the name of one; one a node
+    parameters, samples, layers   as in `lablib.record.plans.layers`; the samples of each rank
+    device                        a Device or its name; each node has one
     """
     model = plans.layers(layers, parameters, samples)
 
@@ -102,10 +103,10 @@ def data_parallel(
 def pipeline(
     parameters: float = 1e8, samples: int = 4096, width: int = 1024, device: Device | str = "t4"
 ) -> Controls:
-    """A pipeline before any code: stages, micro-batches, network, order -> schedule, curve.
+    """Model a pipeline with sliders for stages, micro-batches, network and order.
 
     parameters, samples   of the whole model, and of a step on all ranks together
-    width                 numbers (of 4 bytes) that a sample hands from stage to stage
+    width                 how many numbers (of 4 bytes) each sample sends from stage to stage
     """
 
     def trace(count, micro_batches, gbit_per_s, latency_s, order):
