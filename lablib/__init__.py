@@ -16,7 +16,7 @@ _PUBLIC = {
     "Task": "tasks.task",
     "train": "training.train",
     "compare": "training.compare",
-    "what_if": "training.compare",
+    "what_if": "training.what_if",
     "doctor": "doctor_report",
     "predict": "teach.predictions",
     "check": "teach.checks",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -17,6 +18,7 @@ from lablib import frameworks
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.strategies.expected import Expected
+from lablib.strategies.own import OwnStrategy, own_strategy
 from lablib.strategies.strategy import FAMILIES, Job, Strategy
 
 __all__ = ["FAMILIES", "Expected", "Job", "Strategy", "get", "names"]
@@ -33,13 +35,17 @@ def names(framework: str | None = None) -> list[str]:
     return sorted({name for name, of in _modules() if framework in (None, of)})
 
 
-def get(name: str, framework: str | None = None) -> ModuleType:
+def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnStrategy:
     """The strategy's module, with `STRATEGY` and `train(me, job)`.
 
-    framework   None: the strategy's own; torch where both have one of that name
+    name        of a strategy; or a function with the contract of `train(me, job)`, for example
+                one from a cell
+    framework   None: the strategy's own; torch if both have one of that name, and for a function
 
     Raises LabError for an unknown name, and for a strategy of the other framework.
     """
+    if callable(name):
+        return own_strategy(name, framework or "torch", names())
     found = {of: module for (known, of), module in _modules().items() if known == name}
     if framework is None and found:
         return next(found[of] for of in frameworks.NAMES if of in found)

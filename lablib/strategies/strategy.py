@@ -20,6 +20,7 @@ FAMILIES = (
     "tensor",
     "combined",
     "restart",
+    "own",
 )
 
 

@@ -1,4 +1,4 @@
-"""`compare` trains with several strategies; `what_if` replays one run on other machines."""
+"""`compare` trains with several strategies, and shows how they compare."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,7 @@ def compare(
     *,
     task: str | tasks.Task = "digits-mlp",
     ranks: Sequence[int] = (1, 2, 4),
-    strategies: Sequence[str] | None = None,
+    strategies: Sequence[str | Callable] | None = None,
     framework: str | None = None,
     steps: int = 20,
     hardware: str | os.PathLike | Hardware | None = None,
@@ -96,7 +97,8 @@ def compare(
 ) -> Comparison:
     """Train `task` with each strategy on each number of ranks that it can use.
 
-    strategies   names; None: all that can train the task. "single" runs once in each framework
+    strategies   names, and your own functions as in `train`; None: all that can train the task.
+                 "single" runs once in each framework
     framework    "torch" or "tensorflow"; None: all frameworks that have the task
     repeats      how often each run is measured; None: 3 times, or once on modelled hardware, where
                  each repeat would give the same times
@@ -113,7 +115,7 @@ def compare(
     hardware = None if hardware is None else catalog.get(hardware)
     plan, left_out = _plan(tasks.get(task), ranks, strategies, framework, batch, scaling, hardware)
     if hardware:
-        hardware.check_ranks(max(count for *_, count in plan))
+        hardware.check_ranks(max(count for _, count in plan))
     threads = threads_per_rank(cores(), max(ranks))
     repeats = (1 if hardware else REPEATS) if repeats is None else repeats
     check_whole(1, repeats=repeats)
@@ -121,14 +123,15 @@ def compare(
     with progress_bar("comparing", repeats * len(plan), progress) as bar:
         for number in range(repeats):
             measured.look_at_the_computer(hardware)
-            for name, of, count in plan:
+            for module, count in plan:
+                name, of = module.STRATEGY.name, module.STRATEGY.framework
                 bar.set_description(f"{name} on {count}, {of}")
                 run = train(
-                    name, task=task, ranks=count, steps=_steps(steps, number), framework=of,
-                    hardware=hardware, batch=batch, seed=seed, scaling=scaling, threads=threads,
-                    progress=False,
+                    getattr(module, "function", name), task=task, ranks=count, framework=of,
+                    steps=_steps(steps, number), hardware=hardware, batch=batch, seed=seed,
+                    scaling=scaling, threads=threads, progress=False,
                 )  # fmt: skip
-                measured.take((name, of, count), run)
+                measured.take(module.STRATEGY, count, run)
                 bar.update()
         measured.look_at_the_computer(hardware)
     table = _table(measured)
@@ -150,16 +153,20 @@ class _Measured:
 
     runs         (strategy, framework, ranks) -> its first Run
     rates        (strategy, framework, ranks) -> samples/s of each repeat
+    described    (strategy, framework, ranks) -> the Strategy
     cautions     (strategy, framework, ranks) -> what was suspicious in one of its repeats
     other_cores  cores that other programs used between the repeats
     """
 
     runs: dict = field(default_factory=dict)
     rates: dict = field(default_factory=dict)
+    described: dict = field(default_factory=dict)
     cautions: dict = field(default_factory=dict)
     other_cores: list = field(default_factory=list)
 
-    def take(self, key, run):
+    def take(self, described, ranks, run):
+        key = described.name, described.framework, ranks
+        self.described[key] = described
         self.runs.setdefault(key, run)
         rate = metrics.samples_per_s(run.trace, run.history.batch)
         self.rates.setdefault(key, []).append(rate)
@@ -172,7 +179,7 @@ class _Measured:
 
 
 def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
-    """Return (strategy, framework, ranks) of every possible run, and why the others are left out.
+    """Return (strategy, number of ranks) of every possible run, and why the others are left out.
 
     Raises LabError if the user named a strategy that cannot run.
     """
@@ -187,7 +194,8 @@ def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
         task.check_framework(framework)
     frameworks = [framework] if framework else list(task.model.frameworks)
     plan, left_out = [], {}
-    for described in _described(chosen, frameworks, framework):
+    for module in _modules(chosen, frameworks, framework):
+        described = module.STRATEGY
         for count in _fitting(described, task, counts):
             try:
                 described.check_hardware(hardware)
@@ -197,23 +205,41 @@ def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
                     raise
                 left_out[f"{described.name} on {count}"] = f"{error.wrong} {error.saw}"
             else:
-                plan.append((described, count))
+                plan.append((module, count))
+    _check_names(chosen or ())
     if not plan:
         raise LabError(
             "None of these strategies can run, so there is nothing to compare.",
             saw=f"strategies={chosen!r}" if chosen is not None else str(left_out),
             do=f"choose from these strategies: {', '.join(strategies.names(framework))}",
         )
-    plan.sort(key=lambda run: (frameworks.index(run[0].framework), FAMILIES.index(run[0].family)))
-    return [(each.name, each.framework, count) for each, count in plan], left_out
+    return sorted(plan, key=partial(_place, frameworks)), left_out
 
 
-def _described(chosen, frameworks, framework):
-    """Return the chosen strategies, in each framework that has them."""
+def _check_names(chosen):
+    names = [one.__name__ for one in chosen if callable(one) and hasattr(one, "__name__")]
+    if len(set(names)) < len(names):
+        raise LabError(
+            "Two of these functions have the same name, so their rows could not be told apart.",
+            saw=f"strategies={names}",
+            do="rename one of the functions",
+        )
+
+
+def _place(frameworks, run):
+    described = run[0].STRATEGY
+    return frameworks.index(described.framework), FAMILIES.index(described.family)
+
+
+def _modules(chosen, frameworks, framework):
+    """Return the chosen strategies, in each framework that has them; a function in one."""
     for of in frameworks:
         for name in strategies.names(of) if chosen is None else chosen:
-            if framework or name in strategies.names(of) or name not in strategies.names():
-                yield strategies.get(name, of).STRATEGY
+            if callable(name):
+                if of == frameworks[0]:
+                    yield strategies.get(name, of)
+            elif framework or name in strategies.names(of) or name not in strategies.names():
+                yield strategies.get(name, of)
 
 
 def _fitting(described, task, counts):
@@ -226,15 +252,15 @@ def _table(measured):
     import pandas
 
     rows = []
-    for (name, of, ranks), run in measured.runs.items():
-        rates = measured.rates[name, of, ranks]
+    for key, run in measured.runs.items():
+        (name, of, ranks), rates = key, measured.rates[key]
         speedup = _speedup(measured, name, of, rates, exact=run.hardware is not None)
         rows.append({
             "strategy": name, "framework": of, "ranks": ranks, "clock": run.clock,
             "samples_per_s": statistics.median(rates),
             "speedup": speedup.median, "speedup_low": speedup.low, "speedup_high": speedup.high,
             "finding": speedup.finding, "efficiency": metrics.efficiency(speedup.median, ranks),
-            **_communication(run, strategies.get(name, of).STRATEGY),
+            **_communication(run, measured.described[key]),
             **_memory(run, of),
             "final_loss": run.history.loss[-1],
         })  # fmt: skip
@@ -325,61 +351,3 @@ def _conditions(task, runs, steps, seed, threads, repeats):
 def _label(key):
     name, framework, ranks = key
     return f"{name} ({framework}) on {ranks}"
-
-
-@dataclass(frozen=True, repr=False)
-class WhatIf:
-    """One program on several machines; the first row is the original run.
-
-    table   hardware, ranks, clock, run_s (the whole run), step_s (the slowest rank's median step
-            after the first), samples_per_s (NaN if the batch is not known), comm_share
-    runs    the Run of each row
-    """
-
-    table: pandas.DataFrame
-    runs: list[Run]
-
-    def plot(self) -> Figure:
-        """Plot the seconds of a step on each machine, and what they are spent on."""
-        from lablib.views.plots.machine_comparison import machines
-
-        return machines(self.table)
-
-    def __repr__(self):
-        return f"<What if: one run of {self.runs[0].spec.ranks} ranks, {len(self.table)} machines>"
-
-    def _repr_html_(self):
-        return self.table.to_html(index=False, float_format="{:.4g}".format)
-
-
-def what_if(
-    run: Run, hardware: str | os.PathLike | Hardware | Sequence[str | os.PathLike | Hardware]
-) -> WhatIf:
-    """Replay the program that `run` recorded on other machines, without starting any rank.
-
-    run        a run of a Cluster or of `train` with hardware=, so that its operations are counted.
-               A run without hardware= has CPU seconds instead; it can be replayed only on
-               lab.Hardware.measure()
-    hardware   one machine or several, as in `Cluster`
-
-    Each trace is, bit for bit, the trace of a new run with this hardware.
-    """
-    alone = isinstance(hardware, (str, os.PathLike, Hardware))
-    runs = [run, *(run.on(machine) for machine in ([hardware] if alone else hardware))]
-    import pandas
-
-    return WhatIf(pandas.DataFrame(map(_on_one_machine, runs)), runs)
-
-
-def _on_one_machine(run):
-    batch = run.history.batch if run.history else math.nan
-    medians = [metrics.step_s(run.trace, rank)[1:] for rank in range(run.spec.ranks)]
-    return {
-        "hardware": run.hardware.name if run.hardware else "this computer",
-        "ranks": run.spec.ranks,
-        "clock": run.clock,
-        "run_s": run.trace.duration_s,
-        "step_s": max((statistics.median(steps) for steps in medians if steps), default=math.nan),
-        "samples_per_s": metrics.samples_per_s(run.trace, batch),
-        "comm_share": metrics.comm_share(run.trace),
-    }  # fmt: skip

@@ -42,7 +42,7 @@ class History:
 
 
 def train(
-    strategy: str,
+    strategy: str | Callable,
     *,
     task: str | tasks.Task = "digits-mlp",
     ranks: int | None = None,
@@ -63,7 +63,8 @@ def train(
 
     `run.caution` says why measured times may be doubtful, for example because the computer is busy.
 
-    strategy    one of `lab.strategies.names()`
+    strategy    one of `lab.strategies.names()`; or your own function `train(me, job)`, which
+                returns {"losses": ..., "weights": ...} as the files of `lablib/strategies` do
     ranks       the number of processes; default: the fewest that the strategy can use
     framework   default: the strategy's own, or torch if it exists in both
     hardware    a machine to model, as in `Cluster`; None: measure times on this computer
@@ -88,7 +89,7 @@ def train(
     )  # fmt: skip
     launch.zygote(described.framework).import_for_training()
     with cluster:
-        shown = watch or Steps(f"{strategy} on {ranks}", steps, progress)
+        shown = watch or Steps(f"{described.name} on {ranks}", steps, progress)
         run = cluster.run(partial(module.train, job=job), watch=shown)
     run = replace(run, history=_history(run.values, job.batch))
     return replace(run, caution=busy_computer.ranks_lacked_cores(run))
@@ -118,5 +119,11 @@ def _history(values, batch):
     """Return the mean loss over the ranks that know one, and the weights that ranks returned."""
     returned = [value for value in values if value]
     losses = [value["losses"] for value in returned if value["losses"]]
+    if not losses or len({len(steps) for steps in losses}) > 1:
+        raise LabError(
+            "The strategy must return one loss for each step, on at least one rank.",
+            saw=f"{[len(value['losses']) for value in returned]} losses on the ranks",
+            do="append the loss of each step to a list, and return it as 'losses'",
+        )
     weights = {name: array for value in returned for name, array in value["weights"].items()}
     return History(np.mean(losses, axis=0).tolist(), weights, batch)
