@@ -65,7 +65,7 @@ def operations(me):
 
 def wall_step_s(run) -> float:
     """The median step by the wall clock, whatever the run's own."""
-    rows = [row for record in run.records for row in record["rows"] if row[0] == "step"]
+    rows = [row for record in run.records for row in record.rows if row[0] == "step"]
     return median(end_s - start_s for _, start_s, end_s, _ in rows)
 
 

@@ -100,7 +100,7 @@ def sixteen():
     def look(boards):
         nonlocal most
         if [board.get("state") for board in boards] == ["running"] * 16:
-            pids = cluster._last.pids.values()
+            pids = cluster._ranks.pids.values()
             most = max(most, sum(psutil.Process(pid).memory_full_info().pss for pid in pids))
 
     look.close = lambda: None

@@ -10,35 +10,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
-import socket
-import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from lablib import frameworks
-from lablib.box import bubblewrap
+from lablib.box import run_ending
 from lablib.box.bounded_calls import bounded
-from lablib.box.boxed_execution import BoxedExecution
-from lablib.box.contents import contents, in_the_box
+from lablib.box.engine import BoxEngine
 from lablib.box.limits import Limits
+from lablib.box.rank_output import Printed
 from lablib.box.rank_set import NO_FRAMEWORK
 from lablib.box.run_ending import Ended
-from lablib.cluster.engine import wire
-from lablib.cluster.local.launch import ZygoteProcess
+from lablib.cluster.definitions import payload
+from lablib.cluster.engine import Work
+from lablib.cluster.failures import Failure, Fate, Hang
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
-from lablib.computer import processes
+from lablib.cluster.supervise import supervise
 from lablib.computer.facts import Finding, find_command, install_command
 from lablib.errors import LabError
 from lablib.hardware import catalog
 
-# Above the numbers that systems give to users and containers (man 5 subuid); with the process's
-# own number each box is a user whom nobody else is, whose processes are counted apart.
-_FIRST_USER = 0x70000000
-_ANSWERS_WITHIN_S = 60
 _TIERS = {1: "bubblewrap", 2: "Linux namespaces"}
 _TRIED = Limits(
     cpu_s=1, process_bytes=256 << 20, processes=40, open_files=64, scratch_bytes=8 << 20,
@@ -91,8 +85,8 @@ class Box:
     def __init__(self, framework: str, *, limits: Limits | None = None, tier: int | None = None):
         self.framework, self.limits = framework, limits or Limits()
         self.tier = tier or containment()[0]
-        self._process = _Boxed(framework, self.tier)
-        self._process.wait_ready()
+        self._engine = BoxEngine(framework, self.tier, self.limits)
+        self._engine.wait_ready()
 
     def run(
         self,
@@ -120,41 +114,66 @@ class Box:
         spec = Spec.of(ranks, framework=self.framework, per_node=per_node, **asked)
         threads = frameworks.get(self.framework).threads_of_a_rank(os.cpu_count() or 1)
         limits = replace(limits, of_framework=threads * spec.ranks, apart=relay)
-        if not self._process.usable():
-            self._process.close()
-            self._process = _Boxed(self.framework, self.tier)
-        self._process.wait_ready()
-        self._process.limits = limits
+        if not self._engine.usable():
+            self._engine.close()
+            self._engine = BoxEngine(self.framework, self.tier, limits)
+        self._engine.limits = limits
+        self._engine.wait_ready()
         start_s = time.monotonic()
-        execution = BoxedExecution(spec, function, limits, self._process, own, hardware)
-        try:
-            outcome = self._outcome(execution)
-            logs = execution.logs()
-            messages = execution.relay.messages if relay else None
-            put_in = execution.relay.put_in if relay else None
-        finally:
-            execution.forget()
-        took_s = time.monotonic() - start_s
-        loopback_bytes = execution.seen.get("loopback_bytes", 0)
-        seen = {"loopback_bytes": loopback_bytes, "messages": messages, "put_in": put_in}
-        return replace(outcome, logs=logs, took_s=took_s, **seen)
+        ended = self._ended(spec, Work(payload(function), hardware, limits.timeout_s), own)
+        return replace(ended, took_s=time.monotonic() - start_s)
 
-    def _outcome(self, execution):
+    def _ended(self, spec, work, own):
         try:
-            execution.run()
+            ranks = self._engine.start(spec, work, own)
         except Ended as end:
             return BoxedRun(end.status, end.reason, end.detail)
         try:
-            run = _run(execution)
+            ended = self._followed(ranks, spec, work)
+            return replace(
+                ended, logs=self._logs(ranks, spec), messages=ranks.relay and ranks.relay.messages,
+                put_in=ranks.relay and ranks.relay.put_in,
+                loopback_bytes=ranks.close().get("loopback_bytes", 0),
+            )  # fmt: skip
+        finally:
+            ranks.forget()
+
+    def _followed(self, ranks, spec, work):
+        try:
+            returned = self._returned(ranks, spec)
+        except Ended as end:
+            return BoxedRun(end.status, end.reason, end.detail)
+        try:
+            values = [returned.values.get(rank) for rank in range(spec.ranks)]
+            records = [returned.records[rank] for rank in range(spec.ranks)]
+            run = Run(spec, values, self._logs(ranks, spec), records, work.hardware)
             with bounded():
                 run.program, run.trace  # noqa: B018 - reads the records, which may be forged
         except Exception as error:  # whatever a forged record makes of its reader
             return BoxedRun("forged", "a rank's record cannot be read", repr(error)[:500])
-        return BoxedRun("ok", values=dict(sorted(execution.values.items())), run=run)
+        return BoxedRun("ok", values=dict(sorted(returned.values.items())), run=run)
+
+    def _returned(self, ranks, spec):
+        """What the ranks returned. Raises Ended."""
+        limits, fates = self._engine.limits, [Fate(seat.rank) for seat in spec.seats]
+        watch = _OutputLimit(ranks.printed, limits.printed_bytes)
+        try:
+            returned = supervise(ranks, spec, fates, limits.timeout_s, watch)
+        except Hang as hang:
+            raise run_ending.hangs(hang, ranks.close()) from None
+        except Failure as failure:
+            _check_outside(ranks)
+            raise run_ending.failed(failure, ranks.close(), limits.cpu_s) from None
+        _check_outside(ranks)
+        return returned
+
+    def _logs(self, ranks, spec):
+        most_bytes = self._engine.limits.kept_bytes
+        return [ranks.log(rank, most_bytes) for rank in range(spec.ranks)]
 
     def close(self) -> None:
         """End it and everything in it. Twice is harmless."""
-        self._process.close()
+        self._engine.close()
 
     def __enter__(self):
         return self
@@ -163,110 +182,27 @@ class Box:
         self.close()
 
 
-class _Boxed(ZygoteProcess):
-    """The keeper, a zygote in the box, seen from the grader."""
+class _OutputLimit:
+    """A watch that shows nothing, and raises Ended once a rank has printed too much."""
 
-    limits = Limits()
+    def __init__(self, printed: Printed, most_bytes: int):
+        self.printed, self.most_bytes = printed, most_bytes
 
-    def __init__(self, framework: str, tier: int):
-        self.tier = tier
-        super().__init__(framework)
+    def __call__(self, boards):
+        if self.printed.most_bytes > self.most_bytes:
+            raise Ended("output", f"a rank printed more than {self.most_bytes} bytes")
 
-    def _started(self, theirs):
-        self.user = _FIRST_USER + os.getpid() if os.getuid() == 0 else os.getuid()
-        etc = self.folder / "etc"
-        etc.mkdir(mode=0o755)
-        self.inside = contents(etc, self.user)
-        self.path = self.inside.path
-        arguments = [self.framework, str(self.user), str(theirs.fileno())]
-        where = {"python": self.inside.python, "file": in_the_box(processes.FILE)}
-        command = processes.command("lablib.box.keeper", *arguments, **where)
-        if self.tier == 1:
-            command = bubblewrap.arguments(find_command("bubblewrap"), self.inside, command)
-        else:
-            command = self._by_namespaces(command)
-        with open(self.folder / "zygote.log", "wb") as log:
-            return subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()], env=self.inside.environment, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
-            )  # fmt: skip
-
-    def changed_environment(self):
-        return {}  # nothing of the grader's environment gets into the box
-
-    def _by_namespaces(self, command):
-        root = self.folder / "root"
-        root.mkdir()
-        shown = json.dumps({"shown": self.inside.shown, "links": self.inside.links})
-        return processes.command("lablib.box.namespace_box", str(root), shown, *command)
-
-    def open_run(self) -> socket.socket:
-        """A channel to a new rank set."""
-        channel, theirs = socket.socketpair()
-        try:
-            answer = self._asked({"op": "run", "limits": asdict(self.limits)}, theirs.fileno())
-        finally:
-            theirs.close()
-        if "failed" in answer:
-            channel.close()
-            raise self._broken(answer["failed"])
-        return channel
-
-    def end_run(self) -> dict:
-        """End the rank set; what the keeper saw of it."""
-        return self._asked({"op": "end"})["ended"]
-
-    def _asked(self, message, *fds):
-        """The keeper's answer. Without one it is ended: the next run starts another."""
-        self.control.settimeout(_ANSWERS_WITHIN_S)
-        try:
-            wire.send(self.control, message, fds=fds)
-            answer, _ = wire.receive(self.control)
-            if answer is not None:
-                return answer
-            self._abandon()
-        except (OSError, EOFError):
-            self._abandon()
-        except BaseException:  # an interrupt: the answer would be taken for that to the next
-            self._abandon()
-            raise
-        finally:
-            self.control.settimeout(None)
-        raise self._broken(self._last_words() or "its process ended without a word")
-
-    def _abandon(self):
-        self.process.kill()
-        self.process.wait()  # so that it is not thought usable
-
-    def _first_message(self):
-        if self.framework != NO_FRAMEWORK:
-            return super()._first_message()
-        self.control.settimeout(_ANSWERS_WITHIN_S)
-        try:
-            return wire.receive(self.control)[0]
-        except (OSError, EOFError):
-            return None
-
-    def _failed(self, answer):
-        if self.framework != NO_FRAMEWORK:
-            return super()._failed(answer)
-        told = (answer or {}).get("failed") or self._last_words()
-        return self._broken(told or "its process ended without a word")
-
-    def _broken(self, saw):
-        return LabError(
-            "The box cannot run anything.",
-            saw=saw,
-            do="run `python -m lablib doctor`: it shows what this computer can contain",
-        )
+    def close(self):
+        pass
 
 
-def _run(execution):
-    ranks = range(execution.spec.ranks)
-    values = [execution.values.get(rank) for rank in ranks]
-    records = [execution.records[rank] for rank in ranks]
-    return Run(execution.spec, values, execution.logs(), records, execution.hardware)
+def _check_outside(ranks):
+    """Raise Ended if the keeper or the relay saw what ends a run, whatever the ranks report."""
+    outside = ranks.close()
+    if outside.get("why"):
+        raise run_ending.all_at_once(outside)
+    if ranks.relay and ranks.relay.forged:
+        raise Ended("forged", f"rank {min(ranks.relay.forged)} sent the relay no message")
 
 
 def containment() -> tuple[int, str]:
@@ -297,18 +233,11 @@ def limits_held(tier: int) -> dict[str, bool]:
     """
     if tier == 1 and not find_command("bubblewrap"):
         raise LabError("no bubblewrap here", saw="no bwrap", do=install_command("bubblewrap"))
-    box = _Boxed(NO_FRAMEWORK, tier)
-    box.limits = _TRIED
+    engine = BoxEngine(NO_FRAMEWORK, tier, _TRIED)
     try:
-        box.wait_ready()
-        with box.open_run() as channel:
-            channel.settimeout(_ANSWERS_WITHIN_S)
-            said, _ = wire.receive(channel)
-        if said is None:
-            raise LabError("no set of ranks", saw="it ended without a word", do="see doctor")
-        return said["held"]
+        return engine.limits_held()
     finally:
-        box.close()
+        engine.close()
 
 
 def probes() -> list[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 
 from lablib.box import limit_probes, namespaces, rank_namespaces, system_calls
 from lablib.box.limits import Limits, keep_to
@@ -78,44 +79,39 @@ def _serve(framework, channel, leash, limits):
         if framework is None:
             wire.send(channel, {"held": limit_probes.held(limits)})
         else:
-            RankSet(framework, channel, leash, limits).serve()
+            _serve_ranks(framework, channel, leash, limits)
     except OSError as error:
         wire.send(leash, {"failed": str(error)})
     finally:
         os._exit(0)
 
 
-class RankSet(Zygote):
-    """A zygote that serves one run, and is alone on its network."""
+def _serve_ranks(framework, channel, leash, limits):
+    """Be a zygote that serves one run, and is alone on its network.
 
-    def __init__(self, framework: Framework, channel: socket.socket, leash: socket.socket, limits):
-        super().__init__(framework, "fork", leash)
-        self.to_import, self.isolated, self.limits = [], True, limits
-        self.leash = leash.dup()  # for a rank, which closes the channel of the set
-        self.open_run(channel)
+    The keeper says nothing on the leash: it lets go.
+    """
+    # A rank closes the channel of the set, and needs the leash until it has sent its folders.
+    become = partial(_become_rank, limits=limits, leash=leash.dup())
+    zygote = Zygote(framework, "fork", leash, become)
+    zygote.isolated = True
+    zygote.open_run(channel)
+    zygote.serve()
 
-    def serve(self) -> None:
-        while self.runs and self._turn():
-            pass
 
-    def _obey(self):
-        return False  # the keeper says nothing on the leash: it lets go
+def _become_rank(job, fds, limits, leash):
+    """Take the files that were handed over in place of the paths in the job, then live."""
+    _, payload, *files = [f"/proc/self/fd/{fd}" for fd in fds]
+    job["payload"], job["files"] = payload, dict(zip(_FILES, files), traceback=os.devnull)
+    kept = [*fds, job.get("listening", 0)]
+    if limits.apart:
+        job["relay"] = fds[2 + len(_FILES)]
+        namespaces.close_all_but([*kept, leash.fileno()])
+        rank_namespaces.become_rank(job, lambda: _live(job, fds), limits, leash)
+    namespaces.close_all_but(kept)
+    _live(job, fds)
 
-    def _start_rank(self, run, job, fds):
-        names = [f"/proc/self/fd/{fd}" for fd in fds]
-        job["payload"], job["files"] = names[1], dict(zip(_FILES, names[2:]), traceback=os.devnull)
-        if len(fds) > 2 + len(_FILES):
-            job["relay"] = fds[2 + len(_FILES)]
-        super()._start_rank(run, job, fds)
 
-    def _become(self, job, fds):
-        kept = [*fds, job.get("listening", 0)]
-        if "relay" in job:
-            namespaces.close_all_but([*kept, self.leash.fileno()])
-            rank_namespaces.become_rank(job, lambda: self._live(job, fds), self.limits, self.leash)
-        namespaces.close_all_but(kept)
-        self._live(job, fds)
-
-    def _live(self, job, fds):
-        namespaces.be_readable()
-        live(job, fds)
+def _live(job, fds):
+    namespaces.be_readable()
+    live(job, fds)

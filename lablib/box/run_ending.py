@@ -13,7 +13,7 @@ from lablib.cluster.engine import messages
 from lablib.errors import NOT_ATTEMPTED
 
 _OF_CAUSE = {
-    failures.FORGED: ("forged", "sent what no rank sends"),
+    messages.FORGED: ("forged", "sent what no rank sends"),
     messages.MEMORY: ("oom", "asked for more memory than it may have"),
     messages.DISK: ("disk", "filled the space for files"),
     messages.UNWRITTEN: (NOT_ATTEMPTED, "left the exercise as it came"),
@@ -37,15 +37,16 @@ class Ended(Exception):
         self.status, self.reason, self.detail = status, reason, detail
 
 
-def failed(fates, boards, seen, cpu_s) -> Ended:
+def failed(failure: failures.Failure, seen: dict, cpu_s: int) -> Ended:
     """For a run in which a rank failed.
 
-    seen   what the keeper saw (`watch.Watch.seen`)
+    seen   what the keeper saw (`resource_watch.Watch.seen`)
     """
+    fates = failure.fates
     first = failures.in_order(fates)[0]
     waits = [
         failures.waiting_line(rank, board)
-        for rank, board in enumerate(boards)
+        for rank, board in enumerate(failure.boards)
         if board.state and not fates[rank].failed
     ]
     status, what = _status(first, seen, cpu_s)
@@ -60,15 +61,15 @@ def all_at_once(seen) -> Ended:
     return Ended("crash", "the processes ended all at once")
 
 
-def hangs(boards, stacks, why, timed_out, seen) -> Ended:
+def hangs(hang: failures.Hang, seen: dict) -> Ended:
     """For ranks that do not go on, or not in time."""
     if seen.get("why"):
         return all_at_once(seen)
     waits = [
         failures.waiting_line(rank, board, stack)[:300]
-        for rank, (board, stack) in enumerate(zip(boards, stacks))
+        for rank, (board, stack) in enumerate(zip(hang.boards, hang.stacks))
     ]
-    return Ended("timeout" if timed_out else "hang", why, "\n".join(waits))
+    return Ended("timeout" if hang.timed_out else "hang", hang.why, "\n".join(waits))
 
 
 def _status(fate, seen, cpu_s):

@@ -7,23 +7,26 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
-from lablib.cluster.engine import messages
-from lablib.cluster.failures import RankFailed
+from lablib.cluster import definitions, failures
+from lablib.cluster.engine import Work, messages
+from lablib.cluster.failures import Failure, Fate, Hang, RankFailed
 from lablib.cluster.local import launch
-from lablib.cluster.local.execution import Execution
+from lablib.cluster.local.local_ranks import LocalRanks
 from lablib.cluster.run import Run
 from lablib.cluster.script import script
 from lablib.cluster.spec import Spec
+from lablib.cluster.supervise import supervise
 from lablib.errors import LabError
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import WaitingBar
 from lablib.record.learners_code import place
 
-_SILENT = {
-    "rows": [], "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": [], "clock_reads": [],
-}  # fmt: skip
+_SILENT = messages.Record(
+    rows=[], logged=[], cpu_s=0.0, peak_bytes=0, live_bytes=[], clock_reads=[]
+)
 _TRIES = 3
+_LARGEST_LOG_BYTES = 1 << 20
 
 
 class Interrupted(KeyboardInterrupt):
@@ -82,7 +85,8 @@ class Cluster:
         if self.hardware:
             _check_hardware(self.hardware, self.spec)
         self.closed = False
-        self._last: Execution | None = None
+        self._ranks: LocalRanks | None = None  # of the last run
+        self._fates: list[Fate] = []
         launch.zygote(framework)  # its import goes on while the learner reads
 
     def run(
@@ -114,22 +118,18 @@ class Cluster:
                 saw=f"{len(own)} for {self.spec.ranks} ranks",
                 do="give a list with one entry a rank, in their order",
             )
+        work = Work(definitions.payload(function), self.hardware, self.timeout_s, self.echo)
         for tries_left in reversed(range(_TRIES)):
-            execution = self._last = Execution(
-                self.spec, function, self.hardware, own=own, timeout_s=self.timeout_s,
-                echo=self.echo, watch=watch or WaitingBar(f"{self.spec.ranks} ranks at work"),
-            )  # fmt: skip
+            shown = watch or WaitingBar(f"{self.spec.ranks} ranks at work")
             try:
-                execution.run()
-                return self._run(execution)
+                return self._run(work, own, shown)
             except KeyboardInterrupt:
                 raise Interrupted("the ranks were ended; the cluster can run again") from None
             except RankFailed as error:
                 # Another program may have taken the port of a server; the next try has new ports.
-                if not tries_left or execution.begun or error.cause != messages.SERVER:
+                begun = any(self._fates[rank].begun for rank in self.spec.called)
+                if not tries_left or begun or error.cause != messages.SERVER:
                     raise
-            finally:
-                execution.forget()
         raise AssertionError("unreachable: the last try returns or raises")
 
     def run_script(
@@ -167,27 +167,47 @@ class Cluster:
     @property
     def states(self) -> list[dict]:
         """A row for each rank: rank, role, pid, node, state. The pid is that of the last run."""
-        rows = []
-        for seat in self.spec.seats:
-            pid = self._last.pids.get(seat.rank) if self._last else None
-            rows.append(dict(rank=seat.rank, role=seat.role, pid=pid, node=seat.node,
-                             state=self._state(seat.rank)))  # fmt: skip
-        return rows
+        pids = self._ranks.pids if self._ranks else {}
+        return [
+            dict(rank=seat.rank, role=seat.role, pid=pids.get(seat.rank), node=seat.node,
+                 state=self._state(seat.rank))
+            for seat in self.spec.seats
+        ]  # fmt: skip
 
     def _state(self, rank):
-        if self.closed or self._last is None:
+        if self.closed or not self._fates:
             return "closed" if self.closed else "ready"
-        fate = self._last.fates[rank]
+        fate = self._fates[rank]
         if fate.failed:
             return "failed"
         return "returned" if fate.returned else "ended"
 
-    def _run(self, execution):
-        ranks = range(self.spec.ranks)
-        values = [execution.values.get(rank) for rank in ranks]
-        records = [execution.records.get(rank, _SILENT) for rank in ranks]
+    def _run(self, work, own, watch):
+        self._fates = [Fate(seat.rank) for seat in self.spec.seats]
+        try:
+            ranks = self._ranks = launch.zygote(self.spec.framework).start(self.spec, work, own)
+        except BaseException:
+            watch.close()
+            raise
+        try:
+            returned = supervise(ranks, self.spec, self._fates, self.timeout_s, watch)
+            return self._come_back(ranks, returned)
+        except Failure as failure:
+            raise failures.rank_failed(failure, self._logs(ranks), ranks.keep_logs()) from None
+        except Hang as hang:
+            raise failures.cluster_hangs(hang, ranks.keep_logs()) from None
+        finally:
+            ranks.forget()
+
+    def _come_back(self, ranks, returned):
+        numbers = range(self.spec.ranks)
+        values = [returned.values.get(rank) for rank in numbers]
+        records = [returned.records.get(rank, _SILENT) for rank in numbers]
         _note_clocks(records)
-        return Run(self.spec, values, execution.logs(), records, self.hardware)
+        return Run(self.spec, values, self._logs(ranks), records, self.hardware)
+
+    def _logs(self, ranks):
+        return [ranks.log(rank, _LARGEST_LOG_BYTES) for rank in range(self.spec.ranks)]
 
     def __repr__(self):
         nodes = f" on {self.spec.nodes} nodes" if self.spec.nodes > 1 else ""
@@ -209,7 +229,7 @@ class Cluster:
 
 def _note_clocks(records):
     """Say once that the ranks read a clock that is not the modelled machine's."""
-    read = next((read for record in records for read in record["clock_reads"]), None)
+    read = next((read for record in records for read in record.clock_reads), None)
     if read:
         clock, filename, line = read
         print(

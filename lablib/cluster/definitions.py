@@ -18,6 +18,9 @@ from typing import Any
 
 import cloudpickle
 
+from lablib.errors import LabError
+from lablib.record import learners_code
+
 _MAIN = "__main__"
 _PAYLOAD = "LABLIB_DEFINITIONS"  # where a process that a rank spawns finds them
 _DISPATCHER = functools.singledispatch(lambda argument: None)
@@ -37,6 +40,26 @@ def packed(function: Any) -> bytes:
         pickler.dump(more)  # which may need further definitions
         sent |= more
     return file.getvalue()
+
+
+def payload(function: Any) -> bytes:
+    """Return `packed` of a function that a user gave. Raises LabError if it cannot be sent."""
+    if not callable(function):
+        raise LabError(
+            "cluster.run needs a function.",
+            saw=repr(function),
+            do="define `def work(me): ...` and write cluster.run(work)",
+        )
+    try:
+        return packed(function)
+    except Exception as error:
+        code = getattr(function, "__code__", None)
+        line = code and learners_code.place(f"{code.co_filename}:{code.co_firstlineno}")
+        raise LabError(
+            f"The function {getattr(function, '__name__', function)!r} cannot travel to the ranks.",
+            saw=f"{type(error).__name__}: {error}" + (f" ({line})" if line else ""),
+            do="make files, locks and connections inside the function, not outside it",
+        ) from None
 
 
 def unpacked(data: bytes) -> Any:

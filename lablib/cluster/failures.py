@@ -12,7 +12,6 @@ from lablib.record.board import Board
 from lablib.record.learners_code import place, stack_line
 
 DIED = "died"  # by a signal, or with an exit status
-FORGED = "forged"  # it sent what no rank sends
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
 _HEAD_LINES, _END_LINES = 4, 6  # of an error's text
@@ -22,7 +21,7 @@ class RankFailed(LabError):
     """A rank raised an exception, died or returned something that cannot be sent.
 
     rank    the first rank that failed
-    cause   why: one of `said.CAUSES`, DIED or FORGED
+    cause   why: one of `messages.CAUSES`, DIED or FORGED
     """
 
     rank: int = -1
@@ -48,7 +47,7 @@ class ClusterHangs(LabError):
 class Fate:
     """How one rank ended, as far as the kernel knows.
 
-    cause  why it failed: one of `said.CAUSES`, or FORGED; "" when it has not, or has died
+    cause  why it failed: one of `messages.CAUSES`, or FORGED; "" when it has not, or has died
     echo   the error looks like what a rank sees when another one has died
     begun  the learner's function has begun on it, or its server has started
     code   exit status; -9 for signal 9; None while it lives
@@ -94,8 +93,30 @@ class Fate:
         return f"ended without returning, exit status {self.code}"
 
 
-def rank_failed(fates, boards, stacks, logs, log_folder) -> RankFailed:
+class Failure(Exception):
+    """At least one rank failed. These are the facts; the words for them depend on the reader.
+
+    `Cluster` shows the learner's line; the box must not, because a rank there may have named any
+    file as the place of its error.
+    """
+
+    def __init__(self, fates: list[Fate], boards: list[Board], stacks: list[str]):
+        self.fates, self.boards, self.stacks = fates, boards, stacks
+
+
+class Hang(Exception):
+    """The ranks wait for one another, or ran out of time. `why` and `advice` are sentences."""
+
+    def __init__(
+        self, boards: list[Board], stacks: list[str], why: str, advice: str, timed_out: bool
+    ):
+        self.boards, self.stacks = boards, stacks
+        self.why, self.advice, self.timed_out = why, advice, timed_out
+
+
+def rank_failed(failure: Failure, logs: list[str], log_folder) -> RankFailed:
     """The error for a run in which at least one rank failed; the first failure opens it."""
+    fates, boards, stacks = failure.fates, failure.boards, failure.stacks
     failed = in_order(fates)
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
     saw = [where(first, boards[first.rank], stacks[first.rank])]
@@ -129,13 +150,15 @@ def in_order(fates: list[Fate]) -> list[Fate]:
     return sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
 
 
-def cluster_hangs(boards, stacks, why, advice, log_folder, timed_out) -> ClusterHangs:
+def cluster_hangs(hang: Hang, log_folder) -> ClusterHangs:
     """The error for ranks that do not go on: one line each, who waits for whom."""
-    waits = [waiting_line(n, board, stack) for n, (board, stack) in enumerate(zip(boards, stacks))]
-    more = "; if the ranks only need more time, give a larger timeout_s" if timed_out else ""
-    error = ClusterHangs(why, saw="\n".join(waits), do=f"{advice}{more}; logs: {log_folder}")
-    error.waits, error.advice, error.timed_out = waits, advice, timed_out
-    error.waiting = [n for n, board in enumerate(boards) if board.state == "waiting"]
+    boards = list(enumerate(hang.boards))
+    waits = [waiting_line(rank, board, hang.stacks[rank]) for rank, board in boards]
+    more = "; if the ranks only need more time, give a larger timeout_s" if hang.timed_out else ""
+    do = f"{hang.advice}{more}; logs: {log_folder}"
+    error = ClusterHangs(hang.why, saw="\n".join(waits), do=do)
+    error.waits, error.advice, error.timed_out = waits, hang.advice, hang.timed_out
+    error.waiting = [rank for rank, board in boards if board.state == "waiting"]
     return error
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from statistics import median_low
 from typing import TYPE_CHECKING
 
+from lablib.cluster.engine.messages import Record
 from lablib.cluster.spec import Spec
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
@@ -36,7 +37,7 @@ class Run:
     spec: Spec
     values: list
     logs: list[str]
-    records: list[dict] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     hardware: Hardware | None = None
     history: object = None
     caution: str = ""
@@ -49,7 +50,7 @@ class Run:
     @cached_property
     def program(self) -> program.Program:
         """What every rank did, without times."""
-        rows = (record["rows"] for record in self.records)
+        rows = (record.rows for record in self.records)
         return program.program(rows, place=learners_code.place)
 
     @cached_property
@@ -60,7 +61,7 @@ class Run:
         """
         if self.hardware:
             return simulator.simulate(self.program, self.hardware)
-        return program.trace([record["rows"] for record in self.records], place=learners_code.place)
+        return program.trace([record.rows for record in self.records], place=learners_code.place)
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
         """The same program on another machine; no rank is started. LabError when it cannot be."""
@@ -82,7 +83,7 @@ class Run:
     @property
     def logged(self) -> list[list[dict]]:
         """What each rank gave to `me.log`, in order; `at_s` is the rank's clock, in seconds."""
-        return [record["logged"] for record in self.records]
+        return [record.logged for record in self.records]
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
@@ -106,10 +107,10 @@ class Run:
         return metrics.table(self.trace, resources).set_index("rank")
 
     def _resources(self, seat, record):
-        last = {name: value for logged in record["logged"] for name, value in logged.items()}
+        last = {name: value for logged in record.logged for name, value in logged.items()}
         last.pop("at_s", None)
-        measured = {"cpu_s": record["cpu_s"], "peak_bytes": record["peak_bytes"]}
-        live = record["live_bytes"]
+        measured = {"cpu_s": record.cpu_s, "peak_bytes": record.peak_bytes}
+        live = record.live_bytes
         measured["live_bytes"] = median_low(live[1:] or live or [math.nan])
         return {"role": seat.role, "node": seat.node} | measured | last
 

@@ -75,6 +75,11 @@ class Spec:
     def nodes(self) -> int:
         return self.seats[-1].node + 1
 
+    @property
+    def called(self) -> list[int]:
+        """The ranks that run the function; the others serve."""
+        return [seat.rank for seat in self.seats if not self.serves(seat)]
+
     def serves(self, seat: Seat) -> bool:
         """Return True if the rank runs the framework's server instead of the function."""
         roles = {other.role for other in self.seats}

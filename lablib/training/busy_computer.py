@@ -61,7 +61,7 @@ def cpu_share(run: Run, rank: int) -> float:
     kind = "wait" if metrics.waits_seen(run.trace) else "message"
     waits = [(event.start_s, event.end_s) for event in part.of(kind=kind)]
     busy_s = intervals.seconds(intervals.without(steps, waits))
-    cpu_s = sum(_cpu_s_by_step(run.records[rank]["rows"])[1:])
+    cpu_s = sum(_cpu_s_by_step(run.records[rank].rows)[1:])
     return cpu_s / busy_s if busy_s >= _LEAST_S else math.nan
 
 

@@ -11,8 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from lablib.cluster.local.execution import Watched
-from lablib.cluster.logs import read_log
+from lablib.cluster.supervise import Watched
 from lablib.record.board import Board
 from lablib.record.learners_code import place
 from lablib.units import show_bytes
@@ -213,7 +212,7 @@ def _value(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _last_line(path):
-    lines = read_log(path, _TAIL_BYTES).rstrip().splitlines()
+def _last_line(log):
+    lines = log(_TAIL_BYTES).rstrip().splitlines()
     last = lines[-1] if lines else ""
     return last if len(last) <= _LONGEST else f"…{last[-_LONGEST:]}"

@@ -83,7 +83,7 @@ def test_tensorflow_may_start_its_threads_on_any_number_of_cores(cores, seen):
 def test_the_box_counts_the_cores_of_this_computer(box, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 100)
     assert box.run(lambda me: me.rank, 2).status == "ok"
-    assert box._process.limits.of_framework == 2 * (8 + 100)
+    assert box._engine.limits.of_framework == 2 * (8 + 100)
 
 
 def sums_in_tensorflow(me, mine):
@@ -324,7 +324,8 @@ def test_an_interrupted_question_is_not_answered_to_the_next_one(box, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lablib.box.box.wire", SimpleNamespace(send=wire.send, receive=interrupted))
+        fake = SimpleNamespace(send=wire.send, receive=interrupted)
+        patch.setattr("lablib.box.engine.wire", fake)
         with pytest.raises(KeyboardInterrupt):
             box.run(attacks.prints_what_is_no_text, 2)
     assert box.run(attacks.prints_what_is_no_text, 2).status == "ok"

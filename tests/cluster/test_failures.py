@@ -15,7 +15,7 @@ import lablib as lab
 from lablib.cluster import failures
 from lablib.cluster.engine import messages
 from lablib.cluster.local import launch, rank_errors
-from lablib.cluster.local.execution import Execution
+from lablib.cluster.local.connections import Connections
 from lablib.errors import LabError
 from lablib.record.board import Board
 
@@ -94,7 +94,8 @@ def test_ranks_that_fail_alike_share_a_line():
 
 def test_ranks_that_fail_otherwise_have_lines_of_their_own_but_not_too_many():
     fates = [failures.Fate(rank, code=-9, at_s=rank) for rank in range(6)]
-    error = failures.rank_failed(fates, [Board()] * 6, [""] * 6, [""] * 6, "folder")
+    failure = failures.Failure(fates, [Board()] * 6, [""] * 6)
+    error = failures.rank_failed(failure, [""] * 6, "folder")
     assert error.rank == 0 and error.saw.count("was killed by signal SIGKILL") == 3
     assert "and 2 more ranks" in error.saw
 
@@ -121,16 +122,14 @@ def test_a_server_whose_port_is_taken_is_started_again_before_the_function_has_b
     monkeypatch, tmp_path
 ):
     asked = []
-    answer = Execution._answer
+    ports = Connections.ports
 
-    def gives_a_port_twice(self, key):
-        found = answer(self, key)
-        if key == "ports":
-            asked.append(found)
-            return found if len(asked) > 1 else [found[0], found[1], found[1]]
-        return found
+    def gives_a_port_twice(self, count):
+        found = ports(self, count)
+        asked.append(found)
+        return found if len(asked) > 1 else [found[0], found[1], found[1]]
 
-    monkeypatch.setattr(Execution, "_answer", gives_a_port_twice)
+    monkeypatch.setattr(Connections, "ports", gives_a_port_twice)
     cluster = lab.Cluster(roles={"chief": 1, "worker": 1, "ps": 1}, framework="tensorflow")
     assert cluster.run(partial(jobs.appends, tmp_path)).values == [0, None, None]
     assert len(asked) == 2
@@ -188,7 +187,7 @@ def test_what_a_learner_says_of_connections_makes_no_echo():
 @pytest.mark.parametrize("framework", BOTH)
 def test_a_rank_killed_from_outside_is_named(framework):
     cluster = lab.Cluster(2, framework=framework, timeout_s=60)
-    threading.Timer(1.0, lambda: os.kill(cluster._last.pids[1], 9)).start()
+    threading.Timer(1.0, lambda: os.kill(cluster._ranks.pids[1], 9)).start()
     with pytest.raises(lab.RankFailed, match="rank 1 of 2 was killed by signal SIGKILL"):
         cluster.run(jobs.sleeps)
 
@@ -198,7 +197,7 @@ def test_a_function_that_cannot_travel_is_refused_before_a_rank_starts():
     cluster = lab.Cluster(2)
     with pytest.raises(LabError, match="cannot travel"):
         cluster.run(lambda me: lock.acquire())
-    assert cluster._last is None
+    assert cluster._ranks is None
 
 
 def test_ranks_that_only_take_long_are_ended_at_the_timeout_with_their_line():

@@ -61,9 +61,9 @@ def with_cpu_seconds(run, times):
         share = busy_computer.cpu_share(run, rank)
         rows = [
             (*row[:3], row[3] * times / share) if row[0] == "compute" else row
-            for row in record["rows"]
+            for row in record.rows
         ]
-        records.append(record | {"rows": rows})
+        records.append(replace(record, rows=rows))
     return replace(run, records=records)
 
 

@@ -1,0 +1,111 @@
+"""What an engine is: it starts the processes of a run, passes on what they report, and ends them.
+
+    KERNEL: the notebook's process, or the grader's
+    `Cluster` or `Box` starts a run, `supervise` follows it
+       |  ^
+       |  |   sockets                        files in memory      files, or pipes
+       |  |
+       |  +-- Begun, Value, Failed, Record -- board ------------- log, stack --- RANK 0 .. n-1
+       |----- own data, "go on" ------------------------------------------------>  ^      |
+       |                                                                           |fork  |
+       |----- jobs, ports, signals, close ---> ZYGOTE: has imported the framework -+      |
+       |<---- pids, deaths ------------------- once, forks ranks, ends what they leave    |
+       |                                          ^                                       |
+       |                                          | fork, limits, SIGKILL     messages of |
+       |      only in the box:                    |                         the framework |
+       |----- run, end ----------------------> KEEPER: forks one zygote for each run,     |
+       |<---- what it saw of the run --------- in namespaces of its own, and watches it   |
+       |                                                                                  v
+       +<---- messages, counted -------------- RELAY: a thread of the grader; ranks without a
+                                               network send one another everything through it
+
+The local engine (`cluster/local`) and the box (`box`) implement `Engine` and `Ranks` side by side.
+Code above the engine, `supervise` for example, uses these two protocols only. Everything that
+comes from a rank may be forged, because the learner's code runs there: `messages` defines what is
+accepted, and `wire` reads it without ever unpickling anything.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from lablib.cluster.engine.messages import Begun, Died, Failed, Record, Value
+from lablib.cluster.spec import Spec
+from lablib.hardware.hardware import Hardware
+from lablib.record.board import Board
+
+Event = Begun | Value | Failed | Record | Died
+
+
+class Work(NamedTuple):
+    """What all ranks of a run do.
+
+    payload    the function, pickled
+    hardware   the machine that is modelled; None if times are measured
+    timeout_s  after this time `supervise` ends the run
+    echo       print what the ranks print, as it comes
+    """
+
+    payload: bytes
+    hardware: Hardware | None
+    timeout_s: float
+    echo: bool = False
+
+
+class Engine(Protocol):
+    """Starts the ranks of one run after the other."""
+
+    def start(self, spec: Spec, work: Work, own: list | None) -> Ranks:
+        """Start a process for each rank.
+
+        own   by rank, data that only this rank receives; None if the function takes none
+
+        If this raises an error, no process and no file of the run is left.
+        """
+
+    def close(self) -> None:
+        """End the engine and everything that it has started. Calling it twice is harmless."""
+
+
+class Ranks(Protocol):
+    """The processes of one run, wherever they are.
+
+    pids   the process number of each rank, on the rank's own machine
+    """
+
+    pids: dict[int, int]
+
+    def events(self, wait_s: float) -> list[tuple[int, Event]]:
+        """Return what has happened, each event with its rank; wait at most `wait_s` for the first.
+
+        `Died` is the last event of a rank. A stream that no rank can have written arrives as
+        `Failed` with the cause FORGED.
+        """
+
+    def let_go(self, rank: int) -> None:
+        """Let a waiting rank go on: to its function, if it waited for servers; else to its record
+        and its end."""
+
+    def boards(self) -> list[Board]:
+        """Return what each rank is doing now."""
+
+    def issued(self, rank: int, channel: str) -> float:
+        """Return how many messages the rank has issued on the channel, by its board."""
+
+    def stacks(self, within_s: float = 0.0) -> list[str]:
+        """Return where each rank stands, as its fault handler wrote it; "" if it wrote nothing.
+
+        within_s   ask the ranks first, and wait at most this long for their answers
+        """
+
+    def log(self, rank: int, most_bytes: int) -> str:
+        """Return the end of what the rank has printed."""
+
+    def close(self) -> dict:
+        """End every process of the run. Calling it twice is harmless.
+
+        Returns what was seen of them from outside; only the box sees anything.
+        """
+
+    def forget(self) -> None:
+        """Remove the run's files, logs included."""

@@ -1,4 +1,4 @@
-"""What a rank may say to the notebook's kernel: four kinds of message, each of one form.
+"""The messages of a rank to the kernel: four kinds, each with fixed fields.
 
 `live` in `cluster/local/rank.py` writes them; but the learner's code runs beside it and may write
 them, too.
@@ -7,6 +7,8 @@ them, too.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 # Why a rank failed. The rank finds this out from the exception itself, where it still has it.
 RAISED = "raised"
@@ -17,6 +19,78 @@ DISK = "disk"  # a file or the disk is full
 UNWRITTEN = "unwritten"  # the exercise is still as learners get it
 SERVER = "server"  # TensorFlow's server did not start, so nothing of the learner's has run here
 CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
+FORGED = "forged"  # it sent what no rank sends; the kernel finds this out
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The learner's function begins on this rank, or its server has started."""
+
+    kind = "begun"
+
+
+@dataclass(frozen=True)
+class Value:
+    """What the function returned."""
+
+    value: Any
+    kind = "value"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why the rank has no value.
+
+    cause    one of CAUSES, or FORGED
+    type     name of the exception's type; `text` is what it says
+    frames   [file, line, function] of each of the learner's frames, the innermost last
+    echo     the error looks like what a rank sees when another one has died
+    at_s     when it failed, on a clock that all ranks of the computer share
+    """
+
+    cause: str
+    type: str
+    text: str
+    frames: list[list]
+    echo: bool
+    at_s: float
+    kind = "error"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the rank wrote down while it ran; the fields are those of `Run`'s records."""
+
+    rows: list[tuple]
+    logged: list[dict]
+    cpu_s: float
+    peak_bytes: int
+    live_bytes: list[int]
+    clock_reads: list[list]
+    kind = "record"
+
+
+@dataclass(frozen=True)
+class Died:
+    """The rank's process has ended: with this exit status, or below zero with this signal."""
+
+    code: int
+    at_s: float
+
+
+_OF_A_RANK = {of.kind: of for of in (Begun, Value, Failed, Record)}
+
+
+def forged(why: str) -> Failed:
+    """The event for a rank that sent what no rank sends."""
+    return Failed(FORGED, "NotARanksMessage", why, [], False, 0.0)
+
+
+def read(message: object) -> Begun | Value | Failed | Record:
+    """The message as one of the four kinds. Raises ValueError if a rank cannot have written it."""
+    kind = kind_of(message)
+    return _OF_A_RANK[kind](**{name: part for name, part in message.items() if name != "kind"})
+
 
 _NUMBER = (int, float)
 _FORMS = {

@@ -1,26 +1,20 @@
-"""The kernel's side of the zygote: start it once for each framework, open runs on it."""
+"""The local engine: start the zygote of a framework once, then start runs on it."""
 
 from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import threading
-import time
-from pathlib import Path
 
-from lablib import progress_bars
-from lablib.cluster.engine import wire
+from lablib.cluster.engine import Work
+from lablib.cluster.local.framework_process import FrameworkProcess
+from lablib.cluster.local.local_ranks import LocalRanks
+from lablib.cluster.spec import Spec
 from lablib.computer import processes
 from lablib.computer.facts import start_method
-from lablib.errors import LabError
 
-_SHOW_PROGRESS_AFTER_S = 0.4
-_GIVE_UP_IMPORT_S = 300
-_CLOSE_WITHIN_S = 10
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "GRPC_VERBOSITY": "ERROR",
@@ -43,118 +37,50 @@ def zygote(framework: str) -> ZygoteProcess:
 
 
 class ZygoteProcess:
-    """A zygote and the folder in which its runs keep their files. Starting it waits for nothing."""
+    """A zygote and its runs; implements `Engine`. Starting it waits for nothing."""
 
     def __init__(self, framework: str):
-        self.framework, self.start, self.owner = framework, start_method(), os.getpid()
-        self.folder = Path(tempfile.mkdtemp(prefix="lablib-"))
-        self.shared_network = ""
-        self._ready = False
-        self.control, theirs = socket.socketpair()
-        self.environment = dict(os.environb)
-        self.process = self._started(theirs)
-        theirs.close()
+        self.framework, self._start_method = framework, start_method()
+        self._environment = dict(os.environb)
+        self._served = FrameworkProcess(framework, self._started)
+        self.process, self.folder = self._served.process, self._served.folder
+        self.wait_ready, self.close = self._served.wait_ready, self._served.close
 
-    def _started(self, theirs):
-        arguments = [self.framework, self.start, self.folder, theirs.fileno(), os.getpid()]
-        with open(self.folder / "zygote.log", "wb") as log:
-            return subprocess.Popen(
-                processes.command("lablib.cluster.local.zygote", *map(str, arguments)),
-                pass_fds=[theirs.fileno()], env=_environment(), start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+    def start(self, spec: Spec, work: Work, own: list | None) -> LocalRanks:
+        self.wait_ready()
+        return LocalRanks(self, spec, work, own)
+
+    @property
+    def shared_network(self) -> str:
+        """Why its ranks are not alone on their network; "" if they are or need not be."""
+        return self._served.shared_network
 
     def usable(self) -> bool:
-        """Whether it is this process's own (not that of a parent it was forked from) and alive."""
-        ours = self.owner == os.getpid() and self.start == start_method()
-        return ours and self.process.poll() is None
+        """True if it is alive, this process's own, and starts ranks as is asked for now."""
+        return self._start_method == start_method() and self._served.usable()
 
     def changed_environment(self) -> dict[bytes, bytes | None]:
         """What has changed in `os.environ` since the zygote began. None: the name is gone."""
-        now, then = os.environb, self.environment
+        now, then = os.environb, self._environment
         names = [name for name in {*now, *then} if now.get(name) != then.get(name)]
         return {name: now.get(name) for name in names}
 
-    def wait_ready(self) -> None:
-        """Wait until the framework is imported, with a progress bar when that takes long."""
-        with _one_at_a_time:
-            if not self._ready:
-                self._wait_ready()
-
-    def _wait_ready(self):
-        self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
-        try:
-            answer = self._first_message()
-        finally:
-            self.control.settimeout(None)
-        if answer is None or "failed" in answer:
-            raise self._failed(answer)
-        self.shared_network, self._ready = answer["shared_network"], True
-
     def import_for_training(self) -> None:
         """Import now what else training needs, once, instead of in every rank."""
-        with _one_at_a_time:
-            wire.send(self.control, {"op": "import"})
+        self._served.send({"op": "import"})
 
     def open_run(self) -> socket.socket:
         """A channel to the zygote for one run; closing it ends the run's processes."""
         channel, theirs = socket.socketpair()
-        with _one_at_a_time:
-            wire.send(self.control, {"op": "run"}, fds=(theirs.fileno(),))
-        theirs.close()
+        with theirs:
+            self._served.send({"op": "run"}, (theirs.fileno(),))
         return channel
 
-    def close(self) -> None:
-        """End it, its ranks and its files. Twice is harmless."""
-        if self.owner != os.getpid():
-            return
-        self.control.close()
-        try:
-            self.process.wait(_CLOSE_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _first_message(self):
-        try:
-            return wire.receive(self.control)[0]
-        except TimeoutError:
-            pass
-        except (ConnectionError, EOFError):
-            return None
-        with progress_bars.bar(f"importing {self.framework}, once for this notebook") as bar:
-            return self._message_with(bar)
-
-    def _message_with(self, bar):
-        give_up_s = time.monotonic() + _GIVE_UP_IMPORT_S
-        while time.monotonic() < give_up_s:
-            try:
-                return wire.receive(self.control)[0]
-            except TimeoutError:
-                bar.refresh()
-            except (ConnectionError, EOFError):
-                break
-        return None
-
-    def _failed(self, answer):
-        told = (answer or {}).get("failed") or self._last_words()
-        self.close()
-        return LabError(
-            f"{self.framework} could not be imported in a process of its own.",
-            saw=told or "the process ended without a word",
-            do="run `python -m lablib doctor`; it names what is missing and the cure",
-        )
-
-    def _last_words(self):
-        try:
-            return (self.folder / "zygote.log").read_text(errors="replace").strip()[-800:]
-        except FileNotFoundError:
-            return ""  # it ended by itself, and took its folder with it
-
-
-def _environment():
-    return QUIET | processes.environment() | {"PYTHONUNBUFFERED": "1"} | ONE_THREAD
+    def _started(self, folder, descriptor, options):
+        arguments = [self.framework, self._start_method, folder, descriptor, os.getpid()]
+        command = processes.command("lablib.cluster.local.zygote", *map(str, arguments))
+        environment = QUIET | processes.environment() | {"PYTHONUNBUFFERED": "1"} | ONE_THREAD
+        return subprocess.Popen(command, env=environment, **options)
 
 
 @atexit.register

@@ -118,7 +118,7 @@ class Rank:
 def live(job: dict, sock: socket.socket) -> None:
     """Be one rank, from its first breath to its last. Never returns.
 
-    job    see `Execution` in `cluster/local/execution.py`, which writes it
+    job    what `rank_job` in `cluster/local/rank_job.py` returned
     sock   to the notebook's kernel
     """
     framework = frameworks.get(job["seat"]["framework"])

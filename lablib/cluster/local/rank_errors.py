@@ -29,7 +29,7 @@ class ResultCannotTravel(Exception):
 
 
 def cause_of(error: BaseException) -> str:
-    """Return why the rank failed: one of `said.CAUSES`.
+    """Return why the rank failed: one of `messages.CAUSES`.
 
     >>> cause_of(MemoryError()), cause_of(OSError(errno.ENOSPC, "full")), cause_of(ValueError())
     ('memory', 'disk', 'raised')

@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from lablib import frameworks
 from lablib.cluster.engine import wire
@@ -36,7 +37,7 @@ _MOST_FILES = 8  # that come with one message
 _IDLE_S = 0.3
 
 
-class Ranks:
+class RunProcesses:
     """The rank processes of one run, and the kernel's end of that run."""
 
     def __init__(self, channel: socket.socket):
@@ -59,11 +60,19 @@ class Zygote:
 
     start    "fork", or "spawn" where forking is not safe: slower, same behaviour
     control  the kernel asks for runs on it; its end is the kernel's end
+    become   become(job, fds): what a forked process does to become the rank; never returns
     """
 
-    def __init__(self, framework: Framework, start: str, control: socket.socket):
+    def __init__(
+        self,
+        framework: Framework,
+        start: str,
+        control: socket.socket,
+        become: Callable | None = None,
+    ):
         self.framework, self.start, self.control = framework, start, control
-        self.runs: dict[int, Ranks] = {}
+        self.become = become or live
+        self.runs: dict[int, RunProcesses] = {}
         self.to_import = list(framework.later_imports) if start == "fork" else []
         self.idle_s = _IDLE_S
         self.next_port = 20000
@@ -123,7 +132,7 @@ class Zygote:
 
     def open_run(self, channel: socket.socket) -> None:
         """Serve a run of the kernel, who has the other end of this channel."""
-        self.runs[channel.fileno()] = Ranks(channel)
+        self.runs[channel.fileno()] = RunProcesses(channel)
         self.selector.register(channel, selectors.EVENT_READ)
 
     def _answer(self, run):
@@ -165,10 +174,7 @@ class Zygote:
                 run.listening.close()
         self.control.close()
         self.selector.close()
-        self._become(job, fds)
-
-    def _become(self, job, fds):
-        live(job, fds)
+        self.become(job, fds)
 
     def _spawn(self, job, fds):
         command = processes.command("lablib.cluster.local.zygote", "rank", *map(str, fds))

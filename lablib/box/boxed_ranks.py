@@ -1,0 +1,140 @@
+"""The ranks of one run in the box, seen from the grader.
+
+Everything that comes from a rank may be forged. It is read, bounded, and never looked up: a file
+name in a traceback is shown, not opened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+
+from lablib.box import run_ending
+from lablib.box.namespaces import TEMPORARY
+from lablib.box.rank_output import Printed
+from lablib.box.relay import Relay
+from lablib.cluster.engine import Event, Work, wire
+from lablib.cluster.local.connections import Connections
+from lablib.cluster.local.rank_job import Place, rank_job
+from lablib.cluster.spec import Spec
+from lablib.record.board import Board, BoardFile
+
+_MOST_ELEMENTS = 4_000_000
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+_KEPT_STACK_BYTES = 1 << 14
+_POLL_S = 0.05
+
+
+class BoxedRanks:
+    """Implements `Ranks`. The keeper forks a rank set; its ranks share no file with the grader.
+
+    engine    a `BoxEngine`
+    printed   what the ranks print
+    relay     passes on what ranks without a network send; None if they have one
+    """
+
+    def __init__(self, engine, spec: Spec, work: Work, own: list | None):
+        self.spec, self._engine, limits = spec, engine, engine.limits
+        self._outside: dict | None = None  # what the keeper has seen, once the set has ended
+        bounds = wire.Bounds(limits.answer_bytes, _MOST_ELEMENTS, plain_keys=True)
+        self._connections = Connections(
+            engine.open_run(), limits.timeout_s, bounds, self._ended_at_once
+        )
+        self.pids, self.let_go = self._connections.pids, self._connections.let_go
+        self.printed = Printed(range(spec.ranks), limits.kept_bytes)
+        self._stacks = Printed(range(spec.ranks), _KEPT_STACK_BYTES)
+        self._boards = [_file_in_memory(BoardFile.SIZE) for _ in range(spec.ranks)]
+        self.relay = Relay(spec.ranks) if limits.apart else None
+        self._functions = _opened_apart(work.payload, spec.ranks)
+        try:
+            self._start(work, own)
+        except BaseException:
+            self.close()
+            self.forget()
+            raise
+
+    def events(self, wait_s: float) -> list[tuple[int, Event]]:
+        return self._connections.events(wait_s)
+
+    def boards(self) -> list[Board]:
+        return [BoardFile.read(_path(descriptor)) for descriptor in self._boards]
+
+    def issued(self, rank: int, channel: str) -> float:
+        return BoardFile.issued(_path(self._boards[rank]), channel)
+
+    def stacks(self, within_s: float = 0.0) -> list[str]:
+        until_s = time.monotonic() + within_s
+        if within_s:
+            self._connections.signal(signal.SIGUSR1)
+        while time.monotonic() < until_s and not all(self._stack_texts()):
+            time.sleep(_POLL_S)
+        return self._stack_texts()
+
+    def log(self, rank: int, most_bytes: int) -> str:
+        return self.printed.text(rank)[-most_bytes:]
+
+    def close(self) -> dict:
+        if self._outside is None:
+            self._outside = {}
+            try:
+                self._outside = self._engine.end_run()
+            finally:
+                self._connections.hang_up()
+        return self._outside
+
+    def forget(self) -> None:
+        self.printed.close()
+        self._stacks.close()
+        if self.relay:
+            self.relay.close()
+        for descriptor in (*self._functions, *self._boards):
+            os.close(descriptor)
+
+    def _start(self, work, own):
+        ports = self._connections.ports(self.spec.ranks)
+        # The set replaces the paths by those of the open files that it hands to the rank.
+        place = Place(payload="", temporary=TEMPORARY, files={}, cwd=TEMPORARY,
+                      path=self._engine.path, sources={}, changed_env={})  # fmt: skip
+        for seat in self.spec.seats:
+            job = rank_job(self.spec, seat, work, ports, own is not None, place)
+            self._connections.start(job, self._handed_to(seat.rank))
+        for rank in self.spec.called if own is not None else ():
+            self._connections.send(rank, {"own": own[rank]})
+
+    def _handed_to(self, rank):
+        """Descriptors of open files that go to this rank."""
+        pipes = self.printed.writing[rank], self._stacks.writing[rank]
+        line = (self.relay.theirs[rank].fileno(),) if self.relay else ()
+        return self._functions[rank], self._boards[rank], *pipes, *line
+
+    def _stack_texts(self):
+        return [self._stacks.text(rank) for rank in range(self.spec.ranks)]
+
+    def _ended_at_once(self):
+        return run_ending.all_at_once(self.close())
+
+
+def _path(descriptor):
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _opened_apart(content, times):
+    """Descriptors of one file that nobody can change. Where one of them stands in it, no other
+    tells."""
+    whole = _file_in_memory(len(content), content, fcntl.F_SEAL_WRITE)
+    try:
+        return [os.open(_path(whole), os.O_RDONLY) for _ in range(times)]
+    finally:
+        os.close(whole)
+
+
+def _file_in_memory(size, content=b"", seals=0):
+    """The descriptor of a file that keeps its size, in no folder. Zeros cost no memory."""
+    descriptor = os.memfd_create("box", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+        file.truncate(size)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS | seals)
+    return descriptor

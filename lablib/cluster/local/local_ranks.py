@@ -1,0 +1,114 @@
+"""The ranks of one run on this computer, as the kernel sees them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lablib.cluster.engine import Event, Work, wire
+from lablib.cluster.local.connections import Connections
+from lablib.cluster.local.rank_job import Place, cells, rank_job
+from lablib.cluster.logs import Echo, keep_logs, read_log
+from lablib.cluster.spec import Spec
+from lablib.errors import LabError
+from lablib.record.board import Board, BoardFile
+
+_POLL_S = 0.05
+_FILES = ("log", "board", "stack", "traceback")
+
+
+class LocalRanks:
+    """Implements `Ranks`. The zygote forks the processes; their files lie in a folder of the run.
+
+    zygote   a `launch.ZygoteProcess`
+    own      by rank, what only this rank receives: sent to the rank itself, past the zygote
+    """
+
+    def __init__(self, zygote, spec: Spec, work: Work, own: list | None):
+        self.spec, self.zygote = spec, zygote
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=zygote.folder))
+        self.echo = Echo(self._files("log")) if work.echo else None
+        self.connections = Connections(
+            zygote.open_run(), work.timeout_s, wire.ANY_SIZE, self._zygote_died
+        )
+        self.pids, self.let_go = self.connections.pids, self.connections.let_go
+        try:
+            self._start(work, own)
+        except BaseException:
+            self.close()
+            self.forget()
+            raise
+
+    def events(self, wait_s: float) -> list[tuple[int, Event]]:
+        found = self.connections.events(wait_s)
+        if self.echo:
+            self.echo.show()
+        return found
+
+    def boards(self) -> list[Board]:
+        return [BoardFile.read(path) for path in self._files("board")]
+
+    def issued(self, rank: int, channel: str) -> float:
+        return BoardFile.issued(self._file(rank, "board"), channel)
+
+    def stacks(self, within_s: float = 0.0) -> list[str]:
+        """The ranks' fault handlers answer: also that of a rank deep in C++."""
+        until_s = time.monotonic() + within_s
+        if within_s:
+            self.connections.signal(signal.SIGUSR1)
+        while time.monotonic() < until_s and not all(map(_written, self._files("stack"))):
+            time.sleep(_POLL_S)
+        return [path.read_text() if _written(path) else "" for path in self._files("stack")]
+
+    def log(self, rank: int, most_bytes: int) -> str:
+        return read_log(self._file(rank, "log"), most_bytes)
+
+    def keep_logs(self) -> Path | str:
+        """Copy logs and tracebacks to where they outlive the run; where that is."""
+        return keep_logs(self.folder, self.spec.ranks)
+
+    def close(self) -> dict:
+        self.connections.close()
+        if self.echo:
+            self.echo.show()
+        return {}
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _start(self, work, own):
+        payload = self.folder / "function"
+        payload.write_bytes(work.payload)
+        ports = self.connections.ports(self.spec.ranks)
+        place = Place(
+            payload=str(payload), temporary=str(self.folder), files={}, cwd=os.getcwd(),
+            path=sys.path, sources=cells(), changed_env=self.zygote.changed_environment(),
+        )  # fmt: skip
+        for seat in self.spec.seats:
+            files = {kind: str(self._file(seat.rank, kind)) for kind in _FILES}
+            there = place._replace(files=files)
+            self.connections.start(rank_job(self.spec, seat, work, ports, own is not None, there))
+        for rank in self.spec.called if own is not None else ():
+            self.connections.send(rank, {"own": own[rank]})
+
+    def _file(self, rank, kind):
+        return self.folder / f"rank{rank}.{kind}"
+
+    def _files(self, kind):
+        return [self._file(seat.rank, kind) for seat in self.spec.seats]
+
+    def _zygote_died(self):
+        return LabError(
+            "The process that starts the ranks has died.",
+            saw=f"zygote of {self.spec.framework}, pid {self.zygote.process.pid}",
+            do="run the cell again: a new one is started. Was the memory used up?",
+        )
+
+
+def _written(path):
+    return path.exists() and path.stat().st_size > 0
