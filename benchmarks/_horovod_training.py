@@ -12,7 +12,8 @@ from typing import NamedTuple
 from _horovod_models import Layer, inception_v3, resnet_101, vgg_16
 
 from lablib.hardware import Device, Hardware, catalog
-from lablib.record.program import Cost, Op, Program
+from lablib.record.cost import Cost
+from lablib.record.program import Op, Program
 from lablib.record.simulator import simulate
 
 BATCH = 64  # images of one GPU and step

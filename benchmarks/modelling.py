@@ -13,6 +13,7 @@ import psutil
 from _paired import Claim, in_turn, ratio, report, seconds
 
 import lablib as lab
+from lablib.record.rows import StepEnded
 from lablib.record.simulator import simulate
 
 HARDWARE = "ethernet-10"
@@ -65,8 +66,8 @@ def operations(me):
 
 def wall_step_s(run) -> float:
     """The median step by the wall clock, whatever the run's own."""
-    rows = [row for record in run.records for row in record.rows if row[0] == "step"]
-    return median(end_s - start_s for _, start_s, end_s, _ in rows)
+    rows = (row for record in run.records for row in record.rows)
+    return median(row.end_s - row.start_s for row in rows if isinstance(row, StepEnded))
 
 
 def step_ratios(framework: str) -> list[float]:

@@ -14,7 +14,7 @@ from lablib.cluster.engine.messages import Record
 from lablib.cluster.spec import Spec
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
-from lablib.record import learners_code, metrics, program, simulator
+from lablib.record import metrics, program, simulator
 
 if TYPE_CHECKING:
     import pandas
@@ -51,7 +51,7 @@ class Run:
     def program(self) -> program.Program:
         """What every rank did, without times."""
         rows = (record.rows for record in self.records)
-        return program.program(rows, place=learners_code.place)
+        return program.program(rows)
 
     @cached_property
     def trace(self) -> Trace:
@@ -61,7 +61,7 @@ class Run:
         """
         if self.hardware:
             return simulator.simulate(self.program, self.hardware)
-        return program.trace([record.rows for record in self.records], place=learners_code.place)
+        return program.trace([record.rows for record in self.records])
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
         """The same program on another machine; no rank is started. LabError when it cannot be."""

@@ -20,7 +20,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from lablib.record.fields import checked
+from lablib.record.fields import check_message, checked
 
 _READS = 5  # a board that is being written is whole again within microseconds
 _SUM = 9  # bytes: the flag and eight digits
@@ -132,12 +132,11 @@ def board_of(values: object) -> Board:
 
     >>> board_of(["waiting", 0, 0, {}, "recv", [1], "1>0", 1, ""])
     Traceback (most recent call last):
-    ValueError: a rank waits for a message that no recorder knows
+    ValueError: no message 'recv' has 1 ranks
     """
     board = checked(Board, values)
-    least = 2 if board.name in ("send", "recv") else 1
-    if (board.name or board.state == "waiting") and not (board.name and len(board.group) >= least):
-        raise ValueError("a rank waits for a message that no recorder knows")
+    if board.name or board.state == "waiting":
+        check_message(board.name, board.group)
     return board
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lablib.errors import LabError, check_whole
-from lablib.record.program import Cost, Op, Program
+from lablib.record.cost import Cost
+from lablib.record.program import Op, Program
 
 _BACKWARD = 2  # times the forward pass: gradients of the inputs, and of the weights
 

@@ -1,43 +1,27 @@
-"""A rank's program: what it did, in its order, without times; and the trace that has the times.
-
-Rows of the recorder, one tuple each:
-
-    ("compute", phase, costs, cpu_s)         costs: (flops, nbytes, precision, count) each
-    ("issue", number, at_s, name, nbytes, group, phase, line, channel, order)
-    ("done", number, at_s)
-    ("wait", number, start_s, end_s)         end_s -1: until the message is done
-    ("begin", at_s)                          a step begins
-    ("step", start_s, end_s, samples)
-    ("phase", at_s, phase)                   the forward or backward pass begins or ends
-    ("mark", at_s, name)
-    ("derived", at_s, name, nbytes, group, line)
-    ("life", start_s, end_s)                 from the function's first line to its last
-"""
+"""A rank's program: what it did, in its order, without times; and the trace that has the times."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import NamedTuple
+from functools import lru_cache
 
+from lablib.record.cost import Cost
+from lablib.record.learners_code import place
+from lablib.record.rows import (
+    Computed,
+    Derived,
+    Ended,
+    Issued,
+    Marked,
+    PhaseChanged,
+    Returned,
+    Row,
+    StepBegun,
+    StepEnded,
+    Waited,
+)
 from lablib.record.trace import Event, Trace
-
-Row = Sequence
-
-
-class Cost(NamedTuple):
-    """What one operation costs on any device.
-
-    flops    floating point operations; a multiplication and an addition are two
-    nbytes   read from and written to the device's memory
-    count    how many such operations there were
-    """
-
-    flops: float
-    nbytes: float = 0
-    precision: str = "fp32"
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,109 +55,117 @@ Program = tuple[tuple[Op, ...], ...]
 """The operations of every rank, by rank."""
 
 
-def program(rows_by_rank: Iterable[Sequence[Row]], *, place=str) -> Program:
-    """What the ranks did, without times. Equal runs give equal programs.
+def program(rows_by_rank: Iterable[Sequence[Row]]) -> Program:
+    """Return what the ranks did, without times. Equal runs give equal programs.
 
-    place   turns the recorder's "file:line" into what the learner knows it by
-
-    >>> rows = [("compute", "forward", ((1e9, 0, "fp32", 1),), 0.0), ("wait", 0, 1, 2)]
+    >>> rows = [Computed("forward", (Cost(1e9),), cpu_s=0.0), Waited(0, start_s=1, end_s=2)]
     >>> [[op.kind for op in ops] for ops in program([rows])]
     [['compute', 'wait']]
     """
-    op = partial(_op, place=lru_cache(maxsize=None)(place), costs=lru_cache(maxsize=None)(_costs))
-    return tuple(tuple(filter(None, map(op, rows))) for rows in rows_by_rank)
+    place_of = _place_of()
+    return tuple(tuple(op for row in rows if (op := _op(row, place_of))) for rows in rows_by_rank)
 
 
-def trace(rows_by_rank: Sequence[Sequence[Row]], *, place=str, clock="measured") -> Trace:
-    """The program with the times that the wall clock saw; 0 is the first rank's first line.
+def trace(rows_by_rank: Sequence[Sequence[Row]], *, clock: str = "measured") -> Trace:
+    """Return the program with the times that the wall clock showed.
 
-    place   turns the recorder's "file:line" into what the learner knows it by
+    Time 0 is when the first rank began with the first line of its function.
     """
-    starts = [row[1] for rows in rows_by_rank for row in rows if row[0] == "life"]
-    zero_s = min(starts, default=0.0)
+    returned = (row for rows in rows_by_rank for row in rows if isinstance(row, Returned))
+    zero_s = min((row.start_s for row in returned), default=0.0)
+    place_of = _place_of()
     events = [
-        event
+        _moved(event, zero_s, place_of)
         for rank, rows in enumerate(rows_by_rank)
-        for event in _events(rank, rows, zero_s, place)
+        for event in _events(rank, rows)
     ]
     return Trace(events, clock=clock, ranks=len(rows_by_rank))
 
 
-def _op(row, place, costs):
-    kind = row[0]
-    if kind == "compute":
-        _, phase, counted, cpu_s = row
-        return Op("compute", phase=phase, costs=costs(tuple(map(tuple, counted))), cpu_s=cpu_s)
-    if kind == "issue":
-        _, number, _, name, nbytes, group, phase, line, channel, order = row
-        line = place(line) if line else ""
-        return Op("issue", number, name, nbytes, tuple(group), phase, line, channel, order)
-    if kind == "wait":
-        return Op("wait", row[1])
-    if kind in ("begin", "step", "mark"):
-        return Op(kind, name=row[2] if kind == "mark" else "")
+def _place_of():
+    """ "file:line" -> what the learner calls it; each is looked up once, for there are few."""
+    return lru_cache(maxsize=None)(lambda line: place(line) if line else "")
+
+
+def _op(row, place_of):
+    match row:
+        case Computed(phase, costs, cpu_s):
+            return Op("compute", phase=phase, costs=costs, cpu_s=cpu_s)
+        case Issued(number, _, name, nbytes, group, phase, line, channel, order):
+            return Op("issue", number, name, nbytes, group, phase, place_of(line), channel, order)
+        case Waited():
+            return Op("wait", row.number)
+        case StepBegun():
+            return Op("begin")
+        case StepEnded():
+            return Op("step")
+        case Marked():
+            return Op("mark", name=row.label)
     return None
 
 
-def _costs(rows):
-    """Equal segments become one tuple: there are few, and each stands in a program many times."""
-    return tuple(Cost(*row) for row in rows)
+def _events(rank, rows):
+    ended_s = {row.number: row.at_s for row in _of(rows, Ended)}
+    issued = {row.number: row for row in _of(rows, Issued)}
+    waits = sorted(_waits(rows, ended_s))
+    for _, end_s, number in waits:
+        # A thread that waits for the GIL reports the end of a message late.
+        ended_s[number] = min(ended_s.get(number, end_s), end_s)
+    for row in issued.values():
+        end_s = ended_s.get(row.number, row.at_s)
+        yield Event(
+            rank, "message", row.name, row.at_s, end_s, row.nbytes, row.group, row.phase, row.line
+        )
+    for start_s, end_s, number in waits:
+        yield Event(rank, "wait", issued[number].name, start_s, end_s)
+    for start_s, end_s, phase in _busy(rows, waits):
+        yield Event(rank, "compute", "compute", start_s, end_s, phase=phase)
+    steps = _of(rows, StepEnded)
+    for number, step in enumerate(steps):
+        yield Event(rank, "step", f"step {number}", step.start_s, step.end_s)
+    for row in _of(rows, Marked):
+        yield Event(rank, "mark", row.label, row.at_s, row.at_s)
+    yield from (_derived(row, steps) for row in _of(rows, Derived))
 
 
-def _events(rank, rows, zero_s, place):
-    done = {row[1]: row[2] for row in rows if row[0] == "done"}
-    issued = {row[1]: row for row in rows if row[0] == "issue"}
-    life = next((row for row in rows if row[0] == "life"), None)
-    waits = sorted(_waits(rows, done))
-    for _, end_s, number in waits:  # its end may be told late, by a thread that waits for the GIL
-        done[number] = min(done.get(number, end_s), end_s)
-    messages = [
-        Event(rank, "message", name, at, done.get(number, at), nbytes, tuple(group), phase, line)
-        for _, number, at, name, nbytes, group, phase, line, *_ in issued.values()
-    ]
-    waited = [Event(rank, "wait", issued[number][3], a, b) for a, b, number in waits]
-    busy = [
-        Event(rank, "compute", "compute", a, b, phase=phase)
-        for a, b, phase in _between(life, waits, _phases(rows))
-    ]
-    steps = [Event(rank, "step", f"step {n}", row[1], row[2]) for n, row in _numbered(rows, "step")]
-    marks = [Event(rank, "mark", row[2], row[1], row[1]) for _, row in _numbered(rows, "mark")]
-    everything = messages + waited + busy + steps + marks + _derived(rows)
-    return [_moved(event, zero_s, place) for event in everything]
+def _of(rows, kind):
+    return [row for row in rows if isinstance(row, kind)]
 
 
-def _waits(rows, done):
+def _waits(rows, ended_s):
+    """(start, end, number of the message) of each wait that took time, the last wait first."""
     next_s = float("inf")  # when the rank's main thread did something again
     for row in reversed(rows):
-        if row[0] == "wait":
-            end_s = row[3] if row[3] >= 0 else min(done.get(row[1], row[2]), next_s)
-            if end_s > row[2]:
-                yield row[2], end_s, row[1]
-        next_s = min(next_s, _seen_s(row))
+        if isinstance(row, Waited):
+            open_end_s = min(ended_s.get(row.number, row.start_s), next_s)
+            end_s = row.end_s if row.end_s >= 0 else open_end_s
+            if end_s > row.start_s:
+                yield row.start_s, end_s, row.number
+        next_s = min(next_s, _written_s(row))
 
 
-_SEEN_AT = {"issue": 2, "wait": 2, "begin": 1, "step": 2, "phase": 1, "mark": 1, "life": 2}
+def _written_s(row):
+    """When the main thread did what the row says; infinity if another thread wrote it, or if it is
+    a wait whose end nobody saw."""
+    match row:
+        case Issued() | StepBegun() | PhaseChanged() | Marked():
+            return row.at_s
+        case StepEnded() | Returned():
+            return row.end_s
+        case Waited() if row.end_s >= 0:
+            return row.start_s
+    return float("inf")
 
 
-def _seen_s(row):
-    """When the main thread was seen; never, by rows that other threads wrote or that stay open."""
-    if row[0] not in _SEEN_AT or (row[0] == "wait" and row[3] < 0):
-        return float("inf")
-    return row[_SEEN_AT[row[0]]]
-
-
-def _phases(rows):
-    """(from when, phase) in order; "other" from the start."""
-    return [(float("-inf"), "other"), *(row[1:] for row in rows if row[0] == "phase")]
-
-
-def _between(life, waits, phases):
-    """The stretches of a rank's life in which it did not wait, each of one phase."""
-    if life is None:
+def _busy(rows, waits):
+    """(start, end, phase) of each stretch in which the rank did not wait, each of one phase."""
+    returned = next(iter(_of(rows, Returned)), None)
+    if returned is None:
         return
+    phases = [(float("-inf"), "other"), *_of(rows, PhaseChanged)]
     ends = [at_s for at_s, _ in phases[1:]] + [float("inf")]
     for (from_s, phase), until_s in zip(phases, ends):
-        now_s, end_s = max(life[1], from_s), min(life[2], until_s)
+        now_s, end_s = max(returned.start_s, from_s), min(returned.end_s, until_s)
         for start_s, stop_s, _ in waits:
             if now_s < min(start_s, end_s):
                 yield now_s, min(start_s, end_s), phase
@@ -182,35 +174,18 @@ def _between(life, waits, phases):
             yield now_s, end_s, phase
 
 
-def _derived(rows):
-    steps = [row for _, row in _numbered(rows, "step")]
-    events = []
-    for _, row in _numbered(rows, "derived"):
-        _, at_s, name, nbytes, group, line = row
-        within = next((s for s in steps if s[1] <= at_s <= s[2]), (None, at_s, at_s))
-        events.append(
-            Event(
-                group[0],
-                "message",
-                name,
-                within[1],
-                within[2],
-                nbytes,
-                tuple(group),
-                line=line,
-                derived=True,
-            )  # fmt: skip
-        )
-    return events
+def _derived(row, steps):
+    """The event of a derived message. It has the time of its step."""
+    step = next((one for one in steps if one.start_s <= row.at_s <= one.end_s), None)
+    start_s, end_s = (step.start_s, step.end_s) if step else (row.at_s, row.at_s)
+    return Event(
+        row.group[0], "message", row.name, start_s, end_s, row.nbytes, row.group, line=row.line,
+        derived=True,
+    )  # fmt: skip
 
 
-def _numbered(rows, kind):
-    return enumerate(row for row in rows if row[0] == kind)
-
-
-def _moved(event, zero_s, place):
+def _moved(event, zero_s, place_of):
     return Event(
         event.rank, event.kind, event.name, event.start_s - zero_s, event.end_s - zero_s,
-        event.nbytes, event.group, event.phase, place(event.line) if event.line else "",
-        event.derived,
+        event.nbytes, event.group, event.phase, place_of(event.line), event.derived,
     )  # fmt: skip

@@ -1,9 +1,8 @@
-"""What a rank writes down while it runs: compute, messages issued and ended, waits, steps, marks.
+"""What a rank writes down while it runs: compute, messages, waits, steps and marks.
 
-Kept as plain rows, because they cross a process border at the end of the run and because writing
-a row must cost microseconds. The rank's present state also stands on its `board`, which the
-notebook's kernel reads when nothing moves: so a hang can be explained, even of a rank that was
-killed.
+The recorder keeps typed rows, because writing one must take about a microsecond. The rank's present
+state is also on its `board`, which the notebook's kernel reads when no rank makes progress. So a
+hang can be explained, even if the rank was killed.
 """
 
 from __future__ import annotations
@@ -11,64 +10,86 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
+from itertools import starmap
 
 from lablib.record.board import Board, BoardFile
+from lablib.record.cost import Cost
+from lablib.record.fields import LARGEST, LONGEST_LABEL, MOST_LOGGED
 from lablib.record.learners_code import learners_line
+from lablib.record.rows import (
+    Computed,
+    Derived,
+    Ended,
+    Issued,
+    Marked,
+    PhaseChanged,
+    Returned,
+    Row,
+    StepBegun,
+    StepEnded,
+    Waited,
+)
 
-_LONGEST_LOGGED, _MOST_LOGGED = 40, 100  # characters, values
-_LARGEST_LOGGED = 2**53
+_LONGEST_LOGGED = 40  # characters
 
 
 class Recorder:
-    """The rows of one rank. Row layouts are in `record/program.py`, which reads them.
+    """The rows of one rank.
 
-    board     file on which the rank's state is shown, None to show it nowhere
-    clock     seconds on a clock that all ranks of the computer share
-    spent     () -> (costs, cpu_s): what the rank has computed since it was last called
-    memory    counts the bytes of live tensors (a `LiveBytes`); None where nobody does
+    board     path of the file that shows the rank's state; None to show it nowhere
+    clock     () -> seconds on a clock that all ranks of the computer share
+    spent     () -> (costs, cpu_s): what the rank has computed since the last call of `spent`; each
+              cost is (flops, nbytes, precision, count)
+    memory    counts the bytes of live tensors (a `LiveBytes`); None if nobody counts them
     """
 
     def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):
-        self.rows: list[tuple] = []
+        self.rows: list[Row] = []
         self.clock, self.spent, self.memory = clock, spent, None
         self.state = "running"
         self._phases: list[str] = []
         self._board = BoardFile(board) if board else None
         self._steps = self._sent_bytes = 0
         self._logged: dict = {}
-        self._channels: dict[str, list[int]] = {}  # its number, and how many were issued on it
-        self._messages: list[tuple] = []
+        # Of each channel: its number, and how many messages were issued on it.
+        self._channels: dict[str, list[int]] = {}
+        # Of each message: name, group, channel, order and line, as a board shows them.
+        self._messages: list[tuple[str, tuple[int, ...], str, int, str]] = []
 
     @property
     def phase(self) -> str:
-        """ "forward", "backward" or "other". What a backward pass computes again stays backward."""
+        """ "forward", "backward" or "other".
+
+        A forward pass inside a backward pass, which computes activations again, is "backward".
+        """
         if "backward" in self._phases:
             return "backward"
         return self._phases[-1] if self._phases else "other"
 
     def enters(self, phase: str) -> None:
-        """The forward or backward pass begins; pairs with `leaves`."""
-        self._turn(lambda: self._phases.append(phase))
+        """Write down that a forward or backward pass begins; pairs with `leaves`."""
+        self._change_phase(lambda: self._phases.append(phase))
 
     def leaves(self) -> None:
-        """The pass that was entered last is over."""
-        self._turn(self._phases.pop)
+        """Write down that the pass that was entered last is over."""
+        self._change_phase(self._phases.pop)
 
     def computed(self, phase=None, costs=None, cpu_s=0.0) -> None:
-        """Write down what was computed: what is given, or what was not yet."""
+        """Write down what was computed: `costs` and `cpu_s`, or what `spent` returns."""
         if costs is None:
             costs, cpu_s = self.spent()
         if costs or cpu_s:
-            self.rows.append(("compute", phase or self.phase, costs, cpu_s))
+            costs = tuple(starmap(Cost, costs))
+            self.rows.append(Computed(phase or self.phase, costs, cpu_s))
 
     def issue(self, name, nbytes, group, *, channel, phase=None, line=None, at_s=None) -> int:
-        """Write down that this rank passed `nbytes` of payload to message `name`; its number.
+        """Write down that this rank passed `nbytes` of payload to a message; return its number.
 
         group    global ranks that take part; (source, destination) for send and recv
         channel  messages of one channel match one another across ranks in their order
-        phase    the rank's present one when not given
-        line     "file:line" of the learner, looked up on the stack when not given
-        at_s     when it was issued, if that was not now
+        phase    None: the rank's present phase
+        line     "file:line" of the learner; None: look it up on the stack
+        at_s     when the message was issued; None: now
         """
         self.computed()
         order = self._count(channel)
@@ -78,87 +99,81 @@ class Recorder:
         self._messages.append((name, group, channel, order, line))
         at_s = self.clock() if at_s is None else at_s
         phase = phase or self.phase
-        self.rows.append(("issue", number, at_s, name, nbytes, group, phase, line, channel, order))
-        self.goes_on()
+        self.rows.append(Issued(number, at_s, name, nbytes, group, phase, line, channel, order))
+        self._show_running()
         return number
 
     def place_of(self, number: int) -> tuple[str, int, str]:
-        """Channel, order and learner's line of a message that was issued."""
+        """Return channel, order and learner's line of a message that was issued."""
         return self._messages[number][2:]
 
     def done(self, number: int, at_s: float | None = None) -> None:
-        """The message has ended. Called from the framework's own threads, too."""
-        self.rows.append(("done", number, self.clock() if at_s is None else at_s))
+        """Write down that the message has ended. The framework's own threads call it, too."""
+        self.rows.append(Ended(number, self.clock() if at_s is None else at_s))
 
     def waits(self, number: int, over: bool = False) -> float:
-        """The rank's main thread stands still for this message from now on; the time.
+        """Show that the rank's main thread waits for this message from now on; return the time.
 
-        over   the message has ended: nobody has to be told of the wait
+        over   the message has ended already, so the board need not show the wait
         """
         self.computed()
-        if over:
-            return self.clock()
-        self._show("waiting", *self._messages[number])
+        if not over:
+            self._show("waiting", *self._messages[number])
         return self.clock()
 
     def waited(self, number: int, start_s: float) -> None:
-        """The wait that began at `start_s` is over."""
-        self.rows.append(("wait", number, start_s, self.clock()))
-        self.spent()  # on waiting: no part of the program
-        self.goes_on()
+        """Write down that the wait that began at `start_s` is over."""
+        self.rows.append(Waited(number, start_s, self.clock()))
+        self.spent()  # what the rank spent on waiting is no part of its program
+        self._show_running()
 
     def waits_until_done(self, number: int) -> None:
-        """As `waits`, where nobody sees the wait's end: it is the message's."""
-        self.rows.append(("wait", number, self.waits(number), -1.0))
+        """Write down a wait whose end nobody sees: it ends with the message."""
+        self.rows.append(Waited(number, self.waits(number), -1.0))
 
     def derived(self, name, nbytes, group, line) -> None:
-        """A message that follows from the framework's placement; seen by nobody on the way."""
-        self.rows.append(("derived", self.clock(), name, nbytes, group, line))
+        """Write down a message that follows from the framework's placement and is not seen."""
+        self.rows.append(Derived(self.clock(), name, nbytes, group, line))
 
     @contextmanager
     def step(self, samples: int):
+        """Write down that the statements inside of `with` are one training step."""
         self.computed()
         start_s = self.clock()
-        self.rows.append(("begin", start_s))
+        self.rows.append(StepBegun(start_s))
         yield
         self.computed()
-        self.rows.append(("step", start_s, self.clock(), samples))
+        self.rows.append(StepEnded(start_s, self.clock(), int(samples)))
         self._steps += 1
         self._show("running")
 
-    def mark(self, name: str) -> None:
+    def mark(self, label: str) -> None:
+        """Write down that the learner marked this moment."""
         self.computed()
-        self.rows.append(("mark", self.clock(), name))
+        self.rows.append(Marked(self.clock(), str(label)[:LONGEST_LABEL]))
 
-    def tells(self, values: dict) -> None:
-        """Show these values on the board: numbers, and short texts."""
+    def show_logged(self, values: dict) -> None:
+        """Show these values on the board, numbers and short texts, and the newest of the others."""
         for name, value in values.items():
             name = name[:_LONGEST_LOGGED]
             self._logged.pop(name, None)  # what is put in again is the newest
             self._logged[name] = _short(value)
-        for name in list(self._logged)[:-_MOST_LOGGED]:
+        for name in list(self._logged)[:-MOST_LOGGED]:
             del self._logged[name]
         self._show("running")
 
-    def goes_on(self) -> None:
-        """Not waiting any more."""
-        if self.state != "running":
-            self.state = "running"
-            if self._board:
-                self._board.running()
-
-    def lives(self, function, *args):
-        """Call the learner's function, from its first line to its last; its value."""
-        self.spent()  # before the first line
+    def run(self, function, *args):
+        """Call the learner's function and write down how long it ran; return its value."""
+        self.spent()  # before the function's first line
         start_s = self.clock()
         value = function(*args)
         self.computed()
-        self.rows.append(("life", start_s, self.clock()))
+        self.rows.append(Returned(start_s, self.clock()))
         self._show("returned")
         return value
 
     def _count(self, channel):
-        """One more message on this channel; how many these are now."""
+        """Count one more message on this channel; return how many there are now."""
         known = self._channels.get(channel)
         if known is None:
             known = self._channels[channel] = [len(self._channels), 0]
@@ -169,28 +184,33 @@ class Recorder:
             self._board.count(*known)
         return known[1]
 
-    def _turn(self, change):
-        """To another phase, if it is one."""
+    def _change_phase(self, change):
         before = self.phase
         self.computed()
         change()
         if self.phase != before:
-            self.rows.append(("phase", self.clock(), self.phase))
+            self.rows.append(PhaseChanged(self.clock(), self.phase))
 
     def _show(self, state, *message):
         self.state = state
         if self._board:
             self._board.write(Board(state, self._steps, self._sent_bytes, self._logged, *message))
 
+    def _show_running(self):
+        if self.state != "running":
+            self.state = "running"
+            if self._board:
+                self._board.running()
+
 
 def _short(value):
-    """The value as a board shows it: a number, or a short text."""
-    small = isinstance(value, int) and abs(value) < _LARGEST_LOGGED
+    """Return the value as a board shows it: a number, or a short text."""
+    small = isinstance(value, int) and abs(value) <= LARGEST
     return value if small or isinstance(value, float) else str(value)[:_LONGEST_LOGGED]
 
 
 class CpuSeconds:
-    """() -> (no costs, CPU seconds of the thread that made it since it was last called)."""
+    """() -> (no costs, CPU seconds of the thread that made this object since the last call)."""
 
     def __init__(self):
         self._thread, self._last_s = threading.get_ident(), time.thread_time()

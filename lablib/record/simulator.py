@@ -35,7 +35,7 @@ def simulate(program: Program, hardware: Hardware | str) -> Trace:
     LabError when the hardware is too small, when the program lacks the costs that it needs, when
     ranks do not agree on a message, and when they wait for one another forever.
 
-    >>> from lablib.record.program import Cost
+    >>> from lablib.record.cost import Cost
     >>> op = Op("compute", costs=(Cost(8.141e12),))
     >>> simulate(((op,), (op,)), "t4")
     Trace(2 events, 2 ranks, 1 s, modelled)

@@ -13,6 +13,7 @@ from lablib import frameworks
 from lablib.cluster.spec import threads_per_rank
 from lablib.computer.facts import cores
 from lablib.record import intervals, metrics
+from lablib.record.rows import Computed, StepBegun, StepEnded
 
 if TYPE_CHECKING:
     from lablib.cluster.run import Run
@@ -68,11 +69,11 @@ def cpu_share(run: Run, rank: int) -> float:
 def _cpu_s_by_step(rows):
     found, cpu_s = [], None  # None between the steps
     for row in rows:
-        if row[0] == "begin":
+        if isinstance(row, StepBegun):
             cpu_s = 0.0
-        elif row[0] == "compute" and cpu_s is not None:
-            cpu_s += row[3]
-        elif row[0] == "step" and cpu_s is not None:
+        elif isinstance(row, Computed) and cpu_s is not None:
+            cpu_s += row.cpu_s
+        elif isinstance(row, StepEnded) and cpu_s is not None:
             found.append(cpu_s)
             cpu_s = None
     return found

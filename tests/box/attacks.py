@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+from lablib.record import rows
+
 
 def ignores_every_signal(me):
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -128,9 +130,9 @@ def leaves_pages_in_pipes(me):
 def writes_what_takes_for_ever_to_read(me):
     """Each phase is compared with each wait."""
     many = range(4_000)
-    me._recorder.rows += [("issue", 0, 0.0, "all_reduce", 4, (0,), "other", "", "c", 1)]
-    me._recorder.rows += [("phase", float(n), "forward") for n in many]
-    me._recorder.rows += [("wait", 0, float(n), n + 0.5) for n in many]
+    me._recorder.rows += [rows.Issued(0, 0.0, "all_reduce", 4, (0,), "other", "", "c", 1)]
+    me._recorder.rows += [rows.PhaseChanged(float(n), "forward") for n in many]
+    me._recorder.rows += [rows.Waited(0, float(n), n + 0.5) for n in many]
 
 
 def prints_one_long_line(me):

@@ -15,6 +15,7 @@ from lablib.frameworks.tensorflow import compute_seconds, thread_pools
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
 from lablib.record.recorder import Recorder
+from lablib.record.rows import Computed
 
 N = 64
 recorder = Recorder()
@@ -170,9 +171,13 @@ def rows_of(function, *arguments):
     function(*arguments)
     recorder.computed()
     return [
-        (row[1], *(sum(cost[place] * cost[3] for cost in row[2]) for place in (0, 1)))
+        (
+            row.phase,
+            sum(c.flops * c.count for c in row.costs),
+            sum(c.nbytes * c.count for c in row.costs),
+        )
         for row in recorder.rows[start:]
-        if row[0] == "compute"
+        if isinstance(row, Computed)
     ]
 
 

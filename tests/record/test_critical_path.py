@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from lablib.hardware import Device, Hardware, Link
+from lablib.record.cost import Cost
 from lablib.record.critical_path import UNKNOWN, critical_path
-from lablib.record.program import Cost, Op
+from lablib.record.program import Op
 from lablib.record.simulator import simulate
 from lablib.record.trace import Event, Trace
 

@@ -8,7 +8,7 @@ from lablib.hardware import Hardware, Link
 from lablib.hardware.device import Device
 from lablib.hardware.network import point_to_point_s
 from lablib.record import metrics, plans
-from lablib.record.program import Cost
+from lablib.record.cost import Cost
 from lablib.record.simulator import simulate
 from lablib.strategies.stages import interleaved
 

@@ -12,7 +12,8 @@ import pytest
 from lablib.errors import LabError
 from lablib.hardware import Device, Hardware, Link
 from lablib.record import metrics
-from lablib.record.program import Cost, Op
+from lablib.record.cost import Cost
+from lablib.record.program import Op
 from lablib.record.simulator import simulate
 
 MB = 1e6

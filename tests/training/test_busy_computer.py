@@ -12,6 +12,7 @@ import pytest
 import lablib as lab
 from lablib.computer.facts import cores
 from lablib.hardware import Device, Hardware, Link
+from lablib.record.rows import Computed
 from lablib.training import busy_computer
 
 HOST = Hardware(Device("host", {"fp32": 1e10}, 1e10, 1e9), per_node=2, within=Link(1e9, 1e-5))
@@ -60,7 +61,7 @@ def with_cpu_seconds(run, times):
     for rank, record in enumerate(run.records):
         share = busy_computer.cpu_share(run, rank)
         rows = [
-            (*row[:3], row[3] * times / share) if row[0] == "compute" else row
+            row._replace(cpu_s=row.cpu_s * times / share) if isinstance(row, Computed) else row
             for row in record.rows
         ]
         records.append(replace(record, rows=rows))

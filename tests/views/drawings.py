@@ -8,7 +8,7 @@ from pipeline_orders import gpipe, one_f_one_b
 from lablib.hardware import Hardware, Link
 from lablib.hardware.device import Device
 from lablib.record import plans
-from lablib.record.program import Cost
+from lablib.record.cost import Cost
 from lablib.record.simulator import simulate
 from lablib.record.trace import Event, Trace
 

@@ -10,17 +10,19 @@ from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.hardware import get
+from lablib.record.cost import Cost
+from lablib.record.rows import Computed, Issued, StepBegun, StepEnded, Waited
 from lablib.views import diagrams, widgets
 from lablib.views.diagrams.strips import Bar, Curve, Strip, draw
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 STEP = [
-    ("begin", 0.0),
-    ("compute", "forward", ((1e9, 1e6, "fp32", 1),), 0.0),
-    ("compute", "backward", ((2e9, 2e6, "fp32", 1),), 0.0),
-    ("issue", 0, 0.0, "all_reduce", 10_000_000, (0, 1), "backward", "", "g", 1),
-    ("wait", 0, 0.0, 0.0),
-    ("step", 0.0, 0.0, 1),
+    StepBegun(0.0),
+    Computed("forward", (Cost(1e9, 1e6),), 0.0),
+    Computed("backward", (Cost(2e9, 2e6),), 0.0),
+    Issued(0, 0.0, "all_reduce", 10_000_000, (0, 1), "backward", "", "g", 1),
+    Waited(0, 0.0, 0.0),
+    StepEnded(0.0, 0.0, 1),
 ]
 
 

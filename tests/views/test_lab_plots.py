@@ -16,7 +16,7 @@ from pipeline_orders import one_f_one_b
 
 from lablib.errors import LabError
 from lablib.record import metrics
-from lablib.record.program import Cost
+from lablib.record.cost import Cost
 from lablib.record.trace import Event, Trace
 from lablib.views import palette, plots
 from lablib.views.plots.pipeline_schedule import schedule

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from lablib.record import rows
+
 # Why a rank failed. The rank finds this out from the exception itself, where it still has it.
 RAISED = "raised"
 LEFT = "left"  # by SystemExit
@@ -61,7 +63,7 @@ class Failed:
 class Record:
     """What the rank wrote down while it ran; the fields are those of `Run`'s records."""
 
-    rows: list[tuple]
+    rows: list[rows.Row]
     logged: list[dict]
     cpu_s: float
     peak_bytes: int
@@ -89,7 +91,10 @@ def forged(why: str) -> Failed:
 def read(message: object) -> Begun | Value | Failed | Record:
     """The message as one of the four kinds. Raises ValueError if a rank cannot have written it."""
     kind = kind_of(message)
-    return _OF_A_RANK[kind](**{name: part for name, part in message.items() if name != "kind"})
+    fields = {name: part for name, part in message.items() if name != "kind"}
+    if kind == "record":
+        fields["rows"] = rows.typed(fields["rows"])
+    return _OF_A_RANK[kind](**fields)
 
 
 _NUMBER = (int, float)
@@ -136,7 +141,6 @@ def _parts_are_plain(kind, fields):
     if kind == "record":
         return (
             _is_time(fields["cpu_s"])
-            and all(isinstance(row, tuple) and row for row in fields["rows"])
             and all(isinstance(logged, dict) for logged in fields["logged"])
             and all(type(nbytes) is int for nbytes in fields["live_bytes"])
             and all(map(_is_clock_read, fields["clock_reads"]))

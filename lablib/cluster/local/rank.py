@@ -21,7 +21,7 @@ from lablib.cluster.engine import wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
 from lablib.frameworks.framework import Framework, RankConfig
-from lablib.record import learners_code
+from lablib.record import learners_code, rows
 from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
@@ -91,7 +91,7 @@ class Rank:
         """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""
         wire.pack(values)  # says at the learner's line, not at the end, what cannot travel
         self._logged.append({"at_s": self._recorder.clock(), **values})
-        self._recorder.tells(values)
+        self._recorder.show_logged(values)
 
     @contextmanager
     def step(self, samples: int = 0):
@@ -131,7 +131,7 @@ def live(job: dict, sock: socket.socket) -> None:
         own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
         framework.join(recorder, _config(job))
         _begin(sock, job, framework)
-        value = recorder.lives(function, me, *own)
+        value = recorder.run(function, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
         _keep_traceback(job["files"]["traceback"], error)
@@ -295,7 +295,7 @@ def _send_record(sock, me):
     me._peak_bytes = max(me._peak_bytes, own_bytes())
     record = {
         "kind": "record",
-        "rows": list(me._recorder.rows),  # a message may still end while this is packed
+        "rows": rows.plain(list(me._recorder.rows)),  # a message may still end meanwhile
         "logged": me._logged,
         "cpu_s": used.ru_utime + used.ru_stime,
         "peak_bytes": me._peak_bytes,

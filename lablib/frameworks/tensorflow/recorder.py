@@ -42,6 +42,7 @@ from lablib.frameworks.tensorflow.peak_memory import peak_bytes
 from lablib.frameworks.tensorflow.placement import nbytes_of
 from lablib.record.learners_code import is_learners, learners_line
 from lablib.record.recorder import Recorder
+from lablib.record.rows import Waited
 
 _NOT_MODELLED = {
     "DTensor over several processes sends its messages past everything that could be recorded": [
@@ -256,7 +257,7 @@ def _write_message(message, start_s, end_s):
 
 def _write_wait(number, end_s):
     # Nobody saw when the graph began to wait: in the program it does, on the clock it does not.
-    _recorder.rows.append(("wait", number, end_s, end_s))
+    _recorder.rows.append(Waited(number, end_s, end_s))
 
 
 def _record_phases():

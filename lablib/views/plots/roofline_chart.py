@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lablib.errors import LabError
 from lablib.hardware.device import Device
 from lablib.hardware.hardware import Hardware
-from lablib.record.program import Cost
+from lablib.record.cost import Cost
 from lablib.units import show_bytes, show_flop_per_s
 from lablib.views import palette
 
@@ -26,7 +26,7 @@ def roofline(
     """Plot the FLOP/s that operations can reach against their FLOPs per byte, one point for each.
 
     device       a Device, or the name of one
-    operations   label -> its `lablib.record.program.Cost`; the roof is that of their precision
+    operations   label -> its `lablib.record.cost.Cost`; the roof is that of their precision
     seconds      label -> measured seconds; the other operations get the time of the device's
                  model, so they are on the roof, or below it if their start takes longer
 
