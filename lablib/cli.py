@@ -136,6 +136,8 @@ def _add_compare(commands):
     add("--seed", type=int, default=0, metavar="N", help=seed)
     on = "model this machine (a name or a TOML file) instead of measuring times on this computer"
     add("--hardware", metavar="NAME", help=on)
+    where = "where the ranks compute (default: cpu); cuda has not been tried on a GPU"
+    add("--device", choices=["cpu", "cuda"], help=where)
     out = "the folder for the table, the figure, the traces and the page (default: %(default)s/)"
     add("--out", default="demo", metavar="FOLDER", help=out)
     add("--json", action="store_true", help="print only the table, as JSON, to stdout")
@@ -163,7 +165,7 @@ def _compare(asked):
     return 0
 
 
-_PASSED_ON = ("task", "seed", "steps", "batch", "hardware", "repeats")
+_PASSED_ON = ("task", "seed", "steps", "batch", "device", "hardware", "repeats")
 
 
 def _comparison_arguments(asked):

@@ -172,11 +172,16 @@ def test_compare_passes_on_what_was_asked_and_nothing_else(compared, tmp_path):
     out = str(tmp_path / "out")
     assert cli.main(["compare", "--out", out]) == 0
     options = "--task bytes-gpt --ranks 1,2 --strategies single,ddp --framework torch --steps 7"
-    options += " --batch 64 --seed 3 --hardware dgx-a100"
+    options += " --batch 64 --seed 3 --device cpu --hardware dgx-a100"
     assert cli.main(["compare", *options.split(), "--out", out]) == 0
     demo = {"seed": 0, "ranks": [1, 2, 4]}
     full = {"task": "bytes-gpt", "seed": 3, "steps": 7, "batch": 64, "hardware": "dgx-a100"}
-    full |= {"ranks": [1, 2], "strategies": ["single", "ddp"], "framework": "torch"}
+    full |= {
+        "ranks": [1, 2],
+        "device": "cpu",
+        "strategies": ["single", "ddp"],
+        "framework": "torch",
+    }
     assert compared == [demo, full]
 
 

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 
-from lablib.cluster import definitions, failures
+from lablib.cluster import definitions, devices, failures
 from lablib.cluster.engine import Work, messages
 from lablib.cluster.failures import Failure, Fate, Hang, RankFailed
 from lablib.cluster.local import launch
@@ -45,7 +45,9 @@ class Cluster:
     framework   "torch" (the process group is ready when the function starts) or "tensorflow"
                 (TF_CONFIG is set)
     roles       how many of each: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
-    device      "cpu", or "cuda": a GPU for each rank with nccl; gloo when ranks share one
+    device      where the ranks compute: "cpu" or, in torch, "cuda". Then each rank has a GPU of its
+                own, and messages go over nccl. If there are fewer GPUs than ranks, they share them,
+                and messages go over gloo. This was written without a GPU and not tried on one
     hardware    a machine to model: a name of `lab.hardware.names()`, a TOML file, a lab.Hardware.
                 The ranks compute the same result here; times are those of that machine, and
                 called modelled. Its nodes are filled rank by rank
@@ -76,12 +78,13 @@ class Cluster:
         echo: bool = False,
     ):
         self.hardware = None if hardware is None else catalog.get(hardware)
+        devices.check(device, self.hardware)
         self.spec = Spec.of(
             ranks, nodes=nodes, per_node=self.hardware and self.hardware.per_node, roles=roles,
             framework=framework, device=device, threads=threads,
         )  # fmt: skip
+        devices.check_framework(device, framework)
         self.timeout_s, self.echo = _seconds(timeout_s), echo
-        _check_device(device)
         if self.hardware:
             _check_hardware(self.hardware, self.spec)
         self.closed = False
@@ -261,21 +264,4 @@ def _check_hardware(hardware, spec):
             saw=f"roles with 'ps' on {hardware.name}: TensorFlow sends their variables and "
             "gradients past everything that could be recorded",
             do="leave hardware out: the run is then measured on this computer",
-        )
-    if spec.device != "cpu":
-        raise LabError(
-            "Modelled hardware takes the place of the device.",
-            saw=f"device={spec.device!r} and hardware {hardware.name}",
-            do="leave one of the two out",
-        )
-
-
-def _check_device(device):
-    from lablib.computer.facts import gpus
-
-    if device == "cuda" and not gpus():
-        raise LabError(
-            "This computer has no GPU that can be used.",
-            saw="device='cuda'; nvidia-smi shows no GPU",
-            do="leave device out, or see `python -m lablib doctor`",
         )

@@ -9,7 +9,6 @@ from lablib import frameworks
 from lablib.errors import LabError
 
 ROLES = ("chief", "worker", "ps", "evaluator")
-DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -53,10 +52,6 @@ class Spec:
         per_node   how many ranks fill a node; spread evenly over `nodes` when not given
         """
         frameworks.get(framework)
-        if device not in DEVICES:
-            raise LabError(
-                "There is no such device.", saw=f"device={device!r}", do="choose 'cpu' or 'cuda'"
-            )
         names = _role_names(ranks, roles)
         per_node = _spread(len(names), nodes, per_node)
         threads = None if threads is None else _count(threads, "threads")

@@ -237,6 +237,12 @@ def gpus() -> list[str]:
     return _nvidia_smi()[1].splitlines()
 
 
+def no_gpu() -> str:
+    """Say why no GPU can be used here; "" if the driver lists one."""
+    failure, output = _nvidia_smi()
+    return failure or ("" if output.strip() else "nvidia-smi lists no GPU")
+
+
 def _gpus():
     failure, output = _nvidia_smi()
     if failure:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from lablib.errors import LabError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -63,6 +65,7 @@ class Framework(Protocol):
                       in every rank would cost seconds each
     own_network       its servers listen on every interface, so its ranks get a network of their own
     one_port          all ranks meet at one port; otherwise each rank's server has a port
+    devices           the kinds of devices on which its ranks can compute
     memory_counted    what the memory of a modelled run counts: "tensors" or "graph"
     senders           beginnings of the names of modules that send messages from C++
     cures             what to return instead of a value that cannot be sent, by the package and the
@@ -75,6 +78,7 @@ class Framework(Protocol):
     later_imports: tuple[str, ...] = ()
     own_network: bool = False
     one_port: bool = False
+    devices: tuple[str, ...] = ("cpu",)
     memory_counted: str
     senders: tuple[str, ...] = ()
     cures: Mapping[tuple[str, str], str]
@@ -112,6 +116,15 @@ class Framework(Protocol):
     def server(self) -> Any:
         """Start the server of a rank that `serves`. Raises ServerNotStarted."""
 
+    def device(self, name: str) -> Any:
+        """Return the framework's own object for the device of that name. Raises LabError if it has
+        none: then it places tensors itself."""
+        raise _places_tensors_itself("me.torch_device", self.name)
+
+    def put(self, value: Any, name: str) -> Any:
+        """Move tensors, arrays and modules to the device of that name. See `Rank.put`."""
+        raise _places_tensors_itself("me.put", self.name)
+
     def owns(self, value: Any) -> bool:
         """Return True if the value is a tensor of this framework; False if it is not imported."""
 
@@ -138,3 +151,11 @@ class NoPlainValues(TypeError):
     def __init__(self, what: str = "", do: str = ""):
         super().__init__(what)
         self.what, self.do = what, do
+
+
+def _places_tensors_itself(what, name):
+    return LabError(
+        f"{what} is for PyTorch only.",
+        saw=f"a rank that runs {name}, which places tensors itself",
+        do='leave it out, or write "with tf.device(...):" where you want to choose the place',
+    )

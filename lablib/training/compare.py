@@ -13,9 +13,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lablib import frameworks, strategies, tasks
+from lablib.cluster import devices
 from lablib.cluster.run import Run
 from lablib.cluster.spec import threads_per_rank
-from lablib.computer.facts import cores, memory_bytes
+from lablib.computer.facts import cores, gpus, memory_bytes
 from lablib.errors import LabError, check_whole
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
@@ -88,6 +89,7 @@ def compare(
     strategies: Sequence[str | Callable] | None = None,
     framework: str | None = None,
     steps: int = 20,
+    device: str = "cpu",
     hardware: str | os.PathLike | Hardware | None = None,
     batch: int | None = None,
     seed: int = 0,
@@ -102,6 +104,8 @@ def compare(
     framework    "torch" or "tensorflow"; None: all frameworks that have the task
     repeats      how often each run is measured; None: 3 times, or once on modelled hardware, where
                  each repeat would give the same times
+    device       "cpu" or "cuda", as in `Cluster`: where the ranks compute; "cuda" leaves TensorFlow
+                 out. It was not tried on a GPU
     hardware     a machine to model, as in `Cluster`; None: measure times on this computer
 
     Every rank of every run has the same number of threads: the number of cores divided by the
@@ -113,12 +117,31 @@ def compare(
     measure times, so they train a third of the steps, but at least 5 (or `steps`, if that is less).
     """
     hardware = None if hardware is None else catalog.get(hardware)
-    plan, left_out = _plan(tasks.get(task), ranks, strategies, framework, batch, scaling, hardware)
+    devices.check(device, hardware)
+    task = tasks.get(task)
+    plan, left_out = _plan(task, ranks, strategies, framework, batch, scaling, device, hardware)
     if hardware:
         hardware.check_ranks(max(count for _, count in plan))
     threads = threads_per_rank(cores(), max(ranks))
     repeats = (1 if hardware else REPEATS) if repeats is None else repeats
     check_whole(1, repeats=repeats)
+    measured = _measure(
+        plan, repeats, steps, progress, task=task, device=device, hardware=hardware, batch=batch,
+        seed=seed, scaling=scaling, threads=threads,
+    )  # fmt: skip
+    table = _table(measured)
+    conditions = _conditions(task, measured.runs, steps, seed, threads, repeats)
+    if device != devices.CPU:
+        conditions["device"] = f"{device}: {'; '.join(gpus())}"
+    if left_out:
+        conditions["left out"] = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+    if caution := "; ".join(_cautions(measured, table, threads, hardware)):
+        conditions["caution"] = caution
+    return Comparison(table, measured.runs, conditions)
+
+
+def _measure(plan, repeats, steps, progress, *, hardware, **asked):
+    """Make all runs once, then all of them again, and so on."""
     measured = _Measured()
     with progress_bar("comparing", repeats * len(plan), progress) as bar:
         for number in range(repeats):
@@ -127,20 +150,13 @@ def compare(
                 name, of = module.STRATEGY.name, module.STRATEGY.framework
                 bar.set_description(f"{name} on {count}, {of}")
                 run = train(
-                    getattr(module, "function", name), task=task, ranks=count, framework=of,
-                    steps=_steps(steps, number), hardware=hardware, batch=batch, seed=seed,
-                    scaling=scaling, threads=threads, progress=False,
+                    getattr(module, "function", name), ranks=count, framework=of,
+                    steps=_steps(steps, number), hardware=hardware, progress=False, **asked,
                 )  # fmt: skip
                 measured.take(module.STRATEGY, count, run)
                 bar.update()
         measured.look_at_the_computer(hardware)
-    table = _table(measured)
-    conditions = _conditions(tasks.get(task), measured.runs, steps, seed, threads, repeats)
-    if left_out:
-        conditions["left out"] = "; ".join(f"{name}: {why}" for name, why in left_out.items())
-    if caution := "; ".join(_cautions(measured, table, threads, hardware)):
-        conditions["caution"] = caution
-    return Comparison(table, measured.runs, conditions)
+    return measured
 
 
 def _steps(steps, repeat):
@@ -178,7 +194,7 @@ class _Measured:
             self.other_cores.append(busy_computer.other_cores())
 
 
-def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
+def _plan(task, ranks, chosen, framework, batch, scaling, device, hardware):
     """Return (strategy, number of ranks) of every possible run, and why the others are left out.
 
     Raises LabError if the user named a strategy that cannot run.
@@ -198,6 +214,7 @@ def _plan(task, ranks, chosen, framework, batch, scaling, hardware):
         described = module.STRATEGY
         for count in _fitting(described, task, counts):
             try:
+                devices.check_framework(device, described.framework)
                 described.check_hardware(hardware)
                 described.check(task, count, global_batch(task, count, batch, scaling))
             except LabError as error:

@@ -49,6 +49,7 @@ def train(
     nodes: int | None = None,
     steps: int = 50,
     framework: str | None = None,
+    device: str = "cpu",
     hardware: str | os.PathLike | Hardware | None = None,
     batch: int | None = None,
     seed: int = 0,
@@ -67,6 +68,7 @@ def train(
                 returns {"losses": ..., "weights": ...} as the files of `lablib/strategies` do
     ranks       the number of processes; default: the fewest that the strategy can use
     framework   default: the strategy's own, or torch if it exists in both
+    device      "cpu" or "cuda", as in `Cluster`: where the ranks compute. It was not tried on a GPU
     hardware    a machine to model, as in `Cluster`; None: measure times on this computer
     batch       samples in a step, on all ranks together; with scaling="weak", on each rank
     threads     the number of threads of each rank; default: cores / ranks
@@ -85,7 +87,7 @@ def train(
     roles = described.roles and described.roles(ranks)
     cluster = Cluster(
         None if roles else ranks, nodes=nodes, roles=roles, framework=described.framework,
-        hardware=hardware, timeout_s=timeout_s, threads=threads,
+        device=device, hardware=hardware, timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
     launch.zygote(described.framework).import_for_training()
     with cluster:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
-import importlib
 import os
 import resource
 import signal
@@ -63,7 +62,7 @@ class Rank:
         Name it wherever you make a tensor: `torch.zeros(3, device=me.torch_device)`. Raises
         LabError on a rank that runs TensorFlow.
         """
-        return self._devices().device(self.device)
+        return frameworks.get(self.framework).device(self.device)
 
     def put(self, value):
         """Move a tensor, a NumPy array or a torch module to this rank's device.
@@ -82,10 +81,7 @@ class Rank:
         Raises LabError for anything else, such as a number or an array of texts, and on a rank
         that runs TensorFlow, which places its tensors itself.
         """
-        return self._devices().put(value, self.device)
-
-    def _devices(self):
-        return importlib.import_module(f"lablib.frameworks.{self.framework}.devices")
+        return frameworks.get(self.framework).put(value, self.device)
 
     def log(self, **values) -> None:
         """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""

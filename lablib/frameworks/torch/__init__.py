@@ -20,6 +20,7 @@ class Torch(Framework):
     )
     later_imports = ("torch._dynamo", "torch.distributed.pipelining")
     one_port = True
+    devices = ("cpu", "cuda")
     memory_counted = "tensors"
     senders = (  # DistributedDataParallel sends when it is built, and in the backward pass
         "lablib.frameworks.torch.recorder",
@@ -75,6 +76,16 @@ class Torch(Framework):
             listening=config.listening, timeout_s=config.timeout_s, device=config.device,
             counts=config.counts, relay=config.relay,
         )  # fmt: skip
+
+    def device(self, name):
+        import torch
+
+        return torch.device(name)
+
+    def put(self, value, name):
+        from lablib.frameworks.torch.devices import put
+
+        return put(value, name)
 
     def owns(self, value):
         torch = sys.modules.get("torch")

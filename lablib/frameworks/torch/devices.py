@@ -10,11 +10,6 @@ import torch
 from lablib.errors import LabError
 
 
-def device(name: str) -> torch.device:
-    """The torch.device of a rank's `me.device`, such as "cpu" or "cuda:0"."""
-    return torch.device(name)
-
-
 def put(value: Any, name: str) -> Any:
     """Move tensors, NumPy arrays and modules to the device of that name. See `Rank.put`."""
     if isinstance(value, dict):
@@ -22,7 +17,7 @@ def put(value: Any, name: str) -> Any:
     if isinstance(value, (list, tuple)):
         kind = list if isinstance(value, list) else tuple
         return kind(put(part, name) for part in value)
-    return _moved(_tensor(value) if isinstance(value, np.ndarray) else value, device(name))
+    return _moved(_tensor(value) if isinstance(value, np.ndarray) else value, torch.device(name))
 
 
 def _moved(value, device):

@@ -1,0 +1,58 @@
+"""The devices on which the ranks of a cluster can compute, and what each of them needs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from lablib import frameworks
+from lablib.computer.facts import no_gpu
+from lablib.errors import LabError
+from lablib.hardware.hardware import Hardware
+
+CPU = "cpu"
+
+
+def check(device: str, hardware: Hardware | None) -> None:
+    """Raise LabError if no rank on this computer can compute on the device.
+
+    hardware   the machine that the run models; it takes the place of a device
+    """
+    if device == CPU:
+        return
+    able = [each.packages[0] for each in frameworks.EVERY if device in each.devices]
+    if not able:
+        raise LabError(
+            "There is no such device.", saw=f"device={device!r}", do="choose 'cpu' or 'cuda'"
+        )
+    if hardware:
+        raise LabError(
+            "Modelled hardware takes the place of the device.",
+            saw=f"device={device!r} and hardware {hardware.name}",
+            do="leave one of the two out",
+        )
+    _check_gpu(device, *able)
+
+
+def check_framework(device: str, framework: str) -> None:
+    """Raise LabError if ranks of the framework cannot compute on the device."""
+    if device not in frameworks.get(framework).devices:
+        raise LabError(
+            f"Ranks that run {framework} compute on the CPU only.",
+            saw=f"device={device!r} and framework={framework!r}",
+            do="leave device out, or choose framework='torch'",
+        )
+
+
+def _check_gpu(device, package):
+    if why := no_gpu():
+        raise LabError(
+            "This computer has no GPU that can be used.",
+            saw=f"device={device!r}; {why}",
+            do="leave device out to compute on the CPU, or see `python -m lablib doctor`",
+        )
+    if version(package).endswith("+cpu"):
+        raise LabError(
+            f"The installed {package} cannot use the GPU of this computer.",
+            saw=f"device={device!r}; {package} {version(package)} is built for CPUs only",
+            do="install the build for CUDA with `make TORCH=cuda`, or leave device out",
+        )
