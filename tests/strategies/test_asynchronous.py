@@ -17,7 +17,9 @@ BOUND = 2
 
 @cache
 def trained(name, task="digits-mlp", ranks=None, steps=20, **options):
-    return lab.train(name, task=task, ranks=ranks, steps=steps, progress=False, **options)
+    return lab.train(
+        name, task=task, ranks=ranks, steps=steps, threads=1, progress=False, **options
+    )
 
 
 def twin(function, ranks=3, steps=STEPS, staleness=None, hardware=None):

@@ -38,8 +38,12 @@ PARALLEL = [
     ("tensorflow", "collectives_by_hand", [2, 4]),
     ("tensorflow", "restart", [2, 4]),
 ]
-CASES = [(of, name, ranks) for of, name, counts in PARALLEL for ranks in counts]
 TASKS = ["digits-mlp", "bytes-gpt"]
+# Each strategy on each task and on each number of ranks, but not on all pairs of them.
+CASES = [
+    (of, name, ranks, task) for of, name, counts in PARALLEL for ranks in counts for task in TASKS
+    if len(counts) == 1 or (ranks == 2) == (task == "bytes-gpt")
+]  # fmt: skip
 
 
 @cache
@@ -59,9 +63,8 @@ def losses_apart(a, b):
     return max(abs(x - y) / abs(y) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("framework, name, ranks", CASES)
-def test_a_strategy_is_the_single_process(task, framework, name, ranks):
+@pytest.mark.parametrize("framework, name, ranks, task", CASES)
+def test_a_strategy_is_the_single_process(framework, name, ranks, task):
     one = trained("single", framework, task, 1).history
     many = trained(name, framework, task, ranks).history
     assert losses_apart(many.loss, one.loss) < 1e-4
