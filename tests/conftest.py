@@ -49,6 +49,10 @@ def pytest_configure(config):
         # Every process that a test starts inherits this name, whoever its parent becomes. A
         # session inside a session has a longer one, so that it answers for its own only.
         os.environ[NAME] = f"{os.environ.get(NAME, '')}/{uuid.uuid4()}"
+        # Tests share the cores, so a thread that waits for another one must not spin meanwhile:
+        # a rank with two threads took ten times as much processor time beside another rank.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every rank compiles the kit again
         config.stash[_before] = state_of(CHECKOUT)
         config.stash[_folder] = _write_only_into_a_folder_of_the_session()
 
@@ -103,9 +107,10 @@ def changes(before: dict[str, tuple], folder: Path) -> list[str]:
 # The files that take longest, longest first: the workers of pytest-xdist begin with them, so that
 # none is left alone with a long one at the end.
 LONGEST = """
-    test_browser test_notebooks test_hostile test_exercises test_tensorflow test_dtensor
-    test_whole_labs test_forged_evidence test_restart test_grading test_ways_to_answer
-    test_processes test_modelled test_comparison test_tensorflow_memory test_cluster
+    test_notebooks test_browser test_exercises test_dtensor test_tensorflow test_restart
+    test_training test_hostile test_whole_labs test_ways_to_answer test_box test_grading
+    test_forged_evidence test_processes test_modelled test_comparison test_tensorflow_memory
+    test_cluster
 """.split()
 
 
