@@ -55,6 +55,19 @@ class TimedWork(Protocol):
         """Sum a tensor of `floats` float32 numbers over all ranks."""
 
 
+class Model(Protocol):
+    """A task's model in one framework, with its loss."""
+
+    def build(self, seed: int, numbers: range) -> Any:
+        """Return a model of the blocks of those numbers; only they are allocated."""
+
+    def loss(self, outputs: Any, y: Any) -> Any:
+        """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
+
+    def arrays(self, model: Any) -> dict[str, np.ndarray]:
+        """Return copies of the weights of a model or a stage, by their canonical names."""
+
+
 class Framework(Protocol):
     """One framework. Its object can be made, and asked for its facts, without importing it.
 
@@ -130,6 +143,9 @@ class Framework(Protocol):
 
     def as_array(self, tensor: Any) -> np.ndarray:
         """Return the tensor's values. Raises NoPlainValues if it has none that NumPy can hold."""
+
+    def chain(self, chain: Any) -> Model:
+        """Return the model that a `lablib.tasks.chain.Chain` describes."""
 
     def out_of_memory(self) -> tuple[type[BaseException], ...]:
         """Return the exception types that mean "out of memory"; () if it is not imported."""

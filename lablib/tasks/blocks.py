@@ -1,8 +1,8 @@
 """The blocks of which models consist, described once for both frameworks.
 
-A block's kind names its forward function in `torch_model.py` and in `tensorflow_model.py`.
-Shapes are of one sample, images as height x width x channels; the canonical layouts of arrays are
-dense (in, out), conv (height, width, in, out), table (rows, width).
+A block's kind names its forward function in `frameworks/torch/model.py` and in
+`frameworks/tensorflow/model.py`. Shapes are of one sample, images as height x width x channels; the
+canonical layouts of arrays are dense (in, out), conv (height, width, in, out), table (rows, width).
 
 The blocks are chosen so that the results of two frameworks differ only by rounding: GELU in its erf
 form and mean pooling (functions without kinks and ties), LayerNorm with a stated epsilon, attention
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from math import prod
 
 HEAD_WIDTH = 16
-NORM_EPSILON = 1e-5
 
 # This gain keeps the variance of a standard normal through GELU: E[gelu(z)^2] is 0.425.
 GELU_GAIN = 1.53
@@ -31,6 +30,8 @@ class Layer:
     shape   the shape of its main array, in the canonical layout; for a norm, (width,)
     gain    the standard deviation of its initial outputs if that of its inputs is 1 (dense, conv)
     """
+
+    epsilon = 1e-5  # what a norm adds to the variance
 
     name: str
     kind: str
@@ -57,6 +58,8 @@ class Block:
     flops   FLOPs of the forward pass of one sample; only matrix products count, and a multiply-add
             counts as two
     """
+
+    head_width = HEAD_WIDTH
 
     kind: str
     layers: tuple[Layer, ...]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lablib.frameworks import NAMES
+from lablib import frameworks
+from lablib.frameworks.framework import Model
 from lablib.tasks import weights
 from lablib.tasks.blocks import Block
 
@@ -21,7 +21,7 @@ class Chain:
     """
 
     blocks: tuple[Block, ...]
-    frameworks = NAMES
+    frameworks = frameworks.NAMES
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """The initial weights of the whole model, in order; float32."""
@@ -36,38 +36,6 @@ class Chain:
         """The initial weights of one block: layer -> array -> float32. No other is made."""
         return weights.initial(self.blocks[number], number, seed)
 
-    def torch_model(self, seed: int, numbers: range) -> Any:
-        """A torch.nn.Sequential of the blocks of those numbers."""
-        from lablib.tasks import torch_model
-
-        return torch_model.build(self, seed, numbers)
-
-    def torch_loss(self, outputs, y):
-        """Mean cross-entropy of scores (..., classes) and classes (...), a scalar tensor."""
-        from lablib.tasks import torch_model
-
-        return torch_model.cross_entropy(outputs, y)
-
-    def torch_arrays(self, model) -> dict[str, np.ndarray]:
-        """Copies of the weights of a model or a stage, wrapped by DDP or not."""
-        from lablib.tasks import torch_model
-
-        return torch_model.arrays(self, model)
-
-    def tensorflow_model(self, seed: int, numbers: range) -> Any:
-        """A keras.Model of the blocks of those numbers."""
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.build(self, seed, numbers)
-
-    def tensorflow_loss(self, outputs, y):
-        """Mean cross-entropy of scores (..., classes) and classes (...), a scalar tensor."""
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.cross_entropy(outputs, y)
-
-    def tensorflow_arrays(self, model) -> dict[str, np.ndarray]:
-        """Copies of the weights of a model or a stage."""
-        from lablib.tasks import tensorflow_model
-
-        return tensorflow_model.arrays(self, model)
+    def within(self, framework: str) -> Model:
+        """Return what builds this chain in a framework, with its loss."""
+        return frameworks.get(framework).chain(self)

@@ -14,7 +14,6 @@ from lablib.tasks import own_blocks
 from lablib.tasks.own_blocks import OwnBlock
 from lablib.tasks.own_code import attempt
 from lablib.tasks.own_files import Folder, writing
-from lablib.tasks.torch_model import whole
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,13 @@ class OwnModel:
     """
 
     make: Callable[[], Any]
-    torch_loss: Callable
+    loss: Callable
     blocks: tuple[OwnBlock, ...] = ()
     frameworks = ("torch",)
+
+    def within(self, framework: str) -> OwnModel:
+        """Return this model: it is there in one framework only."""
+        return self
 
     def tried(self, x: np.ndarray, y: np.ndarray) -> OwnModel:
         """Return a copy with its blocks, which one training step on this batch has found."""
@@ -40,16 +43,16 @@ class OwnModel:
             model = attempt("The function that makes the model", "correct it", self.make)
             _check(model)
             samples = map(torch.from_numpy, (x, y))
-            return replace(self, blocks=own_blocks.tried(model, self.torch_loss, *samples))
+            return replace(self, blocks=own_blocks.tried(model, self.loss, *samples))
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """Return the state_dict before training."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            return self.torch_arrays(self.torch_model(seed, range(len(self.blocks))))
+            return self.arrays(self.build(seed, range(len(self.blocks))))
 
-    def torch_model(self, seed: int, numbers: range) -> Any:
+    def build(self, seed: int, numbers: range) -> Any:
         """Return the module, or an nn.Sequential of the layers of some blocks, with their names.
 
         This sets torch's seed, which also decides the random numbers of training.
@@ -66,7 +69,7 @@ class OwnModel:
         places = [place for number in numbers for place in self.blocks[number].layers]
         return torch.nn.Sequential(OrderedDict(layers[place] for place in places))
 
-    def torch_arrays(self, model) -> dict[str, np.ndarray]:
+    def arrays(self, model) -> dict[str, np.ndarray]:
         """Return copies of the state_dict of a model or a stage; bfloat16 becomes float32."""
         import torch
         from torch.nn.parallel import DistributedDataParallel
@@ -149,6 +152,8 @@ def _refuse(why, saw, do):
 
 def _copy(tensor):
     import torch
+
+    from lablib.frameworks.torch.model import whole
 
     tensor = whole(tensor).cpu()
     return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

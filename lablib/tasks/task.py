@@ -171,7 +171,7 @@ class Task:
 
     def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
         """A torch.nn.Module of the blocks asked for, or of all; only they are allocated."""
-        return self.model.torch_model(seed, self.chosen(blocks))
+        return self._within("torch").build(seed, self.chosen(blocks))
 
     def torch_input(self, block: int, samples: int) -> Any:
         """A tensor, not yet filled, of the shape and type that a block takes in.
@@ -185,11 +185,11 @@ class Task:
 
     def torch_loss(self, outputs, y):
         """The mean loss of the model's outputs and the targets, a scalar tensor."""
-        return self.model.torch_loss(outputs, y)
+        return self._within("torch").loss(outputs, y)
 
     def torch_arrays(self, model) -> dict[str, np.ndarray]:
         """Copies of the weights of a model or a stage, wrapped by DDP or not."""
-        return self.model.torch_arrays(model)
+        return self._within("torch").arrays(model)
 
     def tensorflow_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
         """A keras.Model of the blocks asked for, or of all; only they are allocated.
@@ -197,16 +197,19 @@ class Task:
         `model.blocks` are its blocks: Keras layers, to call one by one. The variables exist when
         this returns, on the `tf.device` and in the `tf.distribute` scope that it is called in.
         """
-        self.check_framework("tensorflow")
-        return self.model.tensorflow_model(seed, self.chosen(blocks))
+        return self._within("tensorflow").build(seed, self.chosen(blocks))
 
     def tensorflow_loss(self, outputs, y):
         """The mean loss of the model's outputs and the targets, a scalar tensor."""
-        return self.model.tensorflow_loss(outputs, y)
+        return self._within("tensorflow").loss(outputs, y)
 
     def tensorflow_arrays(self, model) -> dict[str, np.ndarray]:
         """Copies of the weights of a model or a stage."""
-        return self.model.tensorflow_arrays(model)
+        return self._within("tensorflow").arrays(model)
+
+    def _within(self, framework):
+        self.check_framework(framework)
+        return self.model.within(framework)
 
 
 def _wide(array):

@@ -51,7 +51,7 @@ def requests(node):
         yield from names if len(names) == 1 else ()
 
 
-ASKS = ("frameworks.get", "self.check_framework")
+ASKS = ("frameworks.get", "self._within")
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ class TensorFlow(Framework):
         except (AttributeError, NotImplementedError, TypeError, ValueError):
             raise NoPlainValues from None
 
+    def chain(self, chain):
+        from lablib.frameworks.tensorflow.model import TensorFlowChain
+
+        return TensorFlowChain(chain)
+
     def out_of_memory(self):
         tensorflow = sys.modules.get("tensorflow")
         return (tensorflow.errors.ResourceExhaustedError,) if tensorflow else ()

@@ -96,6 +96,11 @@ class Torch(Framework):
 
         return as_array(tensor)
 
+    def chain(self, chain):
+        from lablib.frameworks.torch.model import TorchChain
+
+        return TorchChain(chain)
+
     def out_of_memory(self):
         torch = sys.modules.get("torch")
         return (torch.OutOfMemoryError,) if torch else ()

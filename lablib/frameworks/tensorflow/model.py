@@ -1,7 +1,6 @@
 """The chain of blocks in TensorFlow: Keras layers, and a forward function for each kind of block.
 
-Read it beside `torch_model.py`. TensorFlow is imported inside the functions, because nothing that
-imports lablib may load a framework as a side effect.
+Read it beside `frameworks/torch/model.py`.
 
 Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
 N heads on this rank, K width of a head, V vocabulary.
@@ -9,11 +8,10 @@ N heads on this rank, K width of a head, V vocabulary.
 
 from __future__ import annotations
 
-from functools import cache
-
+import keras
 import numpy as np
-
-from lablib.tasks.blocks import HEAD_WIDTH, NORM_EPSILON, Layer
+import tensorflow as tf
+from keras import layers
 
 # Keras's names for the canonical ones.
 _ATTRIBUTES = {
@@ -24,29 +22,34 @@ _ATTRIBUTES = {
 }
 
 
-def build(chain, seed: int, numbers: range):
-    """The blocks of those numbers; `block.number` is the number in the chain."""
-    Block, Chain = _classes()
-    blocks = [Block(number, chain.blocks[number]) for number in numbers]
-    for block in blocks:
-        _write(chain.blocks[block.number], block, chain.initial(block.number, seed))
-    return Chain(blocks)
+class TensorFlowChain:
+    """A chain of blocks as a keras.Model. See `frameworks.framework.Model`.
 
+    chain   a `lablib.tasks.chain.Chain`
+    """
 
-def cross_entropy(outputs, y):
-    import tensorflow as tf
+    def __init__(self, chain):
+        self.chain = chain
 
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs)
-    return tf.reduce_mean(losses)
+    def build(self, seed, numbers):
+        """`block.number` is the number in the chain."""
+        blocks = [Block(number, self.chain.blocks[number]) for number in numbers]
+        for block in blocks:
+            initial = self.chain.initial(block.number, seed)
+            _write(self.chain.blocks[block.number], block, initial)
+        return Chain(blocks)
 
+    def loss(self, outputs, y):
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=y, logits=outputs)
+        return tf.reduce_mean(losses)
 
-def arrays(chain, model) -> dict[str, np.ndarray]:
-    return {
-        f"{block.number}.{layer.name}.{name}": np.array(variable.numpy())
-        for block in model.blocks
-        for layer in chain.blocks[block.number].layers
-        for name, variable in _variables(layer, getattr(block, layer.name))
-    }
+    def arrays(self, model):
+        return {
+            f"{block.number}.{layer.name}.{name}": np.array(variable.numpy())
+            for block in model.blocks
+            for layer in self.chain.blocks[block.number].layers
+            for name, variable in _variables(layer, getattr(block, layer.name))
+        }
 
 
 def _dense(block, x):
@@ -62,8 +65,6 @@ def _conv(block, x_BHWC):
 
 
 def _conv_pool(block, x_BHWC):
-    import tensorflow as tf
-
     return tf.nn.avg_pool2d(_gelu(block.conv(x_BHWC)), 2, 2, "VALID")
 
 
@@ -73,16 +74,14 @@ def _embed(block, ids_BT):
 
 
 def _attention(block, x_BTD):
-    import tensorflow as tf
-
     h_BTD = block.norm(x_BTD)
     batch, tokens, width = tf.shape(x_BTD)[0], x_BTD.shape[1], x_BTD.shape[2]
     q, k, v = (
-        tf.transpose(tf.reshape(layer(h_BTD), (batch, tokens, -1, HEAD_WIDTH)), (0, 2, 1, 3))
+        tf.transpose(tf.reshape(layer(h_BTD), (batch, tokens, -1, block.head_width)), (0, 2, 1, 3))
         for layer in (block.query, block.key, block.value)  # BNTK
     )
     past_TT = tf.linalg.band_part(tf.ones((tokens, tokens), tf.bool), -1, 0)
-    scores_BNTT = tf.matmul(q, k, transpose_b=True) / HEAD_WIDTH**0.5
+    scores_BNTT = tf.matmul(q, k, transpose_b=True) / block.head_width**0.5
     scores_BNTT = tf.where(past_TT, scores_BNTT, -np.inf)
     heads_BNTK = tf.nn.softmax(scores_BNTT) @ v
     joined_BTD = tf.reshape(tf.transpose(heads_BNTK, (0, 2, 1, 3)), (batch, tokens, width))
@@ -109,43 +108,36 @@ _FORWARD = {
 }
 
 
-@cache
-def _classes():
-    import keras
+class Block(keras.layers.Layer):
+    """Keras layers, under the task's names, and the forward function of their kind."""
 
-    class Block(keras.layers.Layer):
-        """Keras layers, under the task's names, and the forward function of their kind."""
+    def __init__(self, number, block):
+        super().__init__(name=f"block_{number}")
+        self.number, self.kind, self.head_width = number, block.kind, block.head_width
+        for layer in block.layers:
+            setattr(self, layer.name, _layer(layer))
+        self.built = True
 
-        def __init__(self, number, block):
-            super().__init__(name=f"block_{number}")
-            self.number, self.kind = number, block.kind
-            for layer in block.layers:
-                setattr(self, layer.name, _layer(layer))
-            self.built = True
-
-        def call(self, x):
-            return _FORWARD[self.kind](self, x)
-
-    class Chain(keras.Model):
-        """A chain of blocks. A keras.Sequential would call every block once more to build it."""
-
-        def __init__(self, blocks):
-            super().__init__()
-            self.blocks = blocks
-            self.built = True
-
-        def call(self, x):
-            for block in self.blocks:
-                x = block(x)
-            return x
-
-    return Block, Chain
+    def call(self, x):
+        return _FORWARD[self.kind](self, x)
 
 
-def _layer(layer: Layer):
+class Chain(keras.Model):
+    """Block after block. Not a keras.Sequential: that calls every block once more to build."""
+
+    def __init__(self, blocks):
+        super().__init__()
+        self.blocks = blocks
+        self.built = True
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def _layer(layer):
     """A Keras layer with its variables made, all zero."""
-    from keras import layers
-
     zeros = {"kernel_initializer": "zeros"}
     if layer.kind == "dense":
         made, shape = layers.Dense(layer.shape[-1], use_bias=layer.bias, **zeros), layer.shape[:1]
@@ -154,7 +146,7 @@ def _layer(layer: Layer):
         made = layers.Conv2D(channels, size, padding="same", **zeros)
         shape = (None, None, channels_in)
     elif layer.kind == "norm":
-        made, shape = layers.LayerNormalization(epsilon=NORM_EPSILON), layer.shape
+        made, shape = layers.LayerNormalization(epsilon=layer.epsilon), layer.shape
     else:
         made, shape = layers.Embedding(*layer.shape, embeddings_initializer="zeros"), ()
     made.build((None, *shape))
@@ -177,7 +169,6 @@ def _look_up(table, ids):
 
     TensorFlow's own gradient is a list of rows, which ranks gather instead of adding up.
     """
-    import tensorflow as tf
 
     @tf.custom_gradient
     def rows(table):
@@ -190,12 +181,8 @@ def _look_up(table, ids):
 
 
 def _flat(x):
-    import tensorflow as tf
-
     return tf.reshape(x, (tf.shape(x)[0], -1))
 
 
 def _gelu(x):
-    import tensorflow as tf
-
     return tf.nn.gelu(x, approximate=False)

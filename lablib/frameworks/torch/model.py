@@ -1,7 +1,6 @@
 """The chain of blocks in PyTorch: its own layers, and a forward function for each kind of block.
 
-Read it beside `tensorflow_model.py`. torch is imported inside the functions, because nothing that
-imports lablib may load a framework as a side effect.
+Read it beside `frameworks/tensorflow/model.py`.
 
 Letters: B batch on this rank, F features, H height, W width, C channels, T tokens, D width,
 N heads on this rank, K width of a head, V vocabulary.
@@ -9,41 +8,43 @@ N heads on this rank, K width of a head, V vocabulary.
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
-
-from lablib.tasks.blocks import HEAD_WIDTH, NORM_EPSILON, Layer
+import torch
+from torch import nn
+from torch.nn import functional
 
 # From the canonical layout to torch's: dense (out, in), conv (out, in, height, width).
 _AXES = {"dense": (1, 0), "conv": (3, 2, 0, 1)}
 
 
-def build(chain, seed: int, numbers: range):
-    """The blocks of those numbers; their names in the model are their numbers in the chain."""
-    from torch import nn
+class TorchChain:
+    """A chain of blocks as an nn.Sequential. See `frameworks.framework.Model`.
 
-    model = nn.Sequential()
-    for number in numbers:
-        block = _block_class()(chain.blocks[number], chain.initial(number, seed))
-        model.add_module(str(number), block)
-    return model
+    chain   a `lablib.tasks.chain.Chain`
+    """
 
+    def __init__(self, chain):
+        self.chain = chain
 
-def cross_entropy(outputs, y):
-    from torch.nn import functional
+    def build(self, seed, numbers):
+        """The names of the blocks in the model are their numbers in the chain."""
+        model = nn.Sequential()
+        for number in numbers:
+            block = Block(self.chain.blocks[number], self.chain.initial(number, seed))
+            model.add_module(str(number), block)
+        return model
 
-    return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
+    def loss(self, outputs, y):
+        return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
-
-def arrays(chain, model) -> dict[str, np.ndarray]:
-    model = getattr(model, "module", model)  # DDP keeps what it wraps there
-    return {
-        f"{number}.{layer.name}.{name}": array
-        for number, block in model.named_children()
-        for layer in chain.blocks[int(number)].layers
-        for name, array in _read(layer, getattr(block, layer.name))
-    }
+    def arrays(self, model):
+        model = getattr(model, "module", model)  # DDP keeps what it wraps there
+        return {
+            f"{number}.{layer.name}.{name}": array
+            for number, block in model.named_children()
+            for layer in self.chain.blocks[int(number)].layers
+            for name, array in _read(layer, getattr(block, layer.name))
+        }
 
 
 def whole(tensor):
@@ -66,10 +67,8 @@ def _conv(block, x_BHWC):
 
 
 def _conv_pool(block, x_BHWC):
-    from torch.nn.functional import avg_pool2d
-
     y_BCHW = _gelu(block.conv(x_BHWC.permute(0, 3, 1, 2)))
-    return avg_pool2d(y_BCHW, 2).permute(0, 2, 3, 1)
+    return functional.avg_pool2d(y_BCHW, 2).permute(0, 2, 3, 1)
 
 
 def _embed(block, ids_BT):
@@ -77,16 +76,14 @@ def _embed(block, ids_BT):
 
 
 def _attention(block, x_BTD):
-    import torch
-
     h_BTD = block.norm(x_BTD)
     q, k, v = (
-        layer(h_BTD).unflatten(-1, (-1, HEAD_WIDTH)).transpose(1, 2)  # BNTK
+        layer(h_BTD).unflatten(-1, (-1, block.head_width)).transpose(1, 2)  # BNTK
         for layer in (block.query, block.key, block.value)
     )
     tokens = x_BTD.shape[1]
     future_TT = torch.ones(tokens, tokens, dtype=torch.bool, device=q.device).triu(1)
-    scores_BNTT = (q @ k.mT / HEAD_WIDTH**0.5).masked_fill(future_TT, float("-inf"))
+    scores_BNTT = (q @ k.mT / block.head_width**0.5).masked_fill(future_TT, float("-inf"))
     heads_BNTK = scores_BNTT.softmax(-1) @ v
     return x_BTD + block.out(heads_BNTK.transpose(1, 2).flatten(2))
 
@@ -111,38 +108,30 @@ _FORWARD = {
 }
 
 
-@cache
-def _block_class():
-    from torch import nn
+class Block(nn.Module):
+    """torch's own layers, under the task's names, and the forward function of their kind."""
 
-    class Block(nn.Module):
-        """torch's own layers, under the task's names, and the forward function of their kind."""
+    def __init__(self, block, initial):
+        super().__init__()
+        self.kind, self.head_width = block.kind, block.head_width
+        for layer in block.layers:
+            self.add_module(layer.name, _layer(layer, initial[layer.name]))
 
-        def __init__(self, block, initial):
-            super().__init__()
-            self.kind = block.kind
-            for layer in block.layers:
-                self.add_module(layer.name, _layer(layer, initial[layer.name]))
+    def forward(self, x):
+        return _FORWARD[self.kind](self, x)
 
-        def forward(self, x):
-            return _FORWARD[self.kind](self, x)
-
-        def extra_repr(self):
-            return self.kind
-
-    return Block
+    def extra_repr(self):
+        return self.kind
 
 
-def _layer(layer: Layer, initial):
+def _layer(layer, initial):
     """A torch layer with these weights. Born on "meta", so torch's own are never drawn."""
-    from torch import nn
-
     if layer.kind == "dense":
         made = nn.Linear(*layer.shape, bias=layer.bias, device="meta")
     elif layer.kind == "conv":
         made = nn.Conv2d(*layer.shape[2:], layer.shape[:2], padding="same", device="meta")
     elif layer.kind == "norm":
-        made = nn.LayerNorm(layer.shape, NORM_EPSILON, device="meta")
+        made = nn.LayerNorm(layer.shape, layer.epsilon, device="meta")
     else:
         made = nn.Embedding(*layer.shape, device="meta")
     _write(layer, made, initial)
@@ -150,12 +139,10 @@ def _layer(layer: Layer, initial):
 
 
 def _write(layer, made, initial):
-    import torch
-
     for name, array in initial.items():
         axes = _AXES.get(layer.kind) if name == "kernel" else None
         tensor = torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
-        setattr(made, _attribute(name), torch.nn.Parameter(tensor))
+        setattr(made, _attribute(name), nn.Parameter(tensor))
 
 
 def _read(layer, made):
@@ -171,6 +158,4 @@ def _attribute(name):
 
 
 def _gelu(x):
-    from torch.nn.functional import gelu
-
-    return gelu(x, approximate="none")
+    return functional.gelu(x, approximate="none")
