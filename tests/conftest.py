@@ -69,6 +69,7 @@ def _write_only_into_a_folder_of_the_session() -> Path:
     for name, variable in (("home", "HOME"), ("tmp", "TMPDIR"), ("lablib", "LABLIB_HOME")):
         (folder / name).mkdir()
         os.environ[variable] = str(folder / name)
+    os.environ["LABLIB_GUESSES"] = "skip"  # no learner is there to make a guess
     tempfile.tempdir = None  # so that Python asks TMPDIR again
     return folder
 

@@ -80,6 +80,30 @@ def test_a_quiz_answers_when_its_choice_is_clicked(jupyter):
     assert lab.page.get_by_text("Not right.").count() == 1
 
 
+PREDICTION = """import os
+os.environ.pop("LABLIB_GUESSES", None)
+guess = lab.predict("how much", unit="MB")
+guess.reveal(4, why="It is four.", show=lambda: "the figure")
+"""
+
+
+def test_a_locked_result_unlocks_after_a_guess_typed_into_its_field(jupyter):
+    lab, _ = jupyter
+    lab.go_to("exercise-0-1")
+    lab.type_over(PREDICTION)
+    lab.run_cell()
+    output = lab.page.locator(".jp-Notebook-cell.jp-mod-active .jp-OutputArea")
+    output.first.get_by_text("as soon as you have made a guess").wait_for()
+    lab.keep_screenshot("locked")
+    assert output.first.get_by_text("It is four.").count() == 0
+    output.first.locator("input").fill("8 MB")
+    output.first.locator("input").press("Enter")
+    output.first.get_by_text("2.0 times too high").wait_for()
+    output.first.get_by_text("the figure").wait_for()
+    lab.keep_screenshot("unlocked")
+    assert output.first.get_by_text("It is four.").count() == 1
+
+
 def test_a_moved_slider_draws_anew(jupyter):
     lab, _ = jupyter
     lab.go_to("architecture")

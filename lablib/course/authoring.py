@@ -136,7 +136,7 @@ _OPENING = """# Lab {lab} · {title}
 _QUESTION = """## {title}
 
 Two ranks hold 0 and 1. **Predict**: what is the mean of their numbers?"""
-_GUESS = """guess = lab.predict("mean of the ranks' numbers", None)
+_GUESS = """guess = lab.predict("mean of the ranks' numbers")
 numbers = lab.Cluster(2).run(lambda me: me.rank).values
 guess.reveal(sum(numbers) / len(numbers))"""
 _ENDING = """## Takeaways

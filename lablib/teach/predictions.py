@@ -1,130 +1,178 @@
-"""`lab.predict`: write down what you expect, then compare it with what happened."""
+"""`lab.predict`: a guess before the result. The result stays locked until there is a guess."""
 
 from __future__ import annotations
 
-import math
-import numbers
-from html import escape
+import json
+import os
+from collections.abc import Callable, Sequence
 
 from lablib.errors import LabError
 from lablib.teach import progress
+from lablib.teach.guesses import as_guess, plain, with_unit
+from lablib.teach.prediction_shown import Revealed
+from lablib.teach.widget_bundle import bundle
 
-_SAME = 1e-9
+GUESSES = "LABLIB_GUESSES"  # for runs without a learner: "skip", or JSON {question: guess}
 
 
 class Prediction:
-    """A guess, which `reveal` later shows beside what happened."""
+    """A question with a field for the guess. `reveal` compares the guess with the result."""
 
-    def __init__(self, question: str, guess: object = None, unit: str = ""):
-        if guess is not None and not isinstance(guess, (str, bool)) and not _is_number(guess):
-            raise LabError(
-                "A guess must be a number, True or False, or a short text.",
-                saw=repr(guess),
-                do="write, for example, lab.predict('speed-up on 4 ranks', 3.0)",
-            )
-        self.question, self.guess, self.unit = question, guess, unit
-        if guess is not None:
-            progress.keep("prediction", question, {"guess": guess})
-
-    def reveal(self, happened: object) -> Revealed:
-        """Show what happened beside the guess.
-
-        A number is scored by its error, and other guesses by equality.
-
-        happened   a value of the same kind as the guess; it can be a NumPy number
-        """
-        happened = happened.item() if hasattr(happened, "item") else happened
-        revealed = Revealed(self.question, self.guess, happened, self.unit)
-        if revealed.error is not None:
-            entry = {"guess": self.guess, "happened": happened, "error": revealed.error}
-            progress.keep("prediction", self.question, entry)
-        return revealed
-
-    def __repr__(self):
-        if self.guess is None:
-            return (
-                f"{self.question}: no guess yet. Write your guess into the cell and run it again."
-            )
-        return f"{self.question}: your guess is {_shown(self.guess, self.unit)}"
-
-
-class Revealed:
-    """A guess beside what happened."""
-
-    def __init__(self, question, guess, happened, unit=""):
-        self.question, self.guess, self.happened, self.unit = question, guess, happened, unit
+    def __init__(self, question: str, unit: str = "", choices: Sequence = (), topic: str = ""):
+        self.question, self.unit, self.topic = question, unit, topic
+        self.choices = [plain(choice) for choice in choices]
+        kept = progress.kept("prediction", question)
+        self.guess, self.skipped = kept.get("guess"), bool(kept.get("skipped"))
+        self._waiting: list[Callable] = []  # results to unlock
 
     @property
-    def error(self) -> float | None:
-        """Return how far off the guess was, relative to what happened; None without a guess.
+    def is_open(self) -> bool:
+        """True if there is a guess, or if the learner chose to skip the question."""
+        return self.guess is not None or self.skipped
 
-        For a guess that is not a number, this is 0 if it was right and 1 if not.
+    def answer(self, guess: object) -> Prediction:
+        """Store the guess and unlock the results that wait for it.
+
+        guess   a number, True or False, or a short text such as "3.5 MB"; of `choices`, one of them
+
+        Raises LabError for a guess of another kind.
         """
-        if self.guess is None:
-            return None
-        if not (_is_number(self.guess) and _is_number(self.happened)):
-            return float(self.guess != self.happened)
-        return abs(self.guess - self.happened) / max(abs(self.happened), _SAME)
+        self.guess, self.skipped = as_guess(guess, self.unit, self.choices), False
+        return self._store()
 
-    @property
-    def verdict(self) -> str:
-        if self.error is None:
-            return "no guess was made"
-        if self.error < 0.005:
-            return "exactly so"
-        if not (_is_number(self.guess) and _is_number(self.happened)):
-            return "otherwise"
-        if self.error > 1:
-            factor = max(self.guess, self.happened) / max(min(self.guess, self.happened), _SAME)
-            return f"{factor:.1f} times apart" if factor < 1e6 else "far apart"
-        return f"{self.error:.0%} off"
+    def skip(self) -> Prediction:
+        """Unlock the results without a guess. `lab.progress()` counts the skipped questions."""
+        self.guess, self.skipped = None, True
+        return self._store()
+
+    def reveal(self, happened: object, why: str = "", show: Callable | None = None) -> Reveal:
+        """Show the result beside the guess. Without a guess, show the field instead.
+
+        happened   a value of the same kind as the guess (a NumPy number will do), or a function
+                   that returns it and is called when there is a guess
+        why        an explanation, shown below the result
+        show       a function that returns what else to show then, for example a figure
+        """
+        return Reveal(self, happened, why, show)
+
+    def when_open(self, action: Callable) -> None:
+        """Call `action` as soon as there is a guess."""
+        if self.is_open:
+            action()
+        else:
+            self._waiting.append(action)
+
+    def keep_result(self, revealed: Revealed) -> None:
+        """Store the result and the error of the guess, for `lab.progress()`."""
+        self._keep(happened=revealed.happened, error=revealed.error)
+
+    def _store(self):
+        self._keep()
+        while self._waiting:
+            self._waiting.pop(0)()
+        return self
+
+    def _keep(self, **more):
+        entry = {"guess": self.guess, "skipped": self.skipped, "topic": self.topic} | more
+        progress.keep("prediction", self.question, entry)
+
+    def widget(self):
+        """Return the question with its field and a button to skip it, as an ipywidgets box."""
+        from lablib.teach.prediction_field import field
+
+        return field(self)
 
     def __repr__(self):
-        guess = "–" if self.guess is None else _shown(self.guess, self.unit)
-        happened = _shown(self.happened, self.unit)
-        return f"{self.question}: guess {guess}, result {happened} ({self.verdict})"
+        if self.skipped:
+            return f"{self.question}: skipped"
+        if self.guess is not None:
+            return f"{self.question}: your guess is {with_unit(self.guess, self.unit)}"
+        choices = f" One of: {', '.join(map(str, self.choices))}." if self.choices else ""
+        return f"{self.question}: no guess yet.{choices} Type .answer(your guess), or .skip()"
 
-    def _repr_html_(self):
-        rows = [("your guess", self.guess, "#6b6b6b"), ("what happened", self.happened, "#0072B2")]
-        bars = "".join(self._row(*row) for row in rows)
-        return (
-            f'<div role="img" aria-label="{escape(repr(self))}" style="max-width: 40em">'
-            f"<b>{escape(self.question)}</b>: {escape(self.verdict)}<table>{bars}</table></div>"
-        )
-
-    def _row(self, name, value, color):
-        shown = "–" if value is None else _shown(value, self.unit)
-        style = f"background: {color}; height: .9em; width: {self._width(value):.1f}em"
-        bar = f'<div style="{style}"></div>'
-        cells = [escape(name), bar, escape(shown)]
-        return (
-            "<tr>"
-            + "".join(f'<td style="text-align: left">{cell}</td>' for cell in cells)
-            + "</tr>"
-        )
-
-    def _width(self, value):
-        known = [abs(v) for v in (self.guess, self.happened) if _is_number(v)]
-        return 18 * abs(value) / max(max(known), _SAME) if _is_number(value) and known else 0
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": repr(self)} if self.is_open else bundle(self, repr(self))
 
 
-def predict(question: str, guess: object = None, unit: str = "") -> Prediction:
-    """Store your guess; show it beside the result with `.reveal(what_happened)`.
+class Reveal:
+    """A result that is locked until there is a guess."""
 
-    question   the question, such as "speed-up on 4 ranks"
-    guess      a number, True or False, or a short text; None: no guess yet
+    def __init__(self, prediction: Prediction, happened: object, why: str, show: Callable | None):
+        self.prediction, self.why, self.show = prediction, why, show
+        self._happened, self._revealed = happened, None
+
+    @property
+    def revealed(self) -> Revealed | None:
+        """The guess beside the result; None while the result is locked."""
+        if self._revealed is None and self.prediction.is_open:
+            happened = self._happened() if callable(self._happened) else self._happened
+            asked = self.prediction
+            self._revealed = Revealed(asked.question, asked.guess, plain(happened), asked.unit)
+            asked.keep_result(self._revealed)
+        return self._revealed
+
+    def widget(self):
+        """Return the field, and below it the result as soon as there is a guess."""
+        from lablib.teach.prediction_field import field_and_result
+
+        return field_and_result(self)
+
+    def __repr__(self):
+        if self.revealed is None:
+            return f"{self.prediction!r}. Then run this cell again."
+        return f"{self.revealed!r}\n{self.why}".rstrip()
+
+    def _ipython_display_(self):
+        from IPython.display import display
+
+        if self.revealed is None:
+            return display(bundle(self, repr(self)), raw=True)
+        display({"text/plain": repr(self), "text/html": self.revealed.html(self.why)}, raw=True)
+        if self.show:
+            display(self.show())
+
+
+def predict(
+    question: str,
+    guess: object = None,
+    unit: str = "",
+    *,
+    choices: Sequence = (),
+    topic: str = "",
+) -> Prediction:
+    """Ask for a guess; `.reveal(what_happened)` then shows the result beside it.
+
+    question   what is asked, such as "speed-up on 4 ranks"
+    guess      None: show a field to type it into. A number, True, False or a short text: take this.
+               The environment variable LABLIB_GUESSES gives guesses in runs without a learner:
+               "skip", or JSON such as {"speed-up on 4 ranks": 3}
     unit       the unit of the number, such as "MB"
+    choices    the possible answers, if the learner is to choose one
+    topic      under which `lab.progress()` counts the prediction, such as "scaling"
 
-    Raises LabError for a guess of another kind.
+    A guess is stored, so it survives a restart of the kernel. Raises LabError for a guess of
+    another kind.
     """
-    return Prediction(question, guess, unit)
+    asked = Prediction(question, unit, choices, topic)
+    given = _given() if guess is None else {question: guess}
+    if given == "skip":
+        return asked.skip()
+    return asked.answer(given[question]) if question in given else asked
 
 
-def _is_number(value):
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
-
-
-def _shown(value, unit):
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return f"{text} {unit}".strip()
+def _given():
+    """Return the guesses of a run without a learner."""
+    text = os.environ.get(GUESSES, "{}")
+    if text == "skip":
+        return text
+    try:
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if isinstance(given, dict):
+        return given
+    raise LabError(
+        f"The environment variable {GUESSES} cannot be read.",
+        saw=f"{text!r:.200}",
+        do='set it to skip, or to JSON such as {"speed-up on 4 ranks": 3}',
+    )

@@ -13,6 +13,8 @@ from lablib.errors import LabError
 from lablib.files import home, write_completely
 from lablib.teach import exercise, quizzes_file
 
+_NEAR = 0.25
+
 
 def keep(kind: str, name: str, entry: dict) -> None:
     """Store `entry` for one exercise, prediction or quiz; on a full disk, only `entry` is lost."""
@@ -41,7 +43,7 @@ class Progress:
     def __init__(self):
         self.exercises = [(one, kept("exercise", one.number)) for one in exercise.every()]
         self.quizzes = [(number, kept("quiz", number)) for number in quizzes_file.numbers()]
-        self.predictions = [entry for entry in all_kept("prediction") if "error" in entry]
+        self.predictions = [entry for entry in all_kept("prediction") if "happened" in entry]
 
     @property
     def points(self) -> float:
@@ -59,13 +61,17 @@ class Progress:
         right = sum(bool(entry.get("right")) for _, entry in self.quizzes)
         if self.quizzes:
             yield "quizzes", "answered right", f"{right} of {len(self.quizzes)}"
-        if self.predictions:
-            near = sum(entry["error"] <= 0.25 for entry in self.predictions)
-            yield (
-                "guesses",
-                "within a quarter of what happened",
-                (f"{near} of {len(self.predictions)}"),
-            )
+        yield from self._predictions()
+
+    def _predictions(self):
+        """A row for each topic: how many guesses were good, and how many questions were skipped."""
+        for topic in sorted({entry.get("topic", "") for entry in self.predictions}):
+            entries = [entry for entry in self.predictions if entry.get("topic", "") == topic]
+            guessed = [entry["error"] for entry in entries if entry.get("error") is not None]
+            near = sum(error <= _NEAR for error in guessed)
+            skipped = len(entries) - len(guessed)
+            state = f"{near} of {len(guessed)}" + (f", {skipped} skipped" if skipped else "")
+            yield "guesses", f"{topic or 'predictions'}: within a quarter of the result", state
 
     def __repr__(self):
         rows = [(number, title, state) for number, title, state in self._rows()]

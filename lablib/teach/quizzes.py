@@ -7,6 +7,7 @@ from html import escape
 from lablib.errors import LabError
 from lablib.teach import progress, quizzes_file
 from lablib.teach.quizzes_file import Question
+from lablib.teach.widget_bundle import bundle
 
 _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black
 
@@ -62,7 +63,7 @@ class Quiz:
         )
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return _bundle(self)
+        return bundle(self, repr(self), self._repr_html_())
 
 
 class Verdict:
@@ -97,7 +98,7 @@ class KnowledgeCheck:
         return "".join(one._repr_html_() for one in self.quizzes)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return _bundle(self)
+        return bundle(self, repr(self), self._repr_html_())
 
 
 def quiz(number: str) -> Quiz | KnowledgeCheck:
@@ -106,16 +107,6 @@ def quiz(number: str) -> Quiz | KnowledgeCheck:
     if ours:
         return KnowledgeCheck([Quiz(quizzes_file.find(each)) for each in ours])
     return Quiz(quizzes_file.find(number))
-
-
-def _bundle(shown):
-    """Return its widget, if there are widgets, and a text for readers of a page."""
-    bundle = {"text/plain": repr(shown), "text/html": shown._repr_html_()}
-    try:
-        widget = shown.widget()._repr_mimebundle_()
-    except ImportError:
-        return bundle
-    return (widget[0] if isinstance(widget, tuple) else widget) | bundle
 
 
 def _html(question):
