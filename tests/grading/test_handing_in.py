@@ -120,7 +120,7 @@ def test_one_exercise_is_restored_and_the_rest_stays(root):
     "book, exercise, wrong",
     [
         (course.notebook(), "9.7", "no such exercise"),
-        (course.of(course.cell("x = 1")), "9.1", "gone"),
+        (course.of(course.cell("x = 1")), "9.1", "no longer has"),
         ([], "9.1", "cannot be read"),
     ],
 )
