@@ -38,7 +38,12 @@ class ListedNames:
             raise self._missing(missing)
 
     def find(self, path: str) -> Any:
-        """Return what has this listed name. Raises LabError if this version does not have it."""
+        """Return what has this name, or is inside of what has it.
+
+        Raises LabError if this version does not have it, and KeyError if the list does not.
+        """
+        if not path.startswith(tuple(self.reasons)):
+            raise KeyError(path)
         if not _exists(path):
             raise self._missing([path])
         return pkgutil.resolve_name(path)

@@ -17,7 +17,6 @@ import tensorflow as tf
 from lablib.frameworks.listed_names import ListedNames
 
 TESTED = "2.21.0"
-WHEN_IDLE: list[str] = []
 
 # Functions that send messages: the name the learner knows, the argument that is the payload.
 # First those of TensorFlow's collective_ops, which tf.distribute calls; then those of tf.raw_ops.
@@ -78,6 +77,7 @@ NAMES = ListedNames(
     TESTED,
     {
         # Messages.
+        _RAW_OPS: "has each operation of TensorFlow as a function",
         _COLLECTIVE_OPS: "all collectives of tf.distribute, and of learners, are in this module",
         **dict.fromkeys(
             [f"{_COLLECTIVE_OPS}:{name}" for name in COLLECTIVES],
@@ -139,8 +139,8 @@ def run_independently(op: tf.Operation) -> None:
         manager.run_independently(op)
 
 
-def refuse_unknown() -> None:
-    """From now on, collectives that the tables do not list raise LabError."""
+def close_gaps() -> None:
+    """From now on, collectives that the recorder does not record raise LabError."""
     known = {*COLLECTIVES, *RAW_COLLECTIVES, *NO_MESSAGES}
     for name, path in collectives().items():
         if name in REFUSED:

@@ -96,7 +96,7 @@ def join(
     for function, about in {**compat.COLLECTIVES, **compat.RAW_COLLECTIVES}.items():
         compat.replace(paths[function], functools.partial(_recorded, *about))
     if ranks > 1:
-        compat.refuse_unknown()
+        compat.close_gaps()
     compat.replace("tensorflow.python.ops.while_v2:_build_while_op", _reported)
     compat.replace(compat.CALL_OF_A_GRAPH, _watched)
     _record_phases()
@@ -148,7 +148,7 @@ def _traced(run, name, sent):
     with tf.control_dependencies([start_s]):
         answer = run()
     end_s = _now([answer])
-    phase = "backward" if is_payload and _is_gradient(sent) else "other"
+    phase = "backward" if tf.is_symbolic_tensor(sent) and _is_gradient(sent) else "other"
     nbytes = nbytes_of(sent if is_payload else answer)
     number = len(_traced_messages)
     set_mark(answer.op, MESSAGE, number)

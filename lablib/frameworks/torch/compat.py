@@ -21,9 +21,6 @@ from lablib.frameworks.listed_names import ListedNames
 from lablib.frameworks.refusals import refusal
 
 TESTED = "2.13.0"
-WHEN_IDLE = ["torch._dynamo", "torch.distributed.pipelining"]
-"""Modules that torch imports only when a model is trained. Importing them before the first rank
-starts would double the wait; importing them in every rank would cost seconds each."""
 
 # Methods of a process group that send messages: the name the learner knows, the argument that is
 # the payload.
@@ -77,13 +74,16 @@ NO_MESSAGES = set(
 
 _C10D = "torch.distributed.distributed_c10d"
 _MODES = "torch.utils._python_dispatch"
+_SYMMETRIC_MEMORY = "torch._C._distributed_c10d:_SymmetricMemory.empty_strided_p2p"
+_GATHER_INTO = "torch:ops._c10d_functional.all_gather_into_tensor_out"
 _AN_OPERATION = "torch:ops.aten.add.Tensor"
 NAMES = ListedNames(
     "torch",
     TESTED,
     {
         # Who waits for a message.
-        "torch._C:Future.wait": "replaced, to record waits; C++ makes futures of this type only",
+        "torch._C:Future": "is the type of all futures that C++ makes",
+        "torch._C:Future.wait": "replaced, to record waits",
         "torch._C:Future.then": "replaced: a future that follows from a message is one, too",
         "torch._C:Future.add_done_callback": "replaced: what a callback computes is not counted",
         "torch._C:_collect_all": "replaced: it makes one future of several messages",
@@ -96,6 +96,8 @@ NAMES = ListedNames(
         f"{_C10D}:rendezvous": "replaced: all ranks meet at the kit's store",
         f"{_C10D}:monitored_barrier": "replaced: torch's own wants a group whose name is gloo",
         f"{_C10D}:_new_process_group_helper": "replaced: groups with a named backend are recorded",
+        f"{_C10D}:split_group": "replaced: the messages of such a group are not recorded",
+        f"{_C10D}:shrink_group": "replaced: the messages of such a group are not recorded",
         "torch.distributed.rpc:init_rpc": "replaced where its calls would not be recorded",
         "torch.distributed:ProcessGroup._register_backend": "puts gloo or nccl behind the recorder",
         "torch.distributed:ProcessGroup._set_default_backend": "names the backend that is used",
@@ -103,6 +105,8 @@ NAMES = ListedNames(
             [f"torch.distributed:ProcessGroup.{method}" for method in (*COLLECTIVES, *ONE_TO_ONE)],
             "overridden: the recorder sees all messages in these methods",
         ),
+        _SYMMETRIC_MEMORY: "replaced: GPUs write into this memory past the recorder",
+        _GATHER_INTO: "replaced: C++ runs it without the methods of the recorder",
         # What is computed, and the memory that it needs.
         f"{_MODES}:TorchDispatchMode": "sees every operation that reaches a device",
         f"{_MODES}:TorchDispatchMode._should_skip_dynamo": "overridden, to save time on every call",
@@ -119,6 +123,7 @@ NAMES = ListedNames(
         "torch.autograd:backward": "replaced, to record when a backward pass begins and ends",
         "torch.autograd:grad": "replaced, to record when a backward pass begins and ends",
         # The compiler.
+        "torch._dynamo": "imported ahead by the process from which ranks are forked",
         "torch:compile": "replaced where operations are counted, which fused code would hide",
         "torch._C._dynamo.eval_frame:set_code_exec_strategy": "keeps one function uncompiled",
         "torch._C._dynamo.eval_frame:_FrameExecStrategy": "what set_code_exec_strategy takes",
@@ -168,8 +173,26 @@ def unshard_in_background(model: torch.nn.Module) -> None:
     NAMES.find("torch.distributed.fsdp:FSDPModule._set_unshard_async_op")(model, True)
 
 
-def refuse_unknown(group: type[dist.ProcessGroup]) -> None:
-    """Let this class of process group refuse every collective that the tables do not list."""
+def gather_into(given: torch.Tensor, ranks: int, group: str, *, out: torch.Tensor) -> torch.Tensor:
+    """Gather like the operation all_gather_into_tensor_out, by an operation that is recorded."""
+    operations = torch.ops._c10d_functional
+    gathered = operations.all_gather_into_tensor(given, ranks, group)
+    return out.copy_(operations.wait_tensor(gathered))
+
+
+_operations = torch.library.Library("_c10d_functional", "IMPL")
+
+
+def close_gaps(group: type[dist.ProcessGroup]) -> None:
+    """Record or refuse what would send messages past the recorder.
+
+    group   class of process group: it refuses all methods that the tables above do not list
+    """
+    for device in ("CPU", "CUDA"):
+        _operations.impl("all_gather_into_tensor_out", gather_into, device)
+    NAMES.forbid([_SYMMETRIC_MEMORY], "its messages are not recorded", *_INSTEAD)
+    makers = [f"{_C10D}:split_group", f"{_C10D}:shrink_group"]
+    NAMES.forbid(makers, REFUSED["split_group"], *_INSTEAD)
     for method in methods_of_groups() - {*COLLECTIVES, *ONE_TO_ONE, *NO_MESSAGES}:
         refused = method in REFUSED and refusal(method, REFUSED[method], *_INSTEAD)
         setattr(group, method, refused or NAMES.unknown(method))

@@ -155,7 +155,7 @@ def _recorded(method, name, payload):
 
 for _method, (_name, _payload) in compat.COLLECTIVES.items():
     setattr(_RecordedGroup, _method, _recorded(_method, _name, _payload))
-compat.refuse_unknown(_RecordedGroup)
+compat.close_gaps(_RecordedGroup)
 
 
 class _End:
