@@ -96,8 +96,9 @@ class Run:
                      Measured whatever the clock
         live_bytes   the most bytes of tensors that it held at once in a step: the (low) median of
                      the steps after the first, for a backend's thread may let go late in one of
-                     them. NaN where they were not counted: in measured runs. Inside of a graph of
-                     TensorFlow they are computed, not observed (`peak_memory.py`)
+                     them. NaN where they were not counted: in measured runs on the CPU. On a GPU,
+                     torch counts them. Inside of a graph of TensorFlow they are computed, not
+                     observed (`peak_memory.py`)
         and the last value of each name given to `me.log`
         """
         resources = {

@@ -39,8 +39,9 @@ class Recorder:
     board     path of the file that shows the rank's state; None to show it nowhere
     clock     () -> seconds on a clock that all ranks of the computer share
     spent     () -> (costs, cpu_s): what the rank has computed since the last call of `spent`; each
-              cost is (flops, nbytes, precision, count)
-    memory    counts the bytes of live tensors (a `LiveBytes`); None if nobody counts them
+              cost is (flops, nbytes, precision, count). If the device works while the program goes
+              on, as a GPU does, `spent` returns when the device has caught up
+    memory    has `restart()` and `peak_bytes`, of live tensors; None if nobody counts them
     """
 
     def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):
@@ -123,8 +124,8 @@ class Recorder:
 
     def waited(self, number: int, start_s: float) -> None:
         """Write down that the wait that began at `start_s` is over."""
-        self.rows.append(Waited(number, start_s, self.clock()))
         self.spent()  # what the rank spent on waiting is no part of its program
+        self.rows.append(Waited(number, start_s, self.clock()))
         self._show_running()
 
     def waits_until_done(self, number: int) -> None:

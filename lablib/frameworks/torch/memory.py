@@ -61,3 +61,16 @@ class LiveBytes:
             self.now_bytes += nbytes - self._nbytes[place]
             self._nbytes[place] = nbytes
             self.peak_bytes = max(self.peak_bytes, self.now_bytes)
+
+
+class GpuBytes:
+    """The bytes of tensors on this rank's GPU, as torch's own allocator counts them."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most at once since `restart`."""
+        return torch.cuda.max_memory_allocated()
+
+    def restart(self) -> None:
+        """Forget the peak, not what is alive."""
+        torch.cuda.reset_peak_memory_stats()

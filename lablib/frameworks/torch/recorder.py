@@ -18,19 +18,22 @@ import torch.distributed as dist
 
 from lablib.errors import LabError
 from lablib.frameworks.torch import agreement, compat
+from lablib.frameworks.torch.clocks import clock_of
 from lablib.frameworks.torch.costs import CountedCosts
 from lablib.frameworks.torch.futures import follow, see_waits
+from lablib.frameworks.torch.memory import GpuBytes
 from lablib.frameworks.torch.message_table import Entry, MessageTable
 from lablib.frameworks.torch.phases import record_phases
 from lablib.frameworks.torch.process_group_init import Membership
 from lablib.frameworks.torch.relay_link import RelayLink
 from lablib.frameworks.torch.relayed_group import RelayedGroup, refuse
 from lablib.frameworks.torch.uncompiled import run_as_written, uncompiled
-from lablib.record.recorder import CpuSeconds, Recorder
+from lablib.record.recorder import Recorder
 
 _C10D, _RPC = "torch.distributed.distributed_c10d", "torch.distributed.rpc:init_rpc"
 _recorder: Recorder
 _table: MessageTable
+_ranks: int  # of the cluster
 _line_to_relay: RelayLink | None = None
 _times_made = 0  # the default group
 _destroyed: list[dist.ProcessGroup] = []
@@ -42,13 +45,13 @@ def join(
 ) -> None:
     """Make this process rank `rank` of the default process group, recorded.
 
-    counts      write down FLOPs and bytes of what it computes; else its CPU seconds
+    counts      write down FLOPs and bytes of what it computes; else its seconds
     listening   descriptor of the socket that the store is served on; rank 0 only
     relay       descriptor of the line to the relay, when the ranks have no common network
     """
-    global _recorder, _line_to_relay, _table
+    global _recorder, _line_to_relay, _table, _ranks
     compat.NAMES.check()
-    _recorder = recorder
+    _recorder, _ranks = recorder, ranks
     shared = os.path.join(tempfile.gettempdir(), "messages") if ranks > 1 and not relay else None
     _table = MessageTable(shared, rank, ranks)
     timeout = timedelta(seconds=timeout_s)
@@ -64,9 +67,10 @@ def join(
     compat.replace(f"{_C10D}:monitored_barrier", lambda _: _monitored_barrier)
     if device.startswith("cuda"):
         torch.cuda.set_device(torch.device(device))
+        recorder.memory = GpuBytes()
     dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
-    Membership(rank, ranks, _kind(ranks).name.lower(), store).replace_torchs()
-    recorder.spent = CpuSeconds()
+    Membership(rank, ranks, _kind().name.lower(), store).replace_torchs()
+    recorder.spent = clock_of(torch.device(device))
     if relay is not None:
         what = "ranks without a common network", "in this exercise"
         compat.NAMES.forbid([_RPC], *what, "use dist.send, dist.recv and dist.barrier")
@@ -147,7 +151,8 @@ def _recorded(method, name, payload):
         if about:
             self._agree(number, self.ranks, *about)
         waits_later = getattr(args[-1], "asyncOp", True) if args else True
-        return _RecordedWork(getattr(self.inner, method)(*args, **options), number, waits_later)
+        kind = _NcclWork if self.over == "nccl" else _RecordedWork
+        return kind(getattr(self.inner, method)(*args, **options), number, waits_later)
 
     call.__name__ = method
     return call
@@ -237,16 +242,30 @@ class _RecordedWork(compat.Work):
         return compat.source_rank(self.inner)
 
 
+class _NcclWork(_RecordedWork):
+    """A collective of nccl. Its future is done as soon as the message is in the GPU's queue, so a
+    callback of the future would report the end too early. `wait` sees the end instead."""
+
+    @uncompiled
+    def get_future(self):
+        if self._future is None:
+            self._future = follow(self.inner.get_future(), self.number, lambda future: None)
+        if compat.current_graph_task_id() != -1:
+            compat.queue_callback(self.wait)
+        return self._future
+
+
 def _create(options, _):
     """What torch calls for every process group that is made."""
     if _line_to_relay is not None:
         return _relayed(options)
     inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
     members = options.global_ranks_in_group or range(options.group_size)
-    device, kind, backend = _backend(options)
+    devices, kind, backend = _backend(options)
     recorded = _RecordedGroup(inner, _channel(options), members, kind.name.lower())
     for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
-        compat.register_backend(group, device, kind, backend)
+        for device in devices:
+            compat.register_backend(group, device, kind, backend)
         compat.set_default_backend(group, kind)
     return recorded
 
@@ -266,7 +285,7 @@ def _recorded_too(make):
             _times_made += 1
             store = dist.PrefixStore(f"default group {_times_made}", store)
         asked = dist.BackendConfig(backend).device_backend_map.get("cpu")
-        if _kind(size).name.lower() in (backend, asked):
+        if _kind().name.lower() in (backend, asked):
             backend = dist.Backend("lab")
         return make(size, rank, members, backend, store, *args, **options)
 
@@ -301,18 +320,20 @@ def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
     group.monitored_barrier(**limit, wait_all_ranks=wait_all_ranks)
 
 
-def _kind(ranks):
-    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= ranks
+def _kind():
+    """nccl if each rank of the cluster has a GPU of its own: two ranks cannot share one."""
+    own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= _ranks
     kinds = dist.ProcessGroup.BackendType
     return kinds.NCCL if own_gpus else kinds.GLOO
 
 
 def _backend(options):
     arguments = options.store, options.group_rank, options.group_size
-    kind = _kind(options.group_size)
+    kind, cpu, gpu = _kind(), torch.device("cpu"), torch.device("cuda")
     if kind == dist.ProcessGroup.BackendType.NCCL:
-        return torch.device("cuda"), kind, dist.ProcessGroupNCCL(*arguments, options.timeout)
-    return torch.device("cpu"), kind, dist.ProcessGroupGloo(*arguments, options.timeout)
+        return [gpu], kind, dist.ProcessGroupNCCL(*arguments, options.timeout)
+    devices = [cpu, gpu] if torch.cuda.is_initialized() else [cpu]
+    return devices, kind, dist.ProcessGroupGloo(*arguments, options.timeout)
 
 
 def _issue(name, nbytes, group, channel):
