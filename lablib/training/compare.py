@@ -55,7 +55,7 @@ class Comparison:
                  "tensors" (the tensors that are alive at the same time, in torch) or "graph" (in
                  TensorFlow: the tensors alive outside of graphs, plus those inside, which are
                  calculated from shapes and order). Measured: "process" (the memory of the
-                 process). The counting rules are in `lablib.record.metrics`
+                 process), on GPUs "tensors". The counting rules are in `lablib.record.metrics`
     runs         (strategy, framework, ranks) -> the Run of the first repeat
     conditions   what the runs had in common, in words; "caution" says why measured times may be
                  doubtful
