@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lablib.cluster.engine.messages import Record
 from lablib.cluster.run import Run
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
@@ -27,8 +28,7 @@ STEP = [
 
 
 def recorded(hardware="ethernet-10", rows=STEP):
-    record = {"rows": rows, "logged": [], "cpu_s": 0.0, "peak_bytes": 0, "live_bytes": [],
-              "clock_reads": []}  # fmt: skip
+    record = Record(rows, logged=[], cpu_s=0.0, peak_bytes=0, live_bytes=[], clock_reads=[])
     spec = Spec.of(2, nodes=None, per_node=None, roles=None, framework="torch", device="cpu",
                    threads=None)  # fmt: skip
     return Run(spec, [None, None], ["", ""], [record, record], hardware and get(hardware))
