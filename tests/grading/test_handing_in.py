@@ -177,7 +177,7 @@ def test_a_line_that_tells_is_found_wherever_it_is(kit, line, of, way):
     book["cells"][0] = dict(planted_in(book["cells"][0], line))[way]
     path.write_text(json.dumps(book))
     assert f"labs/09_small.ipynb contains a line of {of}: {line}" in release.complaints(kit)
-    with pytest.raises(LabError, match="not fit"):
+    with pytest.raises(LabError, match="not ready for learners"):
         package.package(kit / "out.zip", kit)
 
 
@@ -226,7 +226,7 @@ def test_a_package_with_an_answer_is_refused_and_not_written(kit, tmp_path):
     (kit / "lablib/mine.py").write_text(by_hand.replace("bucket", "parcel"))
     with pytest.raises(LabError, match="give learners answers") as raised:
         package.package(tmp_path / "two.zip", kit)
-    assert "lablib/mine.py answers exercise 3.5, 9.1: 100%" in raised.value.saw
+    assert "lablib/mine.py answers exercise 3.5, 9.1: it contains 100%" in raised.value.saw
     assert not (tmp_path / "two.zip").exists()
 
 
