@@ -1,4 +1,4 @@
-"""What a learner's process has written is looked at for so long, and with so much memory, only."""
+"""Limit the time and the memory for reading data that a learner's process has written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TooMuch(Exception):
 
 @contextmanager
 def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
-    """Raises TooMuch or MemoryError where the block takes more than it may.
+    """Raise TooMuch or MemoryError if the block exceeds a limit.
 
     seconds   of computing, the system's part included, so that a busy computer makes no difference
     nbytes    of memory, beyond what there is already

@@ -1,9 +1,9 @@
-"""The box: where learners' answers run when an instructor grades.
+"""The box: the sandbox in which learners' answers run when an instructor grades.
 
-One box for each grading worker. It has imported the framework; every `run` is a rank set forked in
-it, in namespaces of its own, which nothing outlives and which sees nothing but the interpreter and
-the library. The function comes from the grader and is trusted; what it runs, the learner's source,
-is not, and neither is anything that comes back.
+Each grading worker has one box. It has imported the framework. Every `run` forks a set of ranks in
+the box, in its own namespaces. The set sees only the interpreter and the library, and none of its
+processes outlives the run. The function comes from the grader and is trusted. The learner's code
+that it runs is not trusted, and nothing that comes back is trusted.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ _TRIED = Limits(
 
 @dataclass(frozen=True)
 class BoxedRun:
-    """What came back from one rank set.
+    """The result of one rank set.
 
     status          "ok", or why there are no values: "error", "crash", "timeout", "hang", "cpu",
                     "oom", "processes", "disk", "output", "forged"
-    reason          that in a line, without a word of the learner's
-    detail          the learner's words, to be escaped: they may hold a case's inputs
+    reason          the same in one line, without any text from the learner
+    detail          text from the learner, to be escaped; it may contain a case's inputs
     values          by rank; {} unless the status is "ok"
-    run             its program and trace, as the ranks told them; None unless "ok"
+    run             its program and trace, as the ranks recorded them; None unless "ok"
     logs            the end of what each rank printed, to be escaped
-    loopback_bytes  that the set's own network carried, headers included, seen from outside the set
+    loopback_bytes  bytes on the set's own network, with headers, counted outside the set
     messages        (source, destination, bytes) of each send, as the relay passed them on; None
                     without a relay
     put_in          (rank, name, bytes) of each send and collective, as the relay saw them; None
@@ -72,14 +72,14 @@ class BoxedRun:
 
 
 class Box:
-    """Containment for the answers of learners.
+    """A sandbox for learners' answers.
 
     framework   "torch" or "tensorflow"
     limits      what each rank set may use
-    tier        1: bubblewrap; 2: Linux namespaces by system calls of our own; the first that
-                works here when not given
+    tier        1: bubblewrap; 2: Linux namespaces, which the kit sets up itself; default: the first
+                that works on this computer
 
-    Raises LabError where this computer can contain nothing.
+    Raises LabError if no sandbox works on this computer.
     """
 
     def __init__(self, framework: str, *, limits: Limits | None = None, tier: int | None = None):
@@ -206,7 +206,7 @@ def _check_outside(ranks):
 
 
 def containment() -> tuple[int, str]:
-    """The first tier that works on this computer, and its name. Raises LabError where none does."""
+    """Return the first tier that works on this computer, and its name; raise LabError if none."""
     failures = []
     for tier, name in _TIERS.items():
         try:
@@ -219,7 +219,8 @@ def containment() -> tuple[int, str]:
             return tier, name
         failures.append(f"{name} does not hold: {', '.join(broken)}")
     raise LabError(
-        "This computer can contain nothing: what a learner hands in could do whatever you can.",
+        "This computer has no working sandbox, so a learner's program could do anything that you "
+        "can do.",
         saw="; ".join(failures),
         do=f"{install_command('bubblewrap')}, or allow unprivileged user namespaces",
     )
@@ -227,9 +228,9 @@ def containment() -> tuple[int, str]:
 
 @functools.cache
 def limits_held(tier: int) -> dict[str, bool]:
-    """Each limit by its name, and whether it held when a process of a rank set tried to pass it.
+    """Return for each limit, by name, whether it held when a process tried to exceed it.
 
-    Takes about a second, once. Raises LabError where there is no such tier here.
+    The first call takes about a second. Raises LabError if this tier is not available.
     """
     if tier == 1 and not find_command("bubblewrap"):
         raise LabError("no bubblewrap here", saw="no bwrap", do=install_command("bubblewrap"))
@@ -241,7 +242,7 @@ def limits_held(tier: int) -> dict[str, bool]:
 
 
 def probes() -> list[Finding]:
-    """For `doctor`: which containment there is, and for each limit whether it holds."""
+    """Return findings for `doctor`: the kind of sandbox, and whether each limit holds."""
     try:
         tier, name = containment()
     except LabError as error:
@@ -261,7 +262,7 @@ def _limits_tried():
 
 
 def _limits_of(held):
-    cure = "grade on another computer: here `grade` refuses to run"
+    cure = "grade on another computer, because `grade` refuses to run here"
     return [
         Finding(f"limit: {limit}", *(("ok", "holds") if holds else ("missing", "passed", cure)))
         for limit, holds in held.items()

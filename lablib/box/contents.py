@@ -87,9 +87,9 @@ def _of_python():
     paths -= set(_PREFIXES_OF_MANY)
     if any(path == str(Path.home()) or path == os.sep for path in paths):
         raise LabError(
-            "The box would show a whole home folder: the Python lies directly in it.",
+            "The sandbox would show your home folder, because this Python is directly in it.",
             saw=", ".join(sorted(paths)),
-            do="make the environment in a folder of its own: python3 -m venv .venv",
+            do="make the environment in a separate folder: python3 -m venv .venv",
         )
     return paths
 

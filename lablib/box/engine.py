@@ -67,7 +67,7 @@ class BoxEngine:
             channel.settimeout(_ANSWERS_WITHIN_S)
             said, _ = wire.receive(channel)
         if said is None:
-            raise LabError("no set of ranks", saw="it ended without a word", do="see doctor")
+            raise LabError("no set of ranks", saw="it ended without a message", do="see doctor")
         return said["held"]
 
     def _started(self, folder, descriptor, options):
@@ -106,7 +106,7 @@ class BoxEngine:
             raise
         finally:
             control.settimeout(None)
-        raise self._broken(self._keeper.last_words() or "its process ended without a word")
+        raise self._broken(self._keeper.last_words() or "its process ended without a message")
 
     def _abandon(self):
         self._keeper.process.kill()
@@ -114,9 +114,9 @@ class BoxEngine:
 
     def _broken(self, saw):
         return LabError(
-            "The box cannot run anything.",
+            "The sandbox for grading does not work.",
             saw=saw,
-            do="run `python -m lablib doctor`: it shows what this computer can contain",
+            do="run `python -m lablib doctor`, which tests the sandbox",
         )
 
 

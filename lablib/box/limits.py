@@ -58,8 +58,8 @@ def keep_to(limits: Limits) -> None:
         _, hard = resource.getrlimit(name)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(name, (most, most))
-    # Should this computer's memory end all the same, these go first, not who grades.
-    # No limit rests on it, so it is no loss where it may not be said.
+    # If this computer still runs out of memory, the system should kill these processes first.
+    # This is best effort: every limit is also enforced elsewhere, so failing to set it is harmless.
     with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
     # Asked to stop a second before it is ended: so the cause can be told from a crash.

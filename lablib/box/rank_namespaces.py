@@ -64,7 +64,7 @@ def _forget_the_log():
 
 
 def _ended(pid):
-    """How the child ended; until then the question where it stands is passed on to it."""
+    """Return the child's exit status; while it runs, forward status requests to it."""
     signal.signal(signal.SIGUSR1, lambda number, _: os.kill(pid, number))
     _, status = os.waitpid(pid, 0)
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)

@@ -41,7 +41,7 @@ def start(
         answer = pipe.read().decode()
     os.waitpid(between, 0)
     if not answer.isdigit():
-        raise OSError(answer or "the process in between ended without a word")
+        raise OSError(answer or "the process in between ended without a message")
     return int(answer)
 
 

@@ -1,6 +1,7 @@
-"""How a run in the box ended, in one word and one line that holds none of the learner's own words.
+"""How a run in the sandbox ended, in one word and one line without any text from the learner.
 
-An exception's text may carry the inputs of a hidden case, so it is kept apart, as `detail`.
+An exception's text may contain the inputs of a hidden case, so it is stored separately, as
+`detail`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from lablib.cluster.engine import messages
 from lablib.errors import NOT_ATTEMPTED
 
 _OF_CAUSE = {
-    messages.FORGED: ("forged", "sent what no rank sends"),
-    messages.MEMORY: ("oom", "asked for more memory than it may have"),
-    messages.DISK: ("disk", "filled the space for files"),
-    messages.UNWRITTEN: (NOT_ATTEMPTED, "left the exercise as it came"),
+    messages.FORGED: ("forged", "sent a message that no rank of the kit sends"),
+    messages.MEMORY: ("oom", "asked for more memory than is allowed"),
+    messages.DISK: ("disk", "used up the space for files"),
+    messages.UNWRITTEN: (NOT_ATTEMPTED, "has the unchanged starter of the exercise"),
 }
 _TOGETHER = {
-    "oom": "together the processes used more memory than they may have",
-    "processes": "it started more processes and threads than there may be",
+    "oom": "together, the processes used more memory than is allowed",
+    "processes": "it started more processes and threads than are allowed",
 }
 
 
@@ -58,7 +59,7 @@ def all_at_once(seen) -> Ended:
     """For a run whose processes ended together: the keeper, or the system, has ended them."""
     if seen.get("why"):
         return Ended(seen["why"], _TOGETHER[seen["why"]])
-    return Ended("crash", "the processes ended all at once")
+    return Ended("crash", "all processes ended at the same time")
 
 
 def hangs(hang: failures.Hang, seen: dict) -> Ended:
@@ -89,7 +90,7 @@ def _left_or_raised(fate):
     if fate.cause == messages.LEFT:
         return f"left with sys.exit{line}"
     if fate.cause == messages.UNSENDABLE:
-        return "returned what is not plain data"
+        return "returned a value that is not plain data"
     kind = getattr(builtins, fate.error, None)
     known = isinstance(kind, type) and issubclass(kind, BaseException) or fate.error == "LabError"
-    return f"raised {fate.error if known else 'an exception that is not Python’s own'}{line}"
+    return f"raised {fate.error if known else 'an exception that is not built into Python'}{line}"

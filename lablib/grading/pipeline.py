@@ -1,14 +1,14 @@
-"""Grade a folder of submissions. One that is broken, or worse, costs nobody else anything.
+"""Grade a folder of submissions. A broken or hostile submission does not affect the others.
 
-What it writes:
+It writes:
 
     grades.csv, exercises.csv, grades_canvas.csv, grades_nbgrader.csv     see `gradebook`
-    feedback/ID.html       what each learner gets
-    report.html            the class
-    overrides.csv          the points that the instructor gave by hand, kept for the next time
-    log.jsonl              what was done when; only ever added to
+    feedback/ID.html       a page for each learner
+    report.html            a page for the class
+    overrides.csv          points that the instructor gave by hand, stored for the next time
+    log.jsonl              what was done and when; lines are only added
     seed.txt               the secret seed of the cases' data: see `secret_seed`
-    results/               kept by content: grading goes on where it stopped
+    results/               results by content, so that grading can continue where it stopped
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ from lablib.teach.exercise import Exercise
 _IMPORT_S, _PER_CASE_S = 300, 10
 _LONGEST_NAME_BYTES = 120  # of the 255 that a name may have
 _WORK = ".work"
-_LEFT_OUT = "left out: --only named others"
+_LEFT_OUT = "not graded, because --only named other learners"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be graded, and how.
+    """What to grade, and how.
 
-    folder     the submissions
-    lab        "03"
-    out        where everything is written
-    jobs       how many workers
-    regrade    whether to try answers again whose results are kept
-    only       ids; others are left as they are
-    unsafe     grade where nothing holds the programs back; then every row says UNSANDBOXED
-    seed       of the cases' data; None: the seed stored in `out`, or a new secret one
-    root       of the course: its labs/ and solutions/
+    folder     the folder of submissions
+    lab        the lab's number, such as "03"
+    out        the folder for all results
+    jobs       the number of workers
+    regrade    try answers again even if their results are stored
+    only       grade only these ids
+    unsafe     run learners' programs without a sandbox; then every row says UNSANDBOXED
+    seed       the seed of the cases' data; None: the seed stored in `out`, or a new secret seed
+    root       the folder of the course, with labs/ and solutions/
     """
 
     folder: Path
@@ -77,7 +77,7 @@ class Asked:
     root: Path = ROOT
 
     def exercises(self) -> list[Exercise]:
-        """Of the lab. Raises LabError when there is none, or one without its hidden cases."""
+        """Return the lab's exercises; raise LabError if there are none, or without hidden cases."""
         found = exercise.every(self.root / "labs/checks", self.root / "solutions/hidden", self.lab)
         if not found:
             known = sorted({one.lab for one in exercise.every(self.root / "labs/checks")})
@@ -86,7 +86,7 @@ class Asked:
         lacking = [one.number for one in found if not one.hidden_path.exists()]
         if lacking:
             raise LabError(
-                "Grading needs the hidden cases.",
+                "Grading needs the hidden cases of all exercises.",
                 saw=f"none for {', '.join(lacking)} in {self.root / 'solutions/hidden'}",
                 do="grade with the instructor's copy of the kit, which has solutions/",
             )
@@ -94,7 +94,7 @@ class Asked:
 
 
 def grade(asked: Asked) -> list[Row]:
-    """Grade what was asked for, and write all results; the rows, by id."""
+    """Grade the submissions, write all results, and return the rows, by id."""
     return _Grading(asked).run()
 
 
@@ -119,7 +119,7 @@ class _Grading:
         ids = {one.id for one in self.found}
         strangers = [one for one in self.asked.only if one not in ids]
         if strangers:
-            raise LabError("No submission is of this learner.", saw=", ".join(strangers),
+            raise LabError("There is no submission of this learner.", saw=", ".join(strangers),
                            do=f"choose one of: {', '.join(sorted(ids)[:20])}")  # fmt: skip
         self.changes = self._overrides(ids)
         self.policy = lateness.read(self.asked.late, ids) if self.asked.late else None
@@ -145,15 +145,15 @@ class _Grading:
     def _prepare(self):
         out = self.asked.out
         if out.resolve().is_relative_to(self.asked.folder.resolve()):
-            raise LabError("The grades would lie among the submissions.", saw=str(out),
-                           do="name a folder that is not in the one that is graded")  # fmt: skip
+            raise LabError("The grades cannot be in the folder of submissions.", saw=str(out),
+                           do="choose a folder outside")  # fmt: skip
         try:
             shutil.rmtree(out / _WORK, ignore_errors=True)
             (out / "feedback").mkdir(parents=True, exist_ok=True)
             (out / _WORK).mkdir(mode=0o755)
         except OSError as error:
             raise LabError("The grades cannot be written.", saw=f"{out}: {error.strerror}",
-                           do="name a folder where you may write") from None  # fmt: skip
+                           do="choose a folder that you may write to") from None  # fmt: skip
         self.seed = secret_seed.seed_of(out, self.asked.seed)
         write_completely(out / "overrides.csv", overrides.text_of(self.changes))
 
@@ -162,7 +162,7 @@ class _Grading:
         return Kept(self.asked.out / "results", self.seed, self.tier)
 
     def _read(self):
-        """Every submission, in processes that are thrown away."""
+        """Read every submission, each in a new process."""
         with bar("reading", len(self.found)) as shown, ThreadPoolExecutor(self.asked.jobs) as pool:
             for one, (found, file) in zip(self.found, pool.map(self._reading, self.found)):
                 self.readings[one.id] = found
@@ -184,7 +184,7 @@ class _Grading:
         return found[0] if found else None
 
     def _try(self):
-        """What is not kept yet; equal answers once."""
+        """Try the answers without a stored result; try equal answers only once."""
         wanted = [one for one in self.found if not self.asked.only or one.id in self.asked.only]
         jobs = {}
         for one in wanted:
@@ -222,7 +222,7 @@ class _Grading:
 
     @cached_property
     def needs(self) -> dict[str, tuple[float, frozenset[str]]]:
-        """By exercise: seconds, far more than its cases may take, and the frameworks they need."""
+        """Return for each exercise a generous time limit in seconds, and its frameworks."""
         found = {}
         for one in self.exercises:
             cases = [case for case, _ in cases_of(one, self.seed)]
@@ -264,7 +264,7 @@ class _Grading:
         return self.containment[1] if self.containment else UNSANDBOXED
 
     def _quizzes(self, found):
-        """How many of the lab's quizzes were answered right, by the submission's own word."""
+        """Return how many quizzes were answered right, as the submission itself reports."""
         lab = f"{int(self.asked.lab)}."
         questions = [n for n in quizzes_file.numbers(self.asked.root / "labs/checks")
                      if n.startswith(lab)]  # fmt: skip
@@ -290,7 +290,7 @@ class _Grading:
             write_completely(out / "feedback" / names[row.id], text)
         for path in (out / "feedback").iterdir():
             if path.name not in names.values():
-                path.unlink()  # of a submission that is there no more
+                path.unlink()  # its submission no longer exists
         left_out = submissions.left_out(self.asked.folder)
         report = class_report.report(rows, self.asked.lab, titles, pairs, left_out)
         write_completely(out / "report.html", report)
@@ -306,8 +306,9 @@ class _Grading:
 
 
 def file_names(ids: Sequence[str]) -> dict[str, str]:
-    """A file name for each id: safe on every system, and no two alike even where case, or how an
-    accent is written, makes no difference.
+    """Return a file name for each id that is safe and different on every system.
+
+    Some systems ignore case, or how an accent is written.
 
     >>> file_names(["jane", "../x"])["jane"]
     'jane.html'

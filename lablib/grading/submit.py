@@ -1,7 +1,7 @@
-"""`python -m lablib submit`: check a learner's notebook, and write the one file to hand in.
+"""`python -m lablib submit`: check a learner's notebook and write the file to hand in.
 
-The file is the notebook; in its metadata are the quizzes' choices and the predictions, which the
-kit has kept. The notebook's cells run once, as they do when it is graded, to find the answers.
+The file is the notebook, with the learner's quiz answers and predictions in its metadata. The
+notebook's cells run once to find the answers, as they do when it is graded.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _MOST_BYTES = notebook_file.MOST_BYTES // 2
 
 @dataclass(frozen=True)
 class SubmitReport:
-    """What is in the file that was written.
+    """The content of the file that was written.
 
-    answers   by exercise, one for each function that it asks for
-    notes     what the learner should know
+    answers   by exercise, one for each function that the exercise asks for
+    notes     notes for the learner
     """
 
     file: Path
@@ -37,7 +37,7 @@ class SubmitReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was attempted can be graded."""
+        """Return whether every attempted exercise can be graded."""
         states = {answer.status for several in self.answers.values() for answer in several}
         return states <= {FOUND, NOT_ATTEMPTED}
 
@@ -51,7 +51,7 @@ class SubmitReport:
 
 
 def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
-    """Write the file for lab "03". Raises LabError when the notebook is not there or unreadable."""
+    """Write the file for lab "03"; raise LabError if the notebook is missing or unreadable."""
     lab = lab.zfill(2)
     exercises = exercise.every(root / "labs/checks", None, lab)
     path = _notebook(lab, root)
@@ -69,13 +69,15 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
             if "outputs" in cell:
                 cell["outputs"] = []
         text = json.dumps(book, indent=1, ensure_ascii=False)
-        notes.append("its outputs were left out: they are not graded, and made it large")
+        notes.append(
+            "the outputs were removed, because they made the file large; nobody grades them"
+        )
     write_completely(out, text + "\n")
     return SubmitReport(out, _run(exercises, found), tuple(notes))
 
 
 def _run(exercises, found):
-    """The answers, as running the cells finds them: grading runs them in the same way."""
+    """Find the answers by running the cells, as grading does."""
     finder = FoundAnswers(exercises, InTheOpen())
     return {one.number: [_found(one, which, answer, found.cells, finder)
                          for which, answer in enumerate(found.answers[one.number])]
@@ -99,8 +101,8 @@ def _notebook(lab, root):
     if len(mine) == 1:
         return mine[0]
     there = ", ".join(sorted(p.name for p in (root / "my_labs").glob("*.ipynb"))) or "nothing"
-    raise LabError("Your notebook of this lab is not there.", saw=f"my_labs/ holds {there}",
-                   do="open it with python -m lablib lab, or give another number")  # fmt: skip
+    raise LabError("There is no notebook of this lab in my_labs/.", saw=f"my_labs/ has {there}",
+                   do="open the lab with python -m lablib lab, or give another number")  # fmt: skip
 
 
 def _kept(lab):

@@ -50,7 +50,8 @@ EXPECTED = {
     "eve": ("4", "0", "4", "graded",
             "9.2 syntax error (line 2 of cell exercise-9-2: invalid syntax)"),
     "fay": ("4", "0", "4", "graded", "9.2 error"),
-    "gus": ("0", "0", "0", "unreadable", "not JSON at line 1: damaged, or not a notebook"),
+    "gus": ("0", "0", "0", "unreadable", "the file is not valid JSON at line 1: damaged, "
+            "or not a notebook"),
     "hal": ("0", "0", "0", "missing", "no notebook in the folder"),
     "ivy": ("4", "2", "6", "graded", ""),
 }  # fmt: skip
@@ -220,10 +221,10 @@ def test_only_one_is_graded_when_so_asked(base):
 
 
 WRONG = {
-    "no such learner": ({"only": ("zed",)}, "No submission is of this learner"),
+    "no such learner": ({"only": ("zed",)}, "There is no submission of this learner"),
     "no such lab": ({"lab": "42"}, "This lab has no exercises"),
     "no worker": ({"jobs": 0}, "jobs must be a whole number"),
-    "out inside": ({"out": Path("class/out")}, "lie among the submissions"),
+    "out inside": ({"out": Path("class/out")}, "cannot be in the folder of submissions"),
 }
 
 
@@ -257,7 +258,7 @@ BAD_FILES = {
 def test_an_instructors_file_that_is_wrong_is_said(base, name):
     (base / name).write_text(BAD_FILES[name])
     given = {"late" if name.startswith("late") else "overrides": base / name}
-    with pytest.raises(LabError, match="not written as"):
+    with pytest.raises(LabError, match="is not valid"):
         pipeline.grade(asked(base, "bad", **given))
 
 
@@ -333,7 +334,7 @@ def test_hidden_cases_need_no_framework():
 def test_the_command_says_what_it_wrote(base, capsys, monkeypatch):
     assert cli.main(["grade", str(base / "none"), "--lab", "3", "--out", str(base / "y"),
                      "--unsafe"]) == 2  # fmt: skip
-    assert "The submissions cannot be read." in capsys.readouterr().err
+    assert "The folder of submissions cannot be read." in capsys.readouterr().err
 
 
 # --- pieces

@@ -62,7 +62,9 @@ def test_a_box_that_dies_costs_at_most_the_exercise_that_ran_in_it(tmp_path):
     graded_while_boxes_die(tmp_path)
     others = {"bob": ("4", "2", "6", "graded"), "cid": ("0", "0", "0", "graded")}
     assert rows(tmp_path) == others | {"ann": ("4", "", "", "not graded")}
-    assert "9.2 The box cannot run anything." in (tmp_path / "out/report.html").read_text()
+    assert (
+        "9.2 The sandbox for grading does not work." in (tmp_path / "out/report.html").read_text()
+    )
     pipeline.grade(pipeline.Asked(tmp_path / "class", course.LAB, tmp_path / "out",
                                 root=tmp_path / "course"))  # fmt: skip
     assert rows(tmp_path) == others | {"ann": ("4", "2", "6", "graded")}

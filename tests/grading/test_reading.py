@@ -55,7 +55,7 @@ def test_a_harmful_answer_costs_only_itself(kind):
 
 def test_a_notebook_of_unreasonable_depth_is_unreadable():
     deep = b'{"cells": [' + b'{"a":' * 50_000 + b"}" * 50_000 + b"]}"
-    assert safe_reading.read(deep, EXERCISES).problem == "JSON of unreasonable depth"
+    assert safe_reading.read(deep, EXERCISES).problem == "the JSON in the file is nested too deep"
 
 
 def test_a_reader_that_takes_too_long_is_ended(monkeypatch):

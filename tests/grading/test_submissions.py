@@ -161,7 +161,7 @@ def test_what_is_no_notebook_gets_a_row_and_a_reason(tmp_path):
     assert states == {
         "empty": (MISSING, "no notebook in the folder"),
         "paper": (UNREADABLE, "not a notebook (.pdf)"),
-        "big": (UNREADABLE, "larger than 20 MB"),
+        "big": (UNREADABLE, "the file is larger than 20 MB"),
     }
 
 

@@ -110,6 +110,6 @@ class FrameworkProcess:
         self.close()
         return LabError(
             f"{self.framework} could not be imported in a process of its own.",
-            saw=told or "the process ended without a word",
+            saw=told or "the process ended without a message",
             do="run `python -m lablib doctor`; it names what is missing and the cure",
         )

@@ -1,4 +1,4 @@
-"""An answer that came as bytes, made a function again: on a rank, and nowhere else."""
+"""Unpickle an answer into a function. Only ranks do this."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lablib.grading.intake.notebook_file import Cell
 class PickledObserver:
     """Like `Observer`, for an answer that a notebook's process has pickled.
 
-    observe    the exercise's own
+    observe    the exercise's function
     function   the answer's bytes. A learner's process wrote them, so only ranks may unpickle them
-    cells      the notebook's, for tracebacks
+    cells      the notebook's cells, for tracebacks
     """
 
     observe: object
@@ -34,12 +34,12 @@ class PickledObserver:
 
 
 def file_name(cell: Cell) -> str:
-    """What tracebacks call the cell, such as "cell exercise-3-2"."""
+    """Return the cell's name in tracebacks, such as "cell exercise-3-2"."""
     return f"cell {cell.label}"
 
 
 def show_sources(cells: Sequence[Cell]) -> None:
-    """Cells are in no file: tracebacks and TensorFlow's AutoGraph read them from here."""
+    """Let tracebacks and TensorFlow's AutoGraph find the source of cells, which have no file."""
     for cell in cells:
         text = cell.source
         entry = len(text), None, text.splitlines(True), file_name(cell)

@@ -1,7 +1,7 @@
-"""What a notebook says about the answers to a lab's exercises before any of it runs.
+"""Look for the answers to a lab's exercises in a notebook, without running it.
 
-Nothing is executed here. Whether there is something to try, and what a learner's cell says that
-cannot be run; `notebook_run` then finds the functions.
+This decides whether there is anything to try, and why a learner's cell cannot be run.
+`notebook_run` then finds the functions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from lablib.grading.intake.notebook_file import Cell, Notebook
 
 FOUND, NOT_ATTEMPTED, NOT_FOUND = "found", "not attempted", "not found"
 SYNTAX_ERROR, OTHER_SHAPE = "syntax error", "cannot be called"
-# By these a program finds what judges it. Who writes them otherwise is not seen: it is a hint.
+# A program that tries to find its judge uses these names. This is only a hint for the instructor:
+# it is easy to avoid the names.
 _NO_EXERCISE_NEEDS = re.compile(
     r"_getframe|currentframe|get_objects|get_referrers|settrace|setprofile|_recorder|ctypes|/proc/"
     r"|lablib\.(?:box|cluster|grading|teach|record\.recorder)"
@@ -25,10 +26,10 @@ _ID_OF_EXERCISE = re.compile(r"exercise-\d+-\d+(-[a-z])?")
 
 @dataclass(frozen=True)
 class Answer:
-    """What a notebook holds for one of the functions that an exercise asks for.
+    """What a notebook has for one of the functions that an exercise asks for.
 
-    name      that the exercise gives the function
-    status    FOUND if a cell of the learner's may define it, or why it cannot be tried: one of the
+    name      the name that the exercise gives the function
+    status    FOUND if a cell of the learner may define it, or why it cannot be tried: one of the
               constants of this module
     reason    more about the status, in words
     notes     for the instructor
@@ -46,7 +47,7 @@ class Answer:
 
     @classmethod
     def of(cls, plain: dict) -> Answer:
-        """What `plain` wrote."""
+        """Read what `plain` wrote."""
         return cls(**plain | {key: tuple(plain[key]) for key in ("notes", "unfound")})
 
 
@@ -100,8 +101,10 @@ class AnswerReader:
         return Answer(name, FOUND, "", notes, unfound)
 
     def _theirs(self, number, name, own, untouched):
-        """Cells that may define the answer or hand it to `lab.check`: the exercise's own and those
-        that name it; none that is still as the lab came."""
+        """Return the changed cells that may define the answer or pass it to `lab.check`.
+
+        These are the exercise's own cell and all cells that name the function.
+        """
         tells = re.compile(rf"\b{re.escape(name)}\b|[\"']{re.escape(number)}[\"']")
         return [cell for cell in self.cells if cell not in untouched
                 and (cell in own or cell.number not in self.as_released
@@ -114,13 +117,13 @@ class AnswerReader:
     def _notes(self, name, own, theirs):
         notes = []
         if not own:
-            notes.append(f"the exercise's cell is gone; {name} was found by its name")
+            notes.append(f"the exercise's cell is missing, so {name} was found by its name")
         if any(cell.kind != "code" for cell in theirs):
-            notes.append(f"the cell of {name} is text, not code; it was graded all the same")
+            notes.append(f"the cell of {name} is text, not code, but it was graded as code")
         learners = (c.source for c in self.cells if c.number not in self.as_released)
         named = {word for source in learners for word in _NO_EXERCISE_NEEDS.findall(source)}
         if named:
-            notes.append(f"it names {', '.join(sorted(named))}, which no exercise needs")
+            notes.append(f"it uses {', '.join(sorted(named))}, which no exercise needs")
         return tuple(notes)
 
 
@@ -129,7 +132,7 @@ def _unfound(name):
 
 
 def cell_ids(number: str, which: int) -> tuple[str, ...]:
-    """The ids that the cell of an exercise's answer may bear: its own, or that of them all.
+    """Return the possible ids of an answer's cell: its own, or the one for all answers.
 
     >>> cell_ids("3.2", 0), cell_ids("3.2", 1)
     (('exercise-3-2', 'exercise-3-2-a'), ('exercise-3-2', 'exercise-3-2-b'))

@@ -1,7 +1,7 @@
-"""The answers that a notebook's cells define, found by running the cells where answers are tried.
+"""Find the answers that a notebook's cells define, by running the cells in the sandbox.
 
-What comes back was written by a learner's process. It is read with care, shown escaped, and the
-functions stay bytes.
+A learner's process writes the results. So they are checked and shown escaped, and the functions
+stay bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lablib.grading.intake.notebook_file import Cell
 from lablib.grading.intake.notebook_run import NOTEBOOK_S, NotebookRun
 from lablib.teach.exercise import Case, Exercise
 
-_MARGIN_S = 20  # beyond what the notebook's own process may take
+_MARGIN_S = 20  # in addition to the time limit of the notebook's own process
 _REMEMBERED = 4
 _MOST_CANDIDATES = 3
 _LONGEST = 300
@@ -23,7 +23,7 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class Candidate:
-    """A function that may be the answer, as bytes; or, with another status, why there is none."""
+    """A function that may be the answer, as bytes; or, with another status, a reason."""
 
     function: bytes = b""
     status: str = FOUND
@@ -44,9 +44,9 @@ class FoundAnswers:
     def candidates(
         self, cells: tuple[Cell, ...], framework: str, number: str, which: int, answer: Answer
     ) -> list[Candidate]:
-        """What may be the answer, first what `lab.check` received; at least one.
+        """Return at least one candidate; a function that `lab.check` received comes first.
 
-        framework   in whose box the answer is tried: its cells run there, too
+        framework   the framework of the sandbox that tries the answer and runs the cells
         """
         if answer.status != FOUND:
             return [Candidate(status=answer.status, reason=answer.reason)]
@@ -92,7 +92,7 @@ def _candidate(plain, name, own):
 
 
 def _unfound(answer, cells, value):
-    """Why there is no function: a cell that failed says more than that it is not there."""
+    """Return why there is no function; if a cell failed, this is the better explanation."""
     failed = value.get("failed") if isinstance(value, dict) else None
     for cell in cells if isinstance(failed, dict) and answer.unfound[0] == NOT_FOUND else ():
         if str(cell.number) in failed:
@@ -102,6 +102,6 @@ def _unfound(answer, cells, value):
 
 
 def _text(value):
-    """A short line, whatever a learner's process has written."""
+    """Return a short line of text from any value that a learner's process wrote."""
     text = " ".join(value.split()) if isinstance(value, str) else ""
     return text[:_LONGEST]

@@ -1,6 +1,6 @@
-"""A notebook's bytes, as learners hand them in, as cells; or the reason why they are none.
+"""Read the cells of a notebook that a learner handed in, or say why it cannot be read.
 
-Nothing in it is trusted: it may have been written by hand, by another program, or to do harm.
+Nothing in the file is trusted: it may be written by hand, by another program, or to do harm.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _KINDS_OF_FILE = {
 
 
 class Unreadable(Exception):
-    """These bytes are no notebook; the text says why, in words for whoever handed it in."""
+    """These bytes are not a notebook; the text tells the learner why."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. `number` counts from 0; `id` is "" where it has none that can be shown."""
+    """One cell. `number` counts from 0; `id` is "" if it has none that can be shown."""
 
     number: int
     kind: str
@@ -47,7 +47,7 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """What a learner calls it, such as "exercise-3-2" or "12"."""
+        """Return a name that learners understand, such as "exercise-3-2" or "12"."""
         return self.id or str(self.number)
 
 
@@ -58,27 +58,27 @@ class Notebook:
 
 
 def read(data: bytes) -> Notebook:
-    """The notebook in `data`: format 4, 3 or 2, in any Unicode encoding. Raises Unreadable."""
+    """Read the notebook in `data`: format 4, 3 or 2, in any Unicode encoding. Raises Unreadable."""
     if len(data) > MOST_BYTES:
-        raise Unreadable(f"larger than {MOST_BYTES // 2**20} MB")
+        raise Unreadable(f"the file is larger than {MOST_BYTES // 2**20} MB")
     if not data.strip(b"\0 \t\r\n"):
         raise Unreadable("the file is empty")
     for beginning, kind in _KINDS_OF_FILE.items():
         if data.startswith(beginning):
-            raise Unreadable(f"{kind}, not a notebook")
+            raise Unreadable(f"the file is {kind}, not a notebook")
     return _notebook(_parsed(decoded(data)))
 
 
 def decoded(data):
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "")
     if not encoding:
-        # JSON begins with an ASCII character, so where zeros stand tells the encoding.
+        # JSON begins with an ASCII character, so the positions of zeros show the encoding.
         first = bytes(bool(byte) for byte in data[:2])
         encoding = {b"\1\0": "utf-16-le", b"\0\1": "utf-16-be"}.get(first, "utf-8")
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Unreadable(f"not {error.encoding} text: byte {error.start}") from None
+        raise Unreadable(f"byte {error.start} is not valid {error.encoding} text") from None
 
 
 def _parsed(text):
@@ -86,24 +86,26 @@ def _parsed(text):
         return json.loads(text)
     except ValueError as error:
         if _CONFLICT.search(text):
-            raise Unreadable("it holds the marks of a merge conflict") from None
+            raise Unreadable("the file contains the marks of a merge conflict") from None
         where = f" at line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise Unreadable(f"not JSON{where}: damaged, or not a notebook") from None
+        raise Unreadable(f"the file is not valid JSON{where}: damaged, or not a notebook") from None
     except RecursionError:
-        raise Unreadable("JSON of unreasonable depth") from None
+        raise Unreadable("the JSON in the file is nested too deep") from None
 
 
 def _notebook(parsed):
     if not isinstance(parsed, dict):
-        raise Unreadable("JSON, but not a notebook")
+        raise Unreadable("the file is JSON, but not a notebook")
     entries = parsed.get("cells")
     if entries is None and isinstance(parsed.get("worksheets"), list):
         entries = _in_worksheets(parsed["worksheets"])
     if not isinstance(entries, list):
-        raise Unreadable("JSON, but not a notebook: it has no cells")
+        raise Unreadable("the file is JSON, but not a notebook: it has no cells")
     version = parsed.get("nbformat", 4)
     if version not in (2, 3, 4):
-        raise Unreadable(f"a notebook of format {str(version)[:20]}; 2, 3 and 4 can be read")
+        raise Unreadable(
+            f"the notebook has format {str(version)[:20]}, but only 2, 3 and 4 can be read"
+        )
     if len(entries) > MOST_CELLS:
         raise Unreadable(f"it has {len(entries)} cells, more than {MOST_CELLS}")
     cells = tuple(_cell(number, entry) for number, entry in enumerate(entries))
@@ -114,16 +116,16 @@ def _notebook(parsed):
 
 
 def _in_worksheets(worksheets):
-    """The cells of format 3. A malformed worksheet costs no other one its cells."""
+    """Return the cells of format 3; ignore malformed worksheets."""
     found = [sheet["cells"] for sheet in worksheets
              if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list)]  # fmt: skip
     if worksheets and not found:
-        raise Unreadable("a notebook of format 3, but its worksheet has no list of cells")
+        raise Unreadable("the notebook has format 3, but its worksheet has no list of cells")
     return [cell for cells in found for cell in cells]
 
 
 def _cell(number, entry):
-    """A cell that is malformed counts as an empty one, so that it costs no other cell."""
+    """Read a cell; a malformed cell counts as empty, so that the other cells can be read."""
     if not isinstance(entry, dict):
         return Cell(number, "raw", "")
     source = entry.get("source", entry.get("input", ""))  # "input" in format 3
@@ -131,7 +133,7 @@ def _cell(number, entry):
         source = "".join(part for part in source if isinstance(part, str))
     if not isinstance(source, str):
         source = ""
-    # Half a surrogate pair is possible in JSON, and nothing that can be compiled or written.
+    # JSON can contain half a surrogate pair, which Python can neither compile nor write.
     source = source.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
     kind = "code" if entry.get("cell_type") == "code" else "markdown"
     known = entry.get("id") or _id_in(entry.get("metadata"))
@@ -140,5 +142,5 @@ def _cell(number, entry):
 
 
 def _id_in(metadata):
-    """VS Code and Colab keep an id in the metadata when the file's format has no place for it."""
+    """Return the id that VS Code and Colab store in the metadata of older formats."""
     return metadata.get("id") if isinstance(metadata, dict) else None

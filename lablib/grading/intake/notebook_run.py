@@ -1,9 +1,9 @@
-"""Runs a notebook's cells in order, as Python would, to find the functions that it answers with.
+"""Run a notebook's cells in order, as Python does, to find the functions that are its answers.
 
-It runs on a rank, beside the learner's other code, and nowhere else. The rank forks a process that
-runs the cells, and watches it: a cell that ends that process, or that it cannot leave, is left out
-the next time. Answers come back as bytes, pickled as `lab.check` pickles them on their way to the
-ranks. Nobody unpickles them but ranks.
+This happens only on a rank, where all code of learners runs. The rank forks a process that runs the
+cells, and watches it. If a cell ends this process or never finishes, the next try leaves this cell
+out. Answers come back as bytes, pickled as `lab.check` pickles them for the ranks. Only ranks
+unpickle them.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from lablib.teach.exercise import misfit, name_of
 
 CELL_S = 20
 NOTEBOOK_S = 60
-_GRACE_S = 3  # for a cell that was interrupted: then its process is ended
-_MOST_LOST = 3  # cells that end the process
+_GRACE_S = 3  # how long an interrupted cell may take before its process is killed
+_MOST_LOST = 3  # how many cells may end the process
 _MOST_BYTES = 8 << 20
 _FUTURES = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
@@ -45,7 +45,7 @@ class _TooLong(BaseException):
 
 @dataclass(frozen=True)
 class NotebookRun:
-    """Like `Observer`: a function for one rank. It returns the answers that the cells define.
+    """A function for one rank, like `Observer`. It returns the answers that the cells define.
 
     cells       Python only, without IPython's lines
     exercises   by number, the signatures of the functions that the exercise asks for
@@ -97,7 +97,7 @@ def _follow(sock, until_s):
         try:
             message, _ = wire.receive(sock)
         except TimeoutError:
-            return None, cell, "did not end in time"
+            return None, cell, "did not finish in time"
         except (OSError, EOFError):
             message = None
         if message is None:
@@ -108,7 +108,7 @@ def _follow(sock, until_s):
 
 
 class _Session:
-    """The namespace in which the cells run one after the other, and what was seen of them."""
+    """The namespace in which the cells run one after the other, and what happened in them."""
 
     def __init__(self, asked: NotebookRun, framework, sock, lost, until_s):
         self.asked, self.sock, self.until_s = asked, sock, until_s
@@ -138,7 +138,7 @@ class _Session:
 
     def _run(self, cell, within_s):
         if within_s <= 0:
-            self.failed[cell.number] = "was left out, for the cells before it took too long"
+            self.failed[cell.number] = "was not run, because the cells before it took too long"
             return
         before = dict(self.names)
         try:
@@ -208,34 +208,35 @@ class _Session:
 
 @dataclass
 class _Held:
-    """A function and what it was when it was kept: what it uses may change later."""
+    """A function, and its pickled form at that time, because the objects it uses may change."""
 
     function: object
     candidate: dict
 
 
 def _candidate(function, due):
-    """The function as bytes, or why it cannot be tried."""
+    """Return the function as bytes, or why it cannot be tried."""
     try:
         problem = misfit(due, function)
         if problem:
             return {"problem": problem}
         data = definitions.packed(function)
         if len(data) > _MOST_BYTES:
-            return {"problem": f"with what it uses it is larger than {_MOST_BYTES >> 20} MB"}
+            size = f"{_MOST_BYTES >> 20} MB"
+            return {"problem": f"the function and the objects it uses are larger than {size}"}
         return {"function": data, "where": _where(function), "called": _called(function)}
     except Exception as error:
         return {"problem": f"it cannot be sent to the ranks: {type(error).__name__}: {error}"}
 
 
 def _where(function):
-    """The name of the cell that defines it; "" if nothing tells."""
+    """Return the name of the cell that defines it; "" if this is not known."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return code.co_filename if code else ""
 
 
 def _is_starter(function):
-    """Whether it only says that nobody has written it yet."""
+    """Return whether the function is still the unchanged starter."""
     return NOT_ATTEMPTED in getattr(getattr(function, "__code__", None), "co_consts", ())
 
 
@@ -244,7 +245,7 @@ def _called(function):
 
 
 def _words(error):
-    """What happened to a cell, in a few words that name no value."""
+    """Say what happened to a cell, in a few words without any value."""
     if isinstance(error, _TooLong):
         return "took too long"
     if isinstance(error, SyntaxError) and error.__traceback__.tb_next is None:
@@ -261,4 +262,4 @@ def _interrupt(*_):
 
 
 def _ask_nobody(*_):
-    raise EOFError("nobody is there to answer while a notebook is graded")
+    raise EOFError("input() does not work while a notebook is graded")

@@ -1,4 +1,4 @@
-"""The Python of a notebook's cells, read with `ast` and never run.
+"""Read the Python code of a notebook's cells with `ast`, without running it.
 
 IPython's own lines (!ls, name?, %matplotlib) are dropped; of `%time x = f()` the statement stays.
 """
@@ -17,7 +17,7 @@ TOO_MUCH = (RecursionError, MemoryError, OverflowError, ValueError)
 
 
 def parsed(source: str) -> tuple[str, ast.Module | None, tuple[int, str]]:
-    """The cell as Python without IPython's lines, its tree (None: it is none), (line, error)."""
+    """Return the cell without IPython's lines, its tree (None: not Python), and (line, error)."""
     try:
         return source, ast.parse(source), (0, "")
     except (SyntaxError, *TOO_MUCH):
@@ -28,13 +28,13 @@ def parsed(source: str) -> tuple[str, ast.Module | None, tuple[int, str]]:
     except SyntaxError as error:
         return text, None, (error.lineno or 1, error.msg or "invalid syntax")
     except ValueError:
-        return text, None, (1, "it holds characters that no program has")
+        return text, None, (1, "it contains characters that no program has")
     except TOO_MUCH:
         return text, None, (1, "too deep or too large to be read")
 
 
 def without_magics(source: str) -> str:
-    """The cell without IPython's lines; "" for a cell in another language, such as %%bash.
+    """Return the cell without IPython's lines; "" for a cell in another language, such as %%bash.
 
     >>> without_magics("%matplotlib inline\\nif x:\\n    !rm -r y\\n%time y = 1")
     '\\nif x:\\n    pass\\ny = 1'
@@ -56,7 +56,7 @@ def _without_magic(line):
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two cells are the same program: comments and spaces apart."""
+    """Return whether two cells are the same program, except for comments and spaces."""
     if one.split() == other.split():
         return True
     trees = [parsed(source)[1] for source in (one, other)]
@@ -67,9 +67,9 @@ def same(one: str, other: str) -> bool:
 
 
 def needed(statements: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
-    """The statements that define `name` and the names that those use, in their order.
+    """Return the statements that define `name` and all names that they use, in their order.
 
-    It may take too many, for it looks at names only, wherever they stand in a statement.
+    The result can have too many statements, because it depends only on names.
 
     >>> tree = ast.parse("a = 1\\nb = 2\\ndef f(): return g(a)\\ndef g(x): return x")
     >>> [ast.unparse(node).split("\\n")[0] for node in needed(tree.body, "f")]
@@ -89,7 +89,7 @@ def needed(statements: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
 
 
 def _bound(node) -> Iterator[str]:
-    """Names that a statement binds, at any depth; of a function or class only its own."""
+    """Yield the names that a statement binds, at any depth; for a function or class, its name."""
     blocks = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
     for part in [node] if isinstance(node, blocks) else ast.walk(node):
         if isinstance(part, blocks):

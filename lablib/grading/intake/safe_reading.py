@@ -1,7 +1,7 @@
-"""Read a notebook that may do harm to whoever reads it: in a process that is thrown away.
+"""Read a notebook that may harm its reader, in a process of its own.
 
-A file of 20 MB can be so deep, or so tangled, that reading it ends Python itself, or takes for
-ever. Nothing of it is executed here either.
+A file of 20 MB can be nested so deep, or be so complicated, that reading it crashes Python or takes
+forever. Nothing in the file is executed here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _QUIZ = re.compile(r"\d{1,2}\.[a-z]")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a notebook holds.
+    """The content of a notebook.
 
-    problem        why it cannot be read; "" when it can
-    answers        by exercise, one for each function that it asks for
+    problem        why it cannot be read; "" if it can be read
+    answers        by exercise, one for each function that the exercise asks for
     cells          the program: the cells that are Python, without IPython's lines
-    fingerprints   by exercise, what identifies its answers; see `similarity`
-    written        what identifies all code that the learner wrote
-    quizzes        by number, the choice that was made, counted from 1
+    fingerprints   by exercise, the fingerprints of its answers; see `similarity`
+    written        the fingerprints of all code that the learner wrote
+    quizzes        by number, the learner's choice, counted from 1
     """
 
     problem: str = ""
@@ -52,18 +52,18 @@ class Reading:
 
     @cached_property
     def program(self) -> str:
-        """A digest of all cells."""
+        """Return a digest of all cells."""
         text = json.dumps([asdict(cell) for cell in self.cells])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = None) -> Reading:
-    """What a notebook's bytes hold of these exercises; never raises for what is in them.
+    """Read these exercises from a notebook's bytes; raise nothing, whatever the bytes are.
 
-    released   the lab as learners got it: an answer that stands there just so is not attempted
+    released   the lab as learners got it: an unchanged answer counts as not attempted
     """
     if len(data) > notebook_file.MOST_BYTES:
-        return Reading(f"larger than {notebook_file.MOST_BYTES // 2**20} MB")
+        return Reading(f"the file is larger than {notebook_file.MOST_BYTES // 2**20} MB")
     wanted = {"exercises": {one.number: one.answers for one in exercises},
               "released": str(released or "")}  # fmt: skip
     try:
@@ -88,7 +88,7 @@ def _environment():
 
 
 def main(_arguments: list[str]) -> None:
-    """The process: `wanted` and the notebook on stdin, a `Reading` as JSON on stdout."""
+    """Read `wanted` and the notebook from stdin, and write a `Reading` as JSON to stdout."""
     resource.setrlimit(resource.RLIMIT_CPU, (_PROCESSOR_S, _PROCESSOR_S))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     head, _, data = sys.stdin.buffer.read().partition(b"\n")
@@ -96,7 +96,7 @@ def main(_arguments: list[str]) -> None:
         found = _found(json.loads(head), data)
     except (MemoryError, RecursionError):
         raise SystemExit(_TOO_MUCH) from None
-    except Exception as error:  # no reader foresees all that a file can hold
+    except Exception as error:  # a file can contain anything, so any error is possible
         found = {"problem": f"it could not be read: {type(error).__name__}", "answers": {}}
     json.dump(found, sys.stdout)
 
@@ -127,7 +127,7 @@ def _found(wanted, data):
 
 
 def _quizzes(metadata):
-    """What `submit` wrote there; whatever else is there is left."""
+    """Return the choices that `submit` wrote there, and ignore everything else."""
     ours = metadata.get("lablib")
     told = ours.get("quizzes") if isinstance(ours, dict) else None
     if not isinstance(told, dict):

@@ -1,9 +1,8 @@
-"""Answers that are more alike than chance makes them: something to look at, never a verdict.
+"""Find answers that are too similar for chance: a reason to look at them, never a verdict.
 
-Programs are compared by what they do: names, comments, spaces and the values of constants are
-left out (as MOSS does: Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003, but with every
-fingerprint kept, because answers are short). What many share, such as the lab's own lines, counts
-for nobody.
+Programs are compared without names, comments, spaces and the values of constants, as in MOSS
+(Schleimer, Wilkerson and Aiken, "Winnowing", SIGMOD 2003). But all fingerprints are used, because
+answers are short. Code that many share, such as the lab's own lines, does not count.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _TOO_FEW_TO_TELL = 6
 
 @dataclass(frozen=True)
 class Pair:
-    """Two submissions, the exercises whose answers are alike, and how much of them is shared."""
+    """Two submissions, the exercises with similar answers, and how much of these is shared."""
 
     ids: tuple[str, str]
     exercises: tuple[str, ...]
@@ -35,7 +34,7 @@ class Pair:
 
 
 def fingerprints(source: str) -> list[int]:
-    """What identifies a program, whatever its names are.
+    """Return what identifies a program, independent of its names.
 
     >>> fingerprints("def f(a): return a + 1") == fingerprints("def g(b):  return b + 2  # mine")
     True
@@ -54,13 +53,13 @@ def pairs(
     files: Mapping[str, str],
     notebooks: Mapping[str, Iterable[int]] | None = None,
 ) -> list[Pair]:
-    """The pairs to look at, the most alike first.
+    """Return the pairs to look at, the most similar first.
 
-    answers     by submission and exercise, the fingerprints of what the learner wrote; a submission
-                without answers is like nobody's
+    answers     by submission and exercise, the fingerprints of the learner's code; a submission
+                without answers is in no pair
     files       by submission, a digest of its whole file
-    notebooks   by submission, the fingerprints of all code that the learner wrote: an answer may be
-                there under another name, in another cell or in parts
+    notebooks   by submission, the fingerprints of all code of the learner, where an answer may be
+                under another name, in another cell or in parts
     """
     written = _written(answers, notebooks or {})
     common = _widely_shared(written)
@@ -89,7 +88,7 @@ def _written(answers, notebooks):
 
 
 def _widely_shared(written):
-    """The fingerprints that many have; of a small class none."""
+    """Return the fingerprints that many answers have; in a small class there are none."""
     if len(written) < _TOO_FEW_TO_TELL:
         return set()
     counts = Counter(number for prints in written.values() for number in prints)
@@ -130,5 +129,5 @@ def _share(one, other):
 
 
 def _inside(answer, written):
-    """How much of an answer is somewhere in all that somebody else wrote."""
+    """Return how much of an answer occurs in the code of another learner."""
     return len(answer & written) / len(answer) if len(answer) >= _LEAST_INSIDE else 0.0

@@ -1,7 +1,7 @@
-"""Stand-ins for what a notebook uses and no answer rests on: clusters, plots, the other framework.
+"""Stand-ins for parts that no answer depends on: clusters, plots, the other framework.
 
-While a notebook's cells run to find its answers, a stand-in takes any use without an error. So a
-cell that trains a model or draws its losses costs no time, and the lines below it run, too.
+While a notebook's cells run to find its answers, a stand-in accepts any use without an error. So a
+cell that trains a model or draws its losses takes no time, and the lines below it run, too.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from types import ModuleType
 from lablib import frameworks
 from lablib.errors import LabError
 
-# What the kit starts, shows or keeps. `check` is not among them: it says which function to grade.
+# Functions that start, show or store something. `check` is not here: it says what to grade.
 _OF_THE_KIT = ("Cluster", "train", "compare", "what_if", "doctor", "predict", "quiz", "progress")
 _PICTURES = ("lablib.views", "matplotlib")
 _OPERATORS = "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor".split()
 
 
 class StandIn:
-    """Takes any use: a call, an attribute, an item, a loop, `with`, arithmetic, comparisons."""
+    """Accept any use: a call, an attribute, an item, a loop, `with`, arithmetic, comparisons."""
 
     def __init__(self, *_, **__):
         pass
@@ -121,7 +121,7 @@ def install(framework: str, check: Callable) -> None:
 
 def _start_no_ranks(*_):
     raise LabError(
-        "No ranks are started while a notebook's answers are looked for.",
+        "A notebook's cells cannot start ranks while they are graded.",
         saw="a cell that starts ranks without lab.Cluster",
         do="start them with lab.Cluster",
     )

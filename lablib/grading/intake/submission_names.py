@@ -1,4 +1,4 @@
-"""What the name of a file or folder tells of a submission: whose it is, as platforms write it."""
+"""Find out whose submission it is from the name of its file or folder, as platforms write it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 _LONGEST_ID = 80
-# What is before `mark` is the platform's; the rest is the learner's, who may write anything there.
+# The part before `mark` comes from the platform; the rest from the learner, who may write anything.
 _PLATFORMS = {
     "Canvas": r"(?P<id>[a-z0-9-]+)(?P<late>_LATE)?_(?P<user>\d+)(?P<mark>_\d+_)(?P<rest>.+)",
     "Moodle": r"(?P<id>.+?)_(?P<user>\d+)(?P<mark>_assignsubmission_)(file|onlinetext)_?"
@@ -34,10 +34,10 @@ _AGAIN = re.compile(r"[-( ](\d+)\)?$")  # -2 (Canvas), (2) (browsers)
 
 @dataclass(frozen=True)
 class Named:
-    """What the name of an entry tells.
+    """The information in the name of an entry.
 
-    id      to be shown; `who` is equal for equal learners, and for nobody else
-    title   of the notebook, without the attempt's number, `again`
+    id      the id to show; `who` is the same for the same learner, and for nobody else
+    title   the notebook's title, without the number of the attempt, which is `again`
     """
 
     id: str
@@ -50,7 +50,7 @@ class Named:
 
 
 def named(name: str) -> Named:
-    """What this name tells."""
+    """Return the information in this name."""
     rest = _SUFFIX.sub("", name)
     found = [(match.start("mark"), platform, match) for platform, pattern in _PLATFORMS.items()
              if (match := re.fullmatch(pattern, name, re.ASCII))]  # fmt: skip
@@ -75,7 +75,7 @@ def _time(text):
 
 
 def ids(learners: Mapping[tuple[str, str], Named]) -> dict[tuple[str, str], str]:
-    """An id for each learner. Where two names look alike, each gets a mark that differs."""
+    """Return an id for each learner. If two names look alike, each gets a different mark."""
     times, given = Counter(look(one.id) for one in learners.values()), {}
     for who, one in sorted(learners.items()):
         mark = one.user or hashlib.sha256(os.fsencode(who[1])).hexdigest()[:8]
@@ -87,7 +87,7 @@ def ids(learners: Mapping[tuple[str, str], Named]) -> dict[tuple[str, str], str]
 
 
 def attempt(title: str) -> tuple[str, int]:
-    """A title without the number that a platform or a browser gave a further attempt; the number.
+    """Split a title from the number that a platform or a browser gave to a further attempt.
 
     >>> attempt("lab03-2"), attempt("lab03")
     (('lab03', 2), ('lab03', 0))
@@ -97,7 +97,7 @@ def attempt(title: str) -> tuple[str, int]:
 
 
 def look(text: str) -> str:
-    """Equal for texts that readers cannot tell apart; not meant to be read.
+    """Return a key that is equal for texts that look the same to readers.
 
     >>> look("Jos\\u00e9") == look("Jose\\u0301"), look("jane.") == look("jane")
     (True, True)
@@ -108,12 +108,12 @@ def look(text: str) -> str:
 
 
 def composed(text: str) -> str:
-    """The text in normal form C, in which ids are written; people may type another one."""
+    """Return the text in normal form C, in which ids are written; people may type another form."""
     return unicodedata.normalize("NFC", text)
 
 
 def printable(name: str) -> str:
-    """A file's name as text that can be written anywhere, on one line.
+    """Return a file's name as one line of text that can be written anywhere.
 
     >>> printable("a\\nb"), printable(os.fsdecode(b"\\xff"))
     ('a b', '\\\\xff')

@@ -1,13 +1,13 @@
-"""Find the submissions in a folder, as learning platforms export them, and say whose each is.
+"""Find the submissions in a folder, as learning platforms export them, and whose each is.
 
-One entry of the folder is one submission: a notebook, or a folder in which there is one.
+Each entry of the folder is one submission: a notebook, or a folder that contains one.
 
     jane.ipynb   jane/03_data_parallelism.ipynb   jane/lab03/x.ipynb         by hand, nbgrader
     doejane_4711_90210_03_data_parallelism-2.ipynb   doejane_LATE_4711_...   Canvas
     Jane Doe_4711_assignsubmission_file_/x.ipynb                             Moodle
     Lab 03_jdoe_attempt_2026-03-01-12-30-00_x.ipynb                          Blackboard
 
-Nothing is followed out of the folder: a link, a FIFO or a device is refused unread.
+Nothing outside the folder is read: links, FIFOs and devices are refused.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _ASIDE = (".csv", ".yaml", ".yml", ".toml")
 class Submission:
     """One entry of the folder.
 
-    id       whose it is; each is different, and can be written as UTF-8
-    file     the notebook, relative to the folder; "" when there is none to read
+    id       the learner; each is different, and can be written as UTF-8
+    file     the notebook, relative to the folder; "" if there is none to read
     state    HANDED_IN, or why there is nothing to read
     reason   more about the state
-    user     the platform's number of the learner, such as Canvas's ID; ""
-    late     the platform has marked it as late
-    when     when it was handed in, where its name says so or the file does
-    notes    what whoever reads the grade should know
+    user     the platform's number of the learner, such as Canvas's ID; or ""
+    late     True if the platform has marked it as late
+    when     when it was handed in, according to its name or its file
+    notes    what readers of the grade should know
     """
 
     id: str
@@ -55,17 +55,17 @@ class Submission:
 
 
 def find(folder: Path, lab: str) -> list[Submission]:
-    """All submissions in `folder`, by id. Raises LabError when there is no such folder.
+    """Return all submissions in `folder`, by id. Raises LabError if there is no such folder.
 
-    lab   "03": of several notebooks of one learner, one with the lab's number is taken
+    lab   "03": if a learner has several notebooks, one with the lab's number is preferred
     """
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
         raise LabError(
-            "The submissions cannot be read.",
+            "The folder of submissions cannot be read.",
             saw=f"{folder}: {error.strerror}",
-            do="name the folder that holds them, one notebook or one folder a learner",
+            do="name a folder that has one notebook or one folder for each learner",
         ) from None
     learners: dict[tuple[str, str], list[tuple[submission_names.Named, Submission]]] = {}
     for entry in entries:
@@ -85,12 +85,12 @@ def read(folder: Path, submission: Submission) -> bytes:
     descriptor = os.open(folder / submission.file, flags)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("not a plain file")
+            raise OSError("not a regular file")
         return file.read(MOST_BYTES + 1)
 
 
 def left_out(folder: Path) -> list[str]:
-    """The names of the entries that are taken for no submissions, such as a list of the class."""
+    """Return the names of entries that are not submissions, such as a list of the class."""
     names = [entry.name for entry in os.scandir(folder) if _is_left_out(entry)]
     return sorted(map(submission_names.printable, names))
 
@@ -104,8 +104,10 @@ def _is_left_out(entry):
 
 
 def _is_junk(name):
-    """What systems and editors leave in folders. A learner may begin a notebook's name with a dot;
-    "._" begins what macOS keeps beside a file."""
+    """Return whether it is a file that systems and editors leave in folders.
+
+    A learner's notebook may have a name that begins with a dot. macOS's own files begin with "._".
+    """
     hidden = name.startswith((".", "~$")) and not name.lower().endswith(".ipynb")
     return hidden or name.startswith("._") or name in _NOT_SUBMISSIONS
 
@@ -113,7 +115,7 @@ def _is_junk(name):
 def _renamed(found, identity):
     if found.id == identity:
         return found
-    note = f"another submission has the name {found.id}, too, or one that looks like it"
+    note = f"another submission has the same name, {found.id}, or one that looks the same"
     return replace(found, id=identity, notes=(*found.notes, note))
 
 
@@ -149,7 +151,8 @@ def _file(found, path, folder):
     when = found.when or _modified(status)
     found = replace(found, file=str(path.relative_to(folder)), when=when)
     if status.st_size > MOST_BYTES:
-        return replace(found, state=UNREADABLE, reason=f"larger than {MOST_BYTES // 2**20} MB")
+        reason = f"the file is larger than {MOST_BYTES // 2**20} MB"
+        return replace(found, state=UNREADABLE, reason=reason)
     return found
 
 
@@ -173,12 +176,12 @@ def _in_folder(found, path, folder, lab):
     found = _file(found, Path(chosen.path), folder)
     if len(notebooks) > 1:
         shown = submission_names.printable(os.path.relpath(chosen.path, path))
-        found = replace(found, notes=(f"{len(notebooks)} notebooks; graded: {shown}",))
+        found = replace(found, notes=(f"there are {len(notebooks)} notebooks; graded: {shown}",))
     return found
 
 
 def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
-    """Files in a folder; links are not followed, hidden folders not entered."""
+    """Yield the files in a folder, without following links or entering hidden folders."""
     entries = sorted(os.scandir(folder), key=lambda entry: os.fsencode(entry.name))
     for entry in entries[:_MOST_FILES]:
         if _is_junk(entry.name):
@@ -190,15 +193,17 @@ def _walk(folder, depth=0) -> Iterator[os.DirEntry]:
 
 
 def _preferred(name, lab, path):
-    """Which of several notebooks counts: one with the lab's number, the latest attempt, the one
-    that is the least deep; then by name, so that it is always the same."""
+    """Return a key to choose one of several notebooks, so that the choice is always the same.
+
+    It prefers the lab's number, then the latest attempt, then the least depth, then the name.
+    """
     title, again = submission_names.attempt(os.path.splitext(name)[0])
     about = re.search(rf"(?<!\d)0*{int(lab)}(?!\d)", title) is not None
     return about, again, -path.count(os.sep), os.fsencode(name)
 
 
 def _the_last(several, lab):
-    """Of one learner's attempts the last; readable ones come first."""
+    """Return the last attempt of a learner, and prefer attempts that can be read."""
 
     def order(pair):
         named, found = pair
@@ -209,6 +214,6 @@ def _the_last(several, lab):
     _, last = max(several, key=order)
     if len(several) > 1:
         name = submission_names.printable(last.file) or last.reason
-        note = f"{len(several)} submissions; graded: {name}"
+        note = f"there are {len(several)} submissions; graded: {name}"
         last = replace(last, notes=(*last.notes, note))
     return last

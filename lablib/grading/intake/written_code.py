@@ -1,6 +1,6 @@
-"""What a learner wrote in a notebook, as fingerprints: each answer with its helpers, and all of it.
+"""The fingerprints of a learner's code: of each answer with its helpers, and of the whole notebook.
 
-Code that came with the lab counts for nobody, so it is left out.
+Code that came with the lab does not count.
 """
 
 from __future__ import annotations

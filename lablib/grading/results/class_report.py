@@ -1,4 +1,4 @@
-"""What the instructor looks at first: how the class did, which claims fail, what needs an eye."""
+"""The class report: how the class did, which claims fail, and what the instructor should check."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lablib.teach.claims import OUTSIDE, RANK, VALUES
 
 _BINS = 10
 _MOST_ROWS = 40
-# Of each kind of evidence: its name, and what it means for the instructor.
+# The name of each kind of evidence, and what it means for the instructor.
 _KINDS = {
     RANK: (
         "reported by the ranks",
-        "only the ranks' own record shows it. The learner's program runs beside this record and "
-        "could have forged it. Read the answer before you rely on such a claim.",
+        "only the ranks' own record shows it. The learner's program runs in the same process and "
+        "could have forged this record. Read the answer before you rely on such a claim.",
     ),
     VALUES: (
         "returned values",
@@ -27,8 +27,8 @@ _KINDS = {
     ),
     OUTSIDE: (
         "measured outside",
-        "the grader counted messages or bytes outside the box, where no program of a learner runs. "
-        "A program cannot forge it.",
+        "the grader counted messages or bytes outside the sandbox, where no learner's program "
+        "runs. A program cannot forge these numbers.",
     ),
 }
 
@@ -40,9 +40,9 @@ def report(
     pairs: Sequence[Pair],
     left_out: Sequence[str] = (),
 ) -> str:
-    """The page for the class.
+    """Return the page for the class.
 
-    left_out   names of what was taken for no submission
+    left_out   names of files that are not submissions
     """
     parts = [
         *_warning(rows),
@@ -59,8 +59,8 @@ def report(
 
 def _warning(rows):
     if any(row.tier == UNSANDBOXED for row in rows):
-        yield (f'<p class="wrong"><b>{UNSANDBOXED}</b>: nothing held these programs back. They '
-               "could read and write what the grader can, the grades among it.</p>")  # fmt: skip
+        yield (f'<p class="wrong"><b>{UNSANDBOXED}</b>: these programs ran without a sandbox. '
+               "They could read and change all files that the grader can.</p>")  # fmt: skip
 
 
 def _distribution(rows):
@@ -73,13 +73,13 @@ def _distribution(rows):
     shares = sorted(row.total / sum(row.of.values()) for row in graded)
     middle = (shares[(len(shares) - 1) // 2] + shares[len(shares) // 2]) / 2
     mean = sum(shares) / len(shares)
-    yield f"<p>Of the points: mean {mean:.0%}, median {middle:.0%}.</p>"
+    yield f"<p>Share of the points: mean {mean:.0%}, median {middle:.0%}.</p>"
     bins = Counter(min(_BINS - 1, int(share * _BINS)) for share in shares)
     yield _bars([(f"{10 * n}–{10 * n + 10} %", bins[n]) for n in range(_BINS)])
 
 
 def _bars(counts):
-    """A histogram in SVG, with a text for those who do not see it."""
+    """Draw a histogram in SVG, with a text alternative."""
     most, high, wide = max(count for _, count in counts), 120, 60
     told = ", ".join(f"{label}: {count}" for label, count in counts)
     bars = "".join(
@@ -111,7 +111,7 @@ def _exercises(rows, titles):
 
 
 def _claims(rows):
-    """Which claims fail most, of the answers that were tried."""
+    """Show which claims fail most often in the answers that were tried."""
     tried, failing = Counter(), Counter()
     for row in rows:
         for number, graded in row.exercises.items():
@@ -123,7 +123,7 @@ def _claims(rows):
             failing.update((number, text) for text, holds in found.items() if not holds)
     if not failing:
         return
-    yield "<h2>Claims that fail most</h2>"
+    yield "<h2>Claims that fail most often</h2>"
     order = sorted(failing, key=lambda key: (-failing[key] / tried[key], -failing[key], key))
     lines = [
         [
@@ -139,8 +139,8 @@ def _claims(rows):
 def _pairs(pairs):
     if not pairs:
         return
-    yield "<h2>Alike</h2><p>Programs that agree but for names, comments and constants. It is a "
-    yield "reason to look at them, and no more.</p>"
+    yield "<h2>Similar answers</h2><p>These programs agree except for names, comments and "
+    yield "constants. This is a reason to look at them, not a proof of copying.</p>"
     lines = [
         [html_page.text(pair.ids[0]), html_page.text(pair.ids[1]),
          "the same file" if pair.same_file else html_page.text(", ".join(pair.exercises)),
@@ -153,7 +153,7 @@ def _pairs(pairs):
 
 
 def _evidence(rows):
-    """How each claim that holds was seen, those that a program could have forged first."""
+    """Show the evidence for each claim that holds; evidence that can be forged comes first."""
     times = Counter(
         found
         for row in rows
@@ -163,7 +163,7 @@ def _evidence(rows):
     )  # fmt: skip
     if not times:
         return
-    yield "<h2>How the claims were seen</h2>"
+    yield "<h2>Evidence for the claims</h2>"
     legend = (f"<li><b>{kind}</b>: {means}</li>" for kind, means in _KINDS.values())
     yield f"<ul>{''.join(legend)}</ul>"
     order = sorted(times, key=lambda key: (list(_KINDS).index(key[0]), key[1:]))
@@ -195,4 +195,4 @@ def _left_out(names):
     if names:
         shown = ", ".join(html_page.text(name) for name in names[:_MOST_ROWS])
         more = f" and {len(names) - _MOST_ROWS} more" if len(names) > _MOST_ROWS else ""
-        yield f"<h2>Left out</h2><p>These are not submissions: {shown}{more}.</p>"
+        yield f"<h2>Other files</h2><p>These are not submissions: {shown}{more}.</p>"

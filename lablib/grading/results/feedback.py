@@ -1,8 +1,8 @@
-"""What a learner gets back: a page that says claim by claim how each exercise stands.
+"""The feedback page of a learner, which says for each exercise which claims hold.
 
-Of a hidden case it says each claim's text, its numbers left out, and whether it holds; nothing
-else, for the values seen, the words of an exception, even the number of a line may hold the case's
-inputs.
+For a hidden case, the page shows each claim's text, without numbers, and whether it holds. It shows
+nothing else, because the values, the text of an exception, and even a line number could reveal the
+inputs of the case.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lablib.grading.trial.grade_exercise import OK, UNJUDGED, Graded, GradedCase
 
 MOST_BYTES = 900_000
 _RULE = (
-    "Half of an exercise's points are for cases that you know, half for hidden ones. Of each half, "
-    "half is for the claims one by one, and half for all of them together."
+    "Half of an exercise's points are for cases that you know, and half for hidden cases. In each "
+    "half, half of the points are for single claims; you get the rest if all claims hold."
 )
 _FIELD = 300
 # A digit within a word, as in 1F1B, belongs to a name.
@@ -26,23 +26,23 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d(?:[\d.,]*\d)?(?:e[-+]?\d+)?(?!\w)")
 _WHAT_HAPPENED = {
     "error": "it ended with an error",
     "crash": "a process ended before it returned",
-    "timeout": "it took longer than it may",
+    "timeout": "it took longer than the time limit",
     "hang": "the ranks waited for one another",
-    "cpu": "it computed longer than it may",
-    "oom": "it used more memory than it may",
-    "processes": "it started more processes than it may",
-    "disk": "it wrote more than it may",
-    "output": "it printed more than it may",
-    "forged": "a rank sent what no rank sends",
-    UNJUDGED: "the judge had no time left for it: earlier values took too long to compare",
+    "cpu": "it used more processor time than is allowed",
+    "oom": "it used more memory than is allowed",
+    "processes": "it started more processes than is allowed",
+    "disk": "it wrote more data than is allowed",
+    "output": "it printed more than is allowed",
+    "forged": "a rank sent a message that no rank of the kit sends",
+    UNJUDGED: "it was not judged, because comparing earlier values took too long",
     NOT_ATTEMPTED: NOT_ATTEMPTED,
 }
 
 
 def feedback(row: Row, lab: str, titles: Mapping[str, str]) -> str:
-    """The page of one submission, under 1 MB.
+    """Return the page of one submission, under 1 MB.
 
-    titles   of the exercises, by number
+    titles   the exercises' titles by number
     """
     full = _page(row, lab, titles, _case)
     if len(full.encode()) <= MOST_BYTES:
@@ -121,7 +121,7 @@ def _claim(claim, hidden):
 
 
 def _without_numbers(words):
-    """Leave out the sizes of a hidden case, and results that follow from its inputs.
+    """Remove the sizes of a hidden case, and results that follow from its inputs.
 
     >>> _without_numbers("every rank sends 8 messages of 1,024 B; 1F1B keeps rank 0's")
     "every rank sends … messages of … B; 1F1B keeps rank …'s"

@@ -1,12 +1,11 @@
-"""The grades of a class: a row for each submission, and the tables that hold them.
+"""The grades of a class: a row for each submission, and tables of these rows.
 
     grades.csv            id, each exercise, total, late, status, reason, comment, tier
     exercises.csv         a row for each submission and exercise, with what was found
     grades_canvas.csv     for Canvas's import of grades
     grades_nbgrader.csv   with the columns of `nbgrader export`
 
-A cell that a spreadsheet would take for a formula is given an apostrophe. Equal grades are equal
-bytes.
+A cell that a spreadsheet would read as a formula gets an apostrophe. Equal grades give equal bytes.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ _LONGEST_CELL = 1000
 class Row:
     """One submission's grade.
 
-    status     GRADED, or why there is none: missing, refused, unreadable; NOT_GRADED, where at
-               least one exercise waits to be: it has no points yet, and the row no total
-    exercises  by number, as they were graded
-    changes    the instructor's own, for this submission
+    status     GRADED, or why there is no grade: missing, refused, unreadable; or NOT_GRADED, if at
+               least one exercise is not graded yet. Then it has no points, and the row has no total
+    exercises  the graded exercises by number
+    changes    the instructor's changes to this submission
     """
 
     submission: Submission
@@ -51,8 +50,7 @@ class Row:
 
     @cached_property
     def points(self) -> dict[str, float]:
-        """By exercise, of those that do not wait to be graded; the instructor's where there are
-        some."""
+        """Return the points of each graded exercise; the instructor's points take precedence."""
         without = {} if self.status == NOT_GRADED else dict.fromkeys(self.of, 0.0)
         graded = {number: one.points for number, one in self.exercises.items()}
         by_hand = {c.exercise: c.points for c in self.changes if c.points is not None}
@@ -60,24 +58,24 @@ class Row:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every exercise has its points."""
+        """Return whether every exercise has its points."""
         return self.points.keys() == self.of.keys()
 
     @property
     def total(self) -> float:
-        """All points that there are, less what is lost for being late."""
+        """Return all points, minus the points that are lost for being late."""
         return round(sum(self.points.values()) * (1 - self.lateness.lost), 2)
 
     @property
     def comment(self) -> str:
-        """What the instructor wrote."""
+        """Return the instructor's comments."""
         told = [f"{c.exercise}: {c.comment}" if c.exercise else c.comment for c in self.changes
                 if c.comment]  # fmt: skip
         return "; ".join(told)
 
     @property
     def summary(self) -> str:
-        """Why it is as it is, in a line."""
+        """Return the reason for the grade, in one line."""
         parts = [self.reason] if self.reason else []
         parts += self.submission.notes
         for number, one in self.exercises.items():
@@ -100,7 +98,7 @@ def grades(rows: Sequence[Row], exercises: Sequence[str]) -> str:
 
 def by_exercise(rows: Sequence[Row], exercises: Sequence[str]) -> str:
     """exercises.csv."""
-    head = ["id", "exercise", "points", "of", "status", "reason", "rests on the ranks' own word"]
+    head = ["id", "exercise", "points", "of", "status", "reason", "relies on the ranks' own record"]
     return _csv([*head, "tier"], (
         [row.id, number, _number(row.points[number]), _number(row.of[number]), one.status,
          one.reason, "yes" if one.rests_on_ranks_word else "", one.tier]
@@ -109,8 +107,10 @@ def by_exercise(rows: Sequence[Row], exercises: Sequence[str]) -> str:
 
 
 def for_canvas(rows: Sequence[Row], title: str) -> str:
-    """grades_canvas.csv: Canvas finds a learner by the ID, which the names of its files hold; an
-    empty cell changes nothing there."""
+    """Return grades_canvas.csv. Canvas finds learners by the ID that is in its file names.
+
+    An empty cell changes nothing in Canvas.
+    """
     of = _number(sum(rows[0].of.values())) if rows else ""
     head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", title]
     lines = [["Points Possible", "", "", "", "", of]]
@@ -119,7 +119,7 @@ def for_canvas(rows: Sequence[Row], title: str) -> str:
 
 
 def for_nbgrader(rows: Sequence[Row], title: str) -> str:
-    """grades_nbgrader.csv, as `nbgrader export` writes it."""
+    """Return grades_nbgrader.csv, as `nbgrader export` writes it."""
     head = ["assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email",
             "raw_score", "late_submission_penalty", "score", "max_score"]  # fmt: skip
     lines = []

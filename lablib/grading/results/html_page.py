@@ -1,4 +1,4 @@
-"""A page that needs nothing else: no script, no network, readable on a phone and in the dark."""
+"""A page without scripts and network access, readable on a phone and in the dark."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ul { list-style: none; padding-left: 1em; margin: .2em 0 }
 .wrong { color: #cc5500 } .right { color: #00885f } .aside { opacity: .75 }
 @media (prefers-color-scheme: dark) { .wrong { color: #ff9d5c } .right { color: #4fd1b0 } }
 """
-# A page from a learner's words must not do anything, whatever the words are.
+# A page with a learner's text must not execute anything, whatever the text is.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def page(title: str, body: str) -> str:
-    """A whole page; `title` is text, `body` HTML."""
+    """Return a whole page; `title` is text, `body` is HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
@@ -31,20 +31,20 @@ def page(title: str, body: str) -> str:
 
 
 def text(words: object, most: int = 2000) -> str:
-    """Words of anybody's as HTML: one that shows them, and does no more.
+    """Return any text as HTML that only shows it.
 
     >>> text("<b>\\x1b[31m")
     '&lt;b&gt;\\ufffd[31m'
     """
     words = str(words)
     words = words if len(words) <= most else words[:most] + " ..."
-    # Characters that move the cursor or turn the direction of reading say what is not there.
+    # Characters that move the cursor or change the direction of reading could mislead readers.
     plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in words)
     return escape(plain)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of cells that are HTML; the columns in `numbers` stand to the right."""
+    """Return a table of HTML cells; the columns in `numbers` are aligned to the right."""
 
     def line(tag, cells):
         kinds = [' class="n"' * (n in numbers) for n in range(len(cells))]

@@ -1,10 +1,10 @@
-"""What a late submission loses, by the instructor's rule; a YAML file:
+"""How many points a late submission loses. The instructor's rule is a YAML file:
 
 due: 2026-03-01 23:59
 grace_minutes: 15
 lost_per_day: 0.1          # of the points, for each day that has begun
 most_lost: 0.5
-handed_in:                 # where it is known better than from the file's name or its time
+handed_in:                 # if the file's name or time is wrong
   jane: 2026-03-02 10:00
 """
 
@@ -48,7 +48,7 @@ class Policy:
     handed_in: dict[str, datetime] = field(default_factory=dict)
 
     def of(self, submission: Submission) -> Lateness:
-        """A platform's own mark counts as one day where no time tells more."""
+        """Return the lateness; without a time, a platform's mark counts as one day."""
         when = self.handed_in.get(submission.id) or submission.when
         over = (when - self.due - timedelta(minutes=self.grace_minutes)) if when else timedelta(0)
         days = max(0, math.ceil(over / timedelta(days=1))) or int(submission.late)
@@ -56,7 +56,7 @@ class Policy:
 
 
 def read(path: Path, ids: Iterable[str]) -> Policy:
-    """The policy in the file. Raises LabError for what cannot be."""
+    """Read the policy in the file. Raises LabError if it is not valid."""
     try:
         entries = loaded_yaml(path, path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
@@ -67,7 +67,7 @@ def read(path: Path, ids: Iterable[str]) -> Policy:
     times = {composed(str(key)): when for key, when in (entries.get("handed_in") or {}).items()}
     strangers = sorted(set(times) - set(ids))
     if strangers:
-        raise _wrong(path, f"handed_in: no submission is of {', '.join(strangers)}")
+        raise _wrong(path, f"handed_in: there is no submission of {', '.join(strangers)}")
     known = {identity: _time(path, when) for identity, when in times.items()}
     numbers = {
         k: entries[k] for k in ("grace_minutes", "lost_per_day", "most_lost") if k in entries
@@ -88,15 +88,15 @@ def _time(path, value):
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, 23, 59, 59)
     if not isinstance(value, datetime):
-        raise _wrong(path, f"{value!r} is no time")
-    # Files' times are this computer's own, so all others are made so.
+        raise _wrong(path, f"{value!r} is not a time")
+    # File times are in local time, so convert all other times to local time.
     return value.astimezone().replace(tzinfo=None) if value.tzinfo else value
 
 
 def _wrong(path, saw):
     return LabError(
-        "The rule for late submissions is not written as it must be.",
+        "The file with the rule for late submissions is not valid.",
         saw=f"{path}: {saw}",
-        do="write due: 2026-03-01 23:59, and if wanted grace_minutes, lost_per_day, most_lost "
-        "(0 to 1), handed_in",
+        do="write due: 2026-03-01 23:59; optional are grace_minutes, lost_per_day, most_lost "
+        "(0 to 1) and handed_in",
     )

@@ -1,4 +1,4 @@
-"""Points and comments that the instructor gives by hand. Grading again never changes them.
+"""Points and comments that the instructor gives by hand. Grading again does not change them.
 
 As YAML                                     or as CSV
 
@@ -25,8 +25,11 @@ _COLUMNS = ["id", "exercise", "points", "comment"]
 
 @dataclass(frozen=True)
 class Override:
-    """exercise   "": the whole submission, which has a comment only
-    points     None: as they were graded"""
+    """Points or a comment by hand.
+
+    exercise   "" for the whole submission, which can only have a comment
+    points     None: the points stay as graded
+    """
 
     id: str
     exercise: str = ""
@@ -35,7 +38,7 @@ class Override:
 
 
 def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Override]:
-    """What the file says. Raises LabError for ids, exercises or points that cannot be."""
+    """Read the file. Raises LabError for ids, exercises or points that are not valid."""
     found = []
     for row in rows(path):
         row["id"] = composed(row["id"])
@@ -44,7 +47,7 @@ def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Overr
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """The file's rows as text, by column."""
+    """Return the file's rows as text, by column."""
     try:
         text = path.read_bytes().decode("utf-8-sig")  # a comment's line ends stay as they are
     except (OSError, UnicodeDecodeError) as error:
@@ -53,12 +56,12 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(_yaml_rows(path, text))
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if not {"id", "points"} <= set(reader.fieldnames or ()):
-        raise _wrong(path, f"its columns are {reader.fieldnames}")
+        raise _wrong(path, f"the columns are {reader.fieldnames}")
     return [{key: plain((row.get(key) or "").strip()) for key in _COLUMNS} for row in reader]
 
 
 def text_of(overrides: Iterable[Override]) -> str:
-    """The CSV that says the same, and that a spreadsheet may open: see `spreadsheet`."""
+    """Return the same as CSV that is safe to open in a spreadsheet: see `spreadsheet`."""
     return csv_text(_COLUMNS, (
         [one.id, one.exercise, "" if one.points is None else one.points, one.comment]
         for one in overrides
@@ -66,7 +69,7 @@ def text_of(overrides: Iterable[Override]) -> str:
 
 
 def loaded_yaml(path: Path, text: str) -> dict:
-    """A YAML file that is a dictionary. Raises LabError."""
+    """Read a YAML file that is a dictionary. Raises LabError."""
     import yaml
 
     try:
@@ -74,7 +77,7 @@ def loaded_yaml(path: Path, text: str) -> dict:
     except yaml.YAMLError as error:
         raise _wrong(path, " ".join(str(error).split())) from None
     if not isinstance(found, dict):
-        raise _wrong(path, f"it is a {type(found).__name__}, not a dictionary")
+        raise _wrong(path, f"the file contains a {type(found).__name__}, not a dictionary")
     return found
 
 
@@ -93,7 +96,7 @@ def _yaml_rows(path, text):
 
 def _override(path, row, ids, exercises):
     if row["id"] not in ids:
-        raise _wrong(path, f"no submission is of {row['id']!r}")
+        raise _wrong(path, f"there is no submission of {row['id']!r}")
     if row["exercise"] and row["exercise"] not in exercises:
         raise _wrong(path, f"{row['id']}: there is no exercise {row['exercise']!r}")
     try:
@@ -107,7 +110,7 @@ def _override(path, row, ids, exercises):
 
 def _wrong(path, saw):
     return LabError(
-        "Overrides are not written as they must be.",
+        "The file with overrides is not valid.",
         saw=f"{path}: {saw}",
         do="write the columns id, exercise, points, comment; points for an exercise only",
     )

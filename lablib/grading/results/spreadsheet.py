@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet may open: no cell is taken for a formula."""
+"""CSV that is safe to open in a spreadsheet, because no cell is read as a formula."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMULA = r"(?=[\s'\"]*[=+\-@|%＝＋－＠])"
 
 
 def neutral(text: str) -> str:
-    """Put an apostrophe before what a spreadsheet would take for a formula.
+    """Put an apostrophe before text that a spreadsheet would read as a formula.
 
     >>> neutral("=cmd|' /C calc'!A0"), neutral("jane"), neutral("a;=1")
     ("'=cmd|' /C calc'!A0", 'jane', "a;'=1")

@@ -1,8 +1,7 @@
-"""One exercise of one submission, graded: its cases tried, its claims judged, its points.
+"""Grade one exercise of one submission: try its cases, judge its claims, and give points.
 
-Half of the points are for the public cases, half for those that learners never get; each half is
-earned as `claims.earned` says. Everything here is plain data, so that it can be kept, sent and
-compared.
+Half of the points are for the public cases, and half for hidden cases. `claims.earned` says how
+each half is earned. Everything here is plain data, so that it can be stored, sent and compared.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from lablib.teach.observation import Seen
 RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
 UNJUDGED = "not judged"
 JUDGE_S = 10  # computing; right answers take 0.1 s
-_OUT_OF_TIME = f"the judge ran out of its {JUDGE_S} s"
+_OUT_OF_TIME = f"judging took longer than {JUDGE_S} s"
 _LONGEST = 2000
 _SHOWN_FIELDS = ("text", "holds", "expected", "saw", "rank", "evidence")
 
 
 @dataclass(frozen=True)
 class GradedCase:
-    """A case with its outcome and claims, plain.
+    """A case with its outcome and claims, as plain data.
 
-    answer   which of the exercise's
+    answer   which of the exercise's answers
     status   "ok", or why nothing could be judged
-    reason   that in a line, without a word of the learner's
-    detail   in the learner's words
+    reason   the same in one line, without any text from the learner
+    detail   more details, with text from the learner
     """
 
     name: str
@@ -80,7 +79,7 @@ class Graded:
 
     @property
     def rests_on_ranks_word(self) -> bool:
-        """Whether points were given for what only the ranks' own record shows."""
+        """Return whether points were given for claims that only the ranks' own record shows."""
         return any(
             claim["holds"] and claim["evidence"] == RANK for case in self.cases if case.share
             for claim in case.claims
@@ -88,14 +87,14 @@ class Graded:
 
 
 def cases_of(exercise: Exercise, seed: int) -> list[tuple[Case, bool]]:
-    """The cases in which answers are tried when graded, and whether each is hidden."""
+    """Return the cases for grading, and whether each is hidden."""
     public, hidden = (derived(seed, exercise.number, half) for half in ("public", "hidden"))
     known = [(case, False) for case in exercise.module.cases(public)]
     return known + [(case, True) for case in hidden_cases(exercise, hidden)]
 
 
 def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded | None:
-    """The grade of answers of which none can be tried; None when one can."""
+    """Return the grade if no answer can be tried; None if one can."""
     if any(answer.status == FOUND for answer in answers):
         return None
     worst = next((a for a in answers if a.status != NOT_ATTEMPTED), answers[0])
@@ -111,13 +110,13 @@ def grade(
     seed: int,
     finder: FoundAnswers,
 ) -> Graded:
-    """Try the answers in all cases where `finder` finds them, and judge what is seen.
+    """Try the answers in all cases where `finder` finds them, and judge the results.
 
-    cells   the notebook's, which define the answers
+    cells   the notebook's cells, which define the answers
 
-    All that this process does for them may take JUDGE_S seconds of computing, whatever the ranks
-    return; the cases that are left then are not tried. The limit holds for each exercise, not for a
-    whole submission, so that an answer's grade does not depend on other answers.
+    This process may compute for at most JUDGE_S seconds, whatever the ranks return. The remaining
+    cases are then not tried. The limit holds for each exercise, not for the whole submission, so
+    that the grade of an answer does not depend on other answers.
     """
     given_up = untried(exercise, answers, finder.place.tier)
     if given_up:
@@ -137,8 +136,11 @@ def grade(
 
 @dataclass
 class Trial:
-    """One of an exercise's functions. If a notebook has several candidates, such as a draft below
-    the function that was checked, the best one counts."""
+    """The trial of one of an exercise's functions.
+
+    If a notebook has several candidates, such as a draft below the function that was checked, the
+    best one counts.
+    """
 
     exercise: Exercise
     which: int
@@ -149,7 +151,7 @@ class Trial:
     notes: tuple[str, ...] = ()
 
     def best(self, cases: Sequence[tuple[int, Case, bool]]) -> dict[int, GradedCase]:
-        """The cases by their place in the exercise."""
+        """Return the graded cases by their place in the exercise."""
         by_framework = {case.framework: self._candidates(case) for _, case, _ in cases}
         best: dict[int, GradedCase] = {}
         for at in range(max(map(len, by_framework.values()))):
@@ -199,7 +201,7 @@ def _judged(exercise, case, hidden, outcome):
     try:
         with bounded():
             claims = judged(exercise, case, outcome.seen)
-    except Exception as error:  # values of a learner's make: no judge foresees all that they can be
+    except Exception as error:  # a learner's values can be anything, so any error is possible
         name = type(error).__name__
         claims = (Claim("the answer has the form that the exercise asks for", False, saw=name),)
     plain = tuple({key: _plain(getattr(c, key)) for key in _SHOWN_FIELDS} for c in claims)
@@ -238,12 +240,12 @@ def _first_that_fails(tried):
 
 
 def _short(text):
-    # Half a surrogate pair cannot be written to any file.
+    # Half a surrogate pair cannot be written to a file.
     text = scrubbed(text.encode("utf-8", "backslashreplace").decode())
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."
 
 
 def _plain(value):
-    """A judge compares with NumPy, whose numbers and truths JSON does not know."""
+    """Convert NumPy's numbers and truth values, which JSON does not know."""
     value = value.item() if hasattr(value, "item") else value
     return _short(value) if isinstance(value, str) else value

@@ -1,7 +1,7 @@
-"""The hidden cases of an exercise, without the rest of their file.
+"""Load the hidden cases of an exercise without the rest of their file.
 
-Beside the cases stand right and wrong answers, which need frameworks. A process that grades runs no
-answer, so it does without an import that takes seconds.
+The file also has right and wrong answers, which import frameworks. A process that grades runs no
+answers, so it avoids this import, which takes seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lablib.teach.exercise import Case, Exercise
 
 
 def hidden_cases(exercise: Exercise, seed: int) -> list[Case]:
-    """What `cases(seed)` of the hidden file returns; of the file only what it needs is executed."""
+    """Return `cases(seed)` of the hidden file; execute only the statements that it needs."""
     path = exercise.hidden_path
     tree = ast.parse(path.read_text("utf-8"))
     tree.body = python_cells.needed(tree.body, "cases")

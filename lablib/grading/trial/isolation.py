@@ -1,4 +1,4 @@
-"""Where an answer is tried when it is graded: in a box, or, when told so, in the open."""
+"""Try an answer for grading: in a sandbox, or, if the instructor wants it, without one."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lablib.teach.observation import Seen
 
 UNSANDBOXED = "UNSANDBOXED"
 _STATUS_OF_CAUSE = {DIED: "crash", UNWRITTEN: NOT_ATTEMPTED}
-# After one of these, more cases would only cost as much time again.
+# After one of these, every further case would take as long again.
 SLOW = ("timeout", "hang", "cpu")
 _WHICH_RANK = re.compile(r"^rank \d+ of (\d+) ")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one case.
+    """The outcome of one case.
 
-    status   "ok", or one of the box's words for what went wrong, such as "timeout"
-    reason   that in a line, without a word of the learner's
-    detail   in the learner's words; they may hold the inputs of the case
+    status   "ok", or one of the sandbox's words for a failure, such as "timeout"
+    reason   the same in one line, without any text from the learner
+    detail   more details, with text from the learner, which may contain the inputs of the case
     """
 
     seen: Seen
@@ -38,9 +38,9 @@ class Outcome:
 
 
 class Boxed:
-    """A box for each framework, started when it is needed first.
+    """A sandbox for each framework, started at its first use.
 
-    number, tier   of the containment, and its name; see `box.containment`
+    number, tier   the number and the name of the containment; see `box.containment`
     """
 
     def __init__(self, number: int, tier: str):
@@ -48,14 +48,14 @@ class Boxed:
         self._boxes: dict[str, Box] = {}
 
     def try_case(self, case: Case, function: Callable) -> Outcome:
-        """What comes of `function` in a case; raises nothing for what it does.
+        """Try `function` in a case; raise nothing for what it does.
 
-        Raises LabError when the box fails twice.
+        Raises LabError if the sandbox fails twice.
         """
         limits = Limits(timeout_s=case.timeout_s)
         try:
             run = self._run(case, function, limits)
-        except LabError:  # a box may be broken by what ran in it: this is a new one
+        except LabError:  # a learner's code may have broken the sandbox, so try a new one
             run = self._run(case, function, limits)
         values = tuple(run.values.get(rank) for rank in range(case.size))
         problem = "" if run.status == "ok" else run.reason
@@ -84,12 +84,12 @@ class Boxed:
 
 
 class InTheOpen:
-    """Nothing holds the answer back: it may read, write and send what the grader may."""
+    """Try an answer without a sandbox: it may read, write and send what the grader may."""
 
     tier = UNSANDBOXED
 
     def try_case(self, case: Case, function: Callable) -> Outcome:
-        """What comes of `function` in a case; raises nothing for what it does."""
+        """Try `function` in a case; raise nothing for what it does."""
         try:
             run = cluster_of(case).run(function, own=case.given(), watch=_Unseen())
         except ClusterHangs as error:
@@ -108,7 +108,7 @@ class InTheOpen:
 
 
 class _Unseen:
-    """A watch that shows nothing."""
+    """An observer that shows nothing."""
 
     def __call__(self, boards):
         pass

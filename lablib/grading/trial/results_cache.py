@@ -1,7 +1,7 @@
-"""Results that are kept by their content, so that grading goes on where it stopped.
+"""Store results by content, so that grading can continue where it stopped.
 
-A result depends on the notebook's cells, the kit, the cases, the seed and where it was tried, and
-on nothing else. It is kept under a digest of these: whoever changes one of them gets a new result.
+A result depends only on the notebook's cells, the kit, the cases, the seed and the kind of sandbox.
+It is stored under a digest of these, so a change to any of them leads to a new result.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ _KIT = ROOT / "lablib"
 
 
 class Kept:
-    """The results in `folder`, each in a file that is written whole.
+    """The results in `folder`, each in a file that is written completely or not at all.
 
-    conditions   what else results depend on, such as the seed and the tier
+    conditions   the other things that results depend on, such as the seed and the tier
     """
 
     def __init__(self, folder: Path, *conditions: object):
         self.folder, self.conditions = folder, conditions
 
     def key(self, exercise: Exercise, found: Reading) -> str:
-        """What the result of this notebook's answers is kept under. Any of its cells may change
-        what an answer does, so all of them count."""
+        """Return the key of the result of this notebook's answers.
+
+        It depends on all cells, because any cell may change what an answer does.
+        """
         answers = [answer.plain() for answer in found.answers[exercise.number]]
         parts = [self._kit, *self.conditions, exercise.number, answers, found.program]
         parts += [digest(path.read_bytes()) for path in (exercise.path, exercise.hidden_path)]
         return digest(json.dumps(parts, sort_keys=True).encode())[:32]
 
     def load(self, key: str) -> Graded | None:
-        """The result; None when there is none that can be read."""
+        """Return the result; None if there is none, or it cannot be read."""
         try:
             return Graded.of_plain(json.loads((self.folder / f"{key}.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError, KeyError):

@@ -1,5 +1,7 @@
-"""Text for learners without what is the grader's own: absolute paths, the host's name, the kernel's
-command line. A learner's program may have read these and put them into its values or its errors.
+"""Remove private data of the grader's computer from texts for learners.
+
+These are absolute paths, the host's name, and the kernel's command line. A learner's program may
+have read them and put them into its values or errors.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ _LEAST_LINE = 8  # a shorter one is no command line
 
 
 def scrubbed(text: str) -> str:
-    """Replace each absolute path by its last part, and the computer's own words by "...".
+    """Replace each absolute path by its last part, and the computer's own data by "...".
 
     >>> scrubbed('File "/srv/kit/lablib/x.py", line 3; 2 samples/s, https://example.org/a/b')
     'File "x.py", line 3; 2 samples/s, https://example.org/a/b'

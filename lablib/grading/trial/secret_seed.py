@@ -69,6 +69,6 @@ def _unreadable(path, saw):
     return LabError(
         "The seed of these grades cannot be read.",
         saw=f"{path}: {saw}",
-        do="restore this file from a backup; if there is none, delete it: then all answers are "
+        do="restore this file from a backup; if there is none, delete it, and all answers will be "
         "tried again with new data",
     )

@@ -1,7 +1,7 @@
-"""A process that grades: jobs come on stdin, results go to stdout, a line of JSON each.
+"""A process that grades. It reads jobs from stdin and writes results to stdout, as lines of JSON.
 
-A worker that dies costs the exercise that it was at. It ends with the grader that started it,
-however that ends.
+If a worker dies, only its current exercise is lost. It always ends together with the grader that
+started it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lablib.teach import exercise as exercises
 def main(_arguments: list[str]) -> None:
     """Serve until stdin ends."""
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints must not be taken for a result
+    os.dup2(2, 1)  # printed text must not be read as a result
     jobs: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     setup = jobs.get()
@@ -51,7 +51,7 @@ def _listen(jobs):
         jobs.put(json.loads(line))
         if line == "null\n":
             return
-    os._exit(1)  # the grader is gone: nobody waits for the case at hand
+    os._exit(1)  # the grader is gone, so nobody waits for the current case
 
 
 def _done(exercise, job, finder):
@@ -63,6 +63,6 @@ def _done(exercise, job, finder):
         return {"graded": found, "took_s": round(time.monotonic() - begun_s, 2)}
     except LabError as error:
         return {"trouble": str(error)}
-    except Exception as error:  # an error of ours costs this exercise, and is reported
+    except Exception as error:  # a bug in the kit is reported, and only this exercise is lost
         traceback.print_exc()
         return {"trouble": f"the grader failed: {type(error).__name__}: {error}"[:500]}

@@ -1,4 +1,4 @@
-"""The grading workers, seen from the grader: jobs are spread over them; a lost one is replaced."""
+"""Distribute jobs over grading workers, and replace workers that died."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Worker:
         self._tell(setup)
 
     def ask(self, job: dict, within_s: float) -> dict:
-        """The worker's answer to a job. Raises Lost."""
+        """Return the worker's answer to a job. Raises Lost."""
         watchdog = threading.Timer(within_s, self._process.kill)
         watchdog.start()
         try:
@@ -56,7 +56,7 @@ class Worker:
         return json.loads(line)
 
     def close(self) -> None:
-        """Let it end; end it when it does not. Twice is harmless."""
+        """Let the worker end, and kill it if it does not. A second call does nothing."""
         try:
             self._tell(None)
             self._process.wait(_CLOSE_WITHIN_S)
@@ -67,7 +67,7 @@ class Worker:
         self._process.stdout.close()
 
     def kill(self) -> None:
-        """End it at once, and whatever it has started with it."""
+        """Kill the worker and everything that it has started."""
         self._process.kill()
 
     def _tell(self, message):
@@ -95,7 +95,7 @@ class JobQueue:
         self._started: dict[int, frozenset[str]] = {}
 
     def next(self, number: int) -> GradingJob | None:
-        """A job for worker `number`; None when it has nothing left to do."""
+        """Return a job for worker `number`; None if it has nothing left to do."""
         with self._lock:
             job = self._chosen(number)
             if job:
@@ -173,7 +173,7 @@ class Crew:
                 self._dismiss(number)
                 if self._stop.is_set():
                     raise _Stopped from None
-        return {"trouble": "the process that graded it ended, twice"}
+        return {"trouble": "the process that graded it died twice"}
 
     def _dismiss(self, number):
         if number in self._alive:
