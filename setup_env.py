@@ -290,7 +290,7 @@ def torch_index():
         raise SetupError(
             "There is no such build of torch.",
             saw="TORCH=%s" % wanted,
-            do="write TORCH=cpu or TORCH=cuda, or leave it out",
+            do="write TORCH=cpu or TORCH=cuda, or omit it",
         )
     if not sys.platform.startswith("linux") or wanted == "cuda":
         return []

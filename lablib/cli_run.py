@@ -23,20 +23,23 @@ def add_run(commands, add) -> None:
     about = "run a program that was written for torchrun (or TF_CONFIG), unchanged"
     end = """Examples: python -m lablib run train.py --ranks 4 -- --lr 0.1
           python -m lablib run train.py --ranks 8 --hardware dgx-a100 --out result
-Exit status 1: a rank failed, or the ranks can no longer make progress."""
+The exit status is 1 if a rank fails, or if the ranks can no longer make progress."""
     parser = add(commands, "run", _run, about, epilog=end)
     option = parser.add_argument
-    option("program", help="the file; its own arguments come last, after --")
+    option("program", help="the program's file; its own arguments come last, after --")
     option("-m", "--module", action="store_true", help="PROGRAM is a module, as after python -m")
-    option("--ranks", type=int, default=2, metavar="N", help="how many processes (%(default)s)")
-    option("--nodes", type=int, metavar="N", help="spread them over N nodes (1)")
-    which = "what the ranks use (without it: what the program imports)"
+    ranks = "the number of processes (default: %(default)s)"
+    option("--ranks", type=int, default=2, metavar="N", help=ranks)
+    option("--nodes", type=int, metavar="N", help="spread the processes over N nodes (default: 1)")
+    which = "the framework of the ranks (default: the one that the program imports)"
     option("--framework", choices=frameworks.NAMES, help=which)
-    on = "a machine to model, by name or as a TOML file; without it times are measured here"
+    on = "model this machine (a name or a TOML file) instead of measuring times on this computer"
     option("--hardware", metavar="NAME", help=on)
-    limit = "end the run after so many seconds (%(default)s)"
+    limit = "stop the run after this many seconds (default: %(default)s)"
     option("--timeout", type=float, default=3600, metavar="S", help=limit)
-    option("--out", type=Path, metavar="FOLDER", help="write the trace and a timeline there")
+    option(
+        "--out", type=Path, metavar="FOLDER", help="write the trace and a timeline to this folder"
+    )
 
 
 def _run(asked):

@@ -6,6 +6,7 @@ A decision needs an exception's type, its number, or an attribute such as `Clust
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +77,43 @@ def test_no_decision_depends_on_the_text_of_an_error():
 )
 def test_that_claim_can_fail(line):
     assert list(looked_at(ast.parse(f"try:\n    f()\nexcept OSError as error:\n    {line}")))
+
+
+ROOT = LABLIB.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Words that nobody says to a colleague at a whiteboard; the right side is what to write.
+RIDDLES = {
+    r"anew": "again",
+    r"for ever": "forever",
+    r"besides": "also, in addition to",
+    r"mend(s|ed)?": "fix, repair",
+    r"who grades": "the instructor, the grader",
+    r"cannot travel": "cannot be sent to the ranks",
+    r"can ever go on": "can continue",
+    r"says of itself": "reports, declares",
+    r"leave [a-z_=]+ out\b(?! of)": "omit",
+    r"write for example": "write, for example,",
+    r"not written as (it|they) must be": "is not valid",
+    r"without a word": "without a message",
+}
+RIDDLE = re.compile(rf"\b({'|'.join(RIDDLES)})\b", re.IGNORECASE)
+
+
+def riddles(path: Path) -> list[str]:
+    """Words of a file that readers would have to decode, each with its line."""
+    lines = enumerate(path.read_text().splitlines(), start=1)
+    return [
+        f"line {number}: {found[0]}" for number, line in lines for found in RIDDLE.finditer(line)
+    ]
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, *sorted(LABLIB.rglob("*.py"))], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_a_file_uses_ordinary_words(path):
+    assert riddles(path) == []
+
+
+def test_that_claim_about_words_can_fail(tmp_path):
+    (tmp_path / "a.py").write_text('"It is read anew."\ndo = "leave device out"\n"a word; again"')
+    assert riddles(tmp_path / "a.py") == ["line 1: anew", "line 2: leave device out"]

@@ -88,7 +88,7 @@ def _status(fate, seen, cpu_s):
 def _left_or_raised(fate):
     line = f", line {fate.frames[-1][1]}" if fate.frames else ""
     if fate.cause == messages.LEFT:
-        return f"left with sys.exit{line}"
+        return f"called sys.exit{line}"
     if fate.cause == messages.UNSENDABLE:
         return "returned a value that is not plain data"
     kind = getattr(builtins, fate.error, None)

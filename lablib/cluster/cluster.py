@@ -30,7 +30,7 @@ _LARGEST_LOG_BYTES = 1 << 20
 
 
 class Interrupted(KeyboardInterrupt):
-    """The learner stopped the cell: no traceback of ours."""
+    """The learner stopped the cell, so no traceback of the kit is shown."""
 
     def _render_traceback_(self):
         return [f"KeyboardInterrupt: {self}"]
@@ -39,29 +39,30 @@ class Interrupted(KeyboardInterrupt):
 class Cluster:
     """`ranks` processes on this computer, fresh for every `run`.
 
-    ranks       how many; 2 when neither it nor `roles` is given
-    nodes       the ranks are spread over so many, in order: Cluster(4, nodes=2) has ranks 0 and 1
-                on node 0. On one computer a node is a name, and in TensorFlow an address
+    ranks       the number of ranks; default: 2, or the sum of `roles`
+    nodes       the number of nodes over which the ranks are spread, in order: Cluster(4, nodes=2)
+                has ranks 0 and 1 on node 0. On one computer a node is only a name, and in
+                TensorFlow an address
     framework   "torch" (the process group is ready when the function starts) or "tensorflow"
                 (TF_CONFIG is set)
-    roles       how many of each: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
+    roles       the number of ranks in each role: {"chief": 1, "worker": 2, "ps": 1, "evaluator": 1}
     device      where the ranks compute: "cpu" or, in torch, "cuda". Then each rank has a GPU of its
                 own, and messages go over nccl. If there are fewer GPUs than ranks, they share them,
                 and messages go over gloo. This was written without a GPU and not tried on one
-    hardware    a machine to model: a name of `lab.hardware.names()`, a TOML file, a lab.Hardware.
-                The ranks compute the same result here; times are those of that machine, and
-                called modelled. Its nodes are filled rank by rank
-    threads     of every pool in each rank; cores / ranks, at least 1, when not given
-    timeout_s   a run that takes longer is ended, and told who waits for whom
-    echo        print what the ranks print as it comes, "[rank 2] ..."
+    hardware    a machine to model: a name in `lab.hardware.names()`, a TOML file, or a
+                lab.Hardware. The ranks compute the same results on this computer, but times are
+                calculated for that machine and called modelled. The ranks fill its nodes in order
+    threads     the number of threads of every pool in each rank; default: cores / ranks, at least 1
+    timeout_s   a run that takes longer is stopped; the error says which ranks wait for which
+    echo        print the ranks' output while they run, as "[rank 2] ..."
 
-    Raises LabError for what cannot be, before any process starts.
+    Raises LabError before any process starts if the arguments are not valid.
 
     >>> Cluster(0)
     Traceback (most recent call last):
     lablib.errors.LabError: ranks must be a whole number, at least 1.
       saw: ranks=0
-      do:  write for example lab.Cluster(4)
+      do:  write, for example, lab.Cluster(4)
     """
 
     def __init__(
@@ -108,18 +109,18 @@ class Cluster:
         TF_CPP_MIN_LOG_LEVEL, have an effect only if they are set before the first cluster.
 
         own     by rank, plain data that only this rank gets, as a second argument
-        watch   called often with what each rank shows of itself, and closed at the end; a
-                clock is shown when it is not given and the run takes more than a second
+        watch   an observer that is called often with the ranks' current state, and closed at the
+                end; by default, a clock is shown if the run takes more than a second
 
-        Raises RankFailed when a rank raises or dies, ClusterHangs when the ranks cannot go on.
+        Raises RankFailed if a rank raises or dies, and ClusterHangs if the ranks cannot continue.
         """
         if self.closed:
             raise LabError("This cluster is closed.", saw=repr(self), do="make a new lab.Cluster")
         if own is not None and len(own) != self.spec.ranks:
             raise LabError(
-                "`own` must have something for each rank.",
-                saw=f"{len(own)} for {self.spec.ranks} ranks",
-                do="give a list with one entry a rank, in their order",
+                "`own` must have one entry for each rank.",
+                saw=f"{len(own)} entries for {self.spec.ranks} ranks",
+                do="give a list with one entry for each rank, in order",
             )
         work = Work(definitions.payload(function), self.hardware, self.timeout_s, self.echo)
         for tries_left in reversed(range(_TRIES)):
@@ -127,7 +128,7 @@ class Cluster:
             try:
                 return self._run(work, own, shown)
             except KeyboardInterrupt:
-                raise Interrupted("the ranks were ended; the cluster can run again") from None
+                raise Interrupted("the ranks were stopped; the cluster can run again") from None
             except RankFailed as error:
                 # Another program may have taken the port of a server; the next try has new ports.
                 begun = any(self._fates[rank].begun for rank in self.spec.called)
@@ -158,7 +159,7 @@ class Cluster:
         return self.run(script(path, arguments, module), watch=watch)
 
     def close(self) -> None:
-        """Nothing of the cluster is left. Twice is harmless."""
+        """End all processes of the cluster. A second call does nothing."""
         self.closed = True
 
     def __enter__(self):
@@ -169,7 +170,7 @@ class Cluster:
 
     @property
     def states(self) -> list[dict]:
-        """A row for each rank: rank, role, pid, node, state. The pid is that of the last run."""
+        """Return a row for each rank: rank, role, pid (of the last run), node, state."""
         pids = self._ranks.pids if self._ranks else {}
         return [
             dict(rank=seat.rank, role=seat.role, pid=pids.get(seat.rank), node=seat.node,
@@ -231,13 +232,13 @@ class Cluster:
 
 
 def _note_clocks(records):
-    """Say once that the ranks read a clock that is not the modelled machine's."""
+    """Warn once that the ranks read a clock that is not the modelled machine's."""
     read = next((read for record in records for read in record.clock_reads), None)
     if read:
         clock, filename, line = read
         print(
             f"Note: time.{clock} ({place(f'{filename}:{line}')}) reads this computer's clock, not "
-            "that of the modelled hardware; modelled times are in run.trace and run.metrics."
+            "the clock of the modelled hardware. Modelled times are in run.trace and run.metrics."
         )
 
 
@@ -251,7 +252,7 @@ def _seconds(timeout_s):
         raise LabError(
             "timeout_s must be a positive number of seconds.",
             saw=f"timeout_s={timeout_s!r}",
-            do="write for example timeout_s=60",
+            do="write, for example, timeout_s=60",
         )
     return float(timeout_s)
 
@@ -262,6 +263,6 @@ def _check_hardware(hardware, spec):
         raise LabError(
             "Parameter servers cannot be modelled.",
             saw=f"roles with 'ps' on {hardware.name}: TensorFlow sends their variables and "
-            "gradients past everything that could be recorded",
-            do="leave hardware out: the run is then measured on this computer",
+            "gradients in a way that cannot be recorded",
+            do="omit hardware, so that the run is measured on this computer",
         )

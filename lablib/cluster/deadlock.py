@@ -1,4 +1,4 @@
-"""Who waits for whom, and whether anybody can ever go on. Pure: boards in, answers out.
+"""Find out which ranks wait for which, and whether any rank can continue, from their boards.
 
 How many messages a rank has issued on a channel is asked for separately, with a function
 (rank, channel) -> number, because a rank may use many thousands of channels and only few of them
@@ -17,7 +17,7 @@ Issued = Callable[[int, str], float]
 
 
 def deadlock(boards: Sequence[Board], issued: Issued) -> bool:
-    """Return True if no rank can ever go on: each waits for a message that nobody will issue.
+    """Return True if no rank can continue: each waits for a message that no rank will issue.
 
     >>> a = Board("waiting", name="recv", group=(1, 0), channel="1>0", order=1)
     >>> b = Board("waiting", name="recv", group=(0, 1), channel="0>1", order=1)
@@ -32,16 +32,17 @@ def deadlock(boards: Sequence[Board], issued: Issued) -> bool:
 
 
 def missing(board: Board, boards: Sequence[Board], issued: Issued) -> list[int]:
-    """Return the ranks that have not issued the message this board waits for, or another one."""
+    """Return the ranks that have not issued the message for which this board's rank waits."""
     peers = [rank for rank in board.group if 0 <= rank < len(boards)]
     return [rank for rank in peers if _differs(rank, boards[rank], board, issued)]
 
 
 class Suspicion:
-    """Holds when the same boards have shown a deadlock all the time for `_SUSPECT_S`.
+    """True if the same boards have shown a deadlock for `_SUSPECT_S` without interruption.
 
-    Boards are read one after the other: a rank may have gone on between two of them, so that what
-    they show together never was. Boards that are the same at a later look all stood so at once.
+    Boards are read one after the other. A rank may continue between two of these reads, so that the
+    boards never existed at the same time. But boards that are the same at a later look existed at
+    the same time.
     """
 
     def __init__(self):
@@ -49,7 +50,7 @@ class Suspicion:
         self._since_s = 0.0
 
     def holds(self, boards: Sequence[Board], issued: Issued, now_s: float) -> bool:
-        """What to think of the boards read now; to be asked at every look."""
+        """Return whether it is a deadlock, given the boards read now. Call it at every look."""
         shown = boards if deadlock(boards, issued) else None
         if shown is None or shown != self._boards:
             self._boards, self._since_s = shown, now_s

@@ -56,16 +56,16 @@ def payload(function: Any) -> bytes:
         code = getattr(function, "__code__", None)
         line = code and learners_code.place(f"{code.co_filename}:{code.co_firstlineno}")
         raise LabError(
-            f"The function {getattr(function, '__name__', function)!r} cannot travel to the ranks.",
+            f"Function {getattr(function, '__name__', function)!r} cannot be sent to the ranks.",
             saw=f"{type(error).__name__}: {error}" + (f" ({line})" if line else ""),
-            do="make files, locks and connections inside the function, not outside it",
+            do="open files, locks and connections inside the function, not outside",
         ) from None
 
 
 def unpacked(data: bytes) -> Any:
-    """The function that `packed` wrote. Its definitions are put into `__main__`.
+    """Return the function that `packed` wrote, and put its definitions into `__main__`.
 
-    It runs code of whoever wrote the data: only ranks may call it.
+    This runs code from the data, so only ranks may call it.
     """
     unpickler = pickle.Unpickler(io.BytesIO(data))
     function = unpickler.load()

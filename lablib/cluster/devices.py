@@ -26,9 +26,9 @@ def check(device: str, hardware: Hardware | None) -> None:
         )
     if hardware:
         raise LabError(
-            "Modelled hardware takes the place of the device.",
+            "Modelled hardware cannot be combined with device.",
             saw=f"device={device!r} and hardware {hardware.name}",
-            do="leave one of the two out",
+            do="omit one of the two",
         )
     _check_gpu(device, *able)
 
@@ -39,20 +39,20 @@ def check_framework(device: str, framework: str) -> None:
         raise LabError(
             f"Ranks that run {framework} compute on the CPU only.",
             saw=f"device={device!r} and framework={framework!r}",
-            do="leave device out, or choose framework='torch'",
+            do="omit device, or choose framework='torch'",
         )
 
 
 def _check_gpu(device, package):
     if why := no_gpu():
         raise LabError(
-            "This computer has no GPU that can be used.",
+            "This computer has no usable GPU.",
             saw=f"device={device!r}; {why}",
-            do="leave device out to compute on the CPU, or see `python -m lablib doctor`",
+            do="omit device to compute on the CPU, or see `python -m lablib doctor`",
         )
     if version(package).endswith("+cpu"):
         raise LabError(
             f"The installed {package} cannot use the GPU of this computer.",
             saw=f"device={device!r}; {package} {version(package)} is built for CPUs only",
-            do="install the build for CUDA with `make TORCH=cuda`, or leave device out",
+            do="install the build for CUDA with `make TORCH=cuda`, or omit device",
         )

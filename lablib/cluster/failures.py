@@ -1,4 +1,4 @@
-"""Who failed, where and why; who waits for whom. Facts from the ranks in, one small lesson out."""
+"""Explain failures and hangs: which rank failed, where and why, and which ranks wait for which."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ClusterHangs(LabError):
 
     waits       a line for each rank: what it is doing
     waiting     the ranks that wait for a message
-    advice      what the learner can do; `do` has it, too, with the place of the logs
-    timed_out   True if the time was up; False if no rank could ever have gone on
+    advice      what the learner can do; `do` also contains it, with the path of the logs
+    timed_out   True if the time limit passed; False if no rank could continue
     """
 
     waits: list[str]
@@ -48,9 +48,9 @@ class Fate:
     """How one rank ended, as far as the kernel knows.
 
     cause  why it failed: one of `messages.CAUSES`, or FORGED; "" when it has not, or has died
-    echo   the error looks like what a rank sees when another one has died
+    echo   the error looks like a consequence of another rank's death
     begun  the learner's function has begun on it, or its server has started
-    code   exit status; -9 for signal 9; None while it lives
+    code   exit status; -9 for signal 9; None while the process runs
     """
 
     rank: int
@@ -70,18 +70,18 @@ class Fate:
 
     @property
     def cure(self) -> str:
-        """What to do about it."""
+        """Return what to do about it."""
         if self.cause == messages.UNSENDABLE:
             return "return numbers, text, lists, dicts, arrays or tensors, and run the cell again"
         if self.cause or self.code != -signal.SIGKILL:
             return "correct that line, then run the cell again"
-        return "find out who ended it: you, a job limit, or the system when memory was used up"
+        return "find out who killed it: you, a job limit, or the system because memory ran out"
 
     @property
     def what(self) -> str:
-        """What happened, in words: the exception, the signal or the exit status."""
+        """Return what happened, in words: the exception, the signal or the exit status."""
         if self.cause == messages.LEFT:
-            return f"left with sys.exit({self.text or 0})"
+            return f"called sys.exit({self.text or 0})"
         if self.cause == messages.UNSENDABLE:
             return f"cannot return its result: {self.text}"
         if self.cause == messages.SERVER:
@@ -115,7 +115,7 @@ class Hang(Exception):
 
 
 def rank_failed(failure: Failure, logs: list[str], log_folder) -> RankFailed:
-    """The error for a run in which at least one rank failed; the first failure opens it."""
+    """Return the error for a run in which ranks failed; it begins with the first failure."""
     fates, boards, stacks = failure.fates, failure.boards, failure.stacks
     failed = in_order(fates)
     first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
@@ -137,7 +137,7 @@ def rank_failed(failure: Failure, logs: list[str], log_folder) -> RankFailed:
 def shortened(text: str) -> str:
     """Return the first and the last lines of an error's text.
 
-    The reason stands at one of the two ends: TensorFlow begins with the graph's history.
+    The reason is at one of the two ends, because TensorFlow begins with the graph's history.
     """
     lines = text.strip().splitlines()
     if len(lines) > _HEAD_LINES + _END_LINES:
@@ -146,15 +146,15 @@ def shortened(text: str) -> str:
 
 
 def in_order(fates: list[Fate]) -> list[Fate]:
-    """Those that failed: the first first, and last those that another's failure brought down."""
+    """Return the failed ranks in order of time; ranks that failed because of others come last."""
     return sorted((fate for fate in fates if fate.failed), key=lambda f: (f.echo, f.at_s))
 
 
 def cluster_hangs(hang: Hang, log_folder) -> ClusterHangs:
-    """The error for ranks that do not go on: one line each, who waits for whom."""
+    """Return the error for ranks that hang, with one line for each rank."""
     boards = list(enumerate(hang.boards))
     waits = [waiting_line(rank, board, hang.stacks[rank]) for rank, board in boards]
-    more = "; if the ranks only need more time, give a larger timeout_s" if hang.timed_out else ""
+    more = "; if the ranks only need more time, use a larger timeout_s" if hang.timed_out else ""
     do = f"{hang.advice}{more}; logs: {log_folder}"
     error = ClusterHangs(hang.why, saw="\n".join(waits), do=do)
     error.waits, error.advice, error.timed_out = waits, hang.advice, hang.timed_out
@@ -163,7 +163,7 @@ def cluster_hangs(hang: Hang, log_folder) -> ClusterHangs:
 
 
 def waiting_line(rank: int, board: Board, stack: str = "") -> str:
-    """What one rank is doing, in words.
+    """Return what one rank is doing, in words.
 
     >>> waiting_line(1, Board("waiting", name="recv", group=(0, 1), line="a.py:9"))
     'rank 1 waits in recv from rank 0 (a.py, line 9)'
@@ -175,11 +175,11 @@ def waiting_line(rank: int, board: Board, stack: str = "") -> str:
         line = f" ({place(board.line)})" if board.line else ""
         return f"rank {rank} waits in {_call(board)}{line}"
     line = stack_line(stack)
-    return f"rank {rank} is busy" + (f" at {place(line)}" if line else ", it is not known where")
+    return f"rank {rank} is busy" + (f" at {place(line)}" if line else "; its line is not known")
 
 
 def where(fate: Fate, board: Board, stack: str) -> str:
-    """The learner's innermost line: from the traceback, the fault handler or the board."""
+    """Return the learner's innermost line, from the traceback, the fault handler or the board."""
     line = ":".join(map(str, fate.frames[-1][:2])) if fate.frames else stack_line(stack)
     if line:
         filename, _, number = line.rpartition(":")
@@ -199,7 +199,7 @@ def _too_small(fate, board):
 
 
 def _others(first, others):
-    """Lines for the other ranks that failed by themselves; those that failed alike share one."""
+    """Return lines for the other ranks that failed independently; equal failures share a line."""
     kind = first.error, first.frames
     alike = [fate for fate in others if first.frames and (fate.error, fate.frames) == kind]
     different = [fate for fate in others if fate not in alike]

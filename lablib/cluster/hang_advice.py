@@ -8,25 +8,25 @@ from lablib.cluster.deadlock import Issued, missing
 from lablib.record.board import Board
 
 _RECEIVE = (
-    "every rank is waiting to receive; let one send first, or use isend and irecv; if one has sent "
-    "already, use the same tag and group on both sides"
+    "every rank is waiting to receive: let one rank send first, or use isend and irecv; if a rank "
+    "has already sent, use the same tag and group on both sides"
 )
-_SEND = "every rank is waiting to send; let one receive first, or use isend and irecv"
+_SEND = "every rank is waiting to send: let one rank receive first, or use isend and irecv"
 _PAIR = (
-    "give each send one recv: the sender names the receiver, the receiver names the sender, and "
-    "both use the same tag, group and order"
+    "write one recv for each send: the sender names the receiver, the receiver names the sender, "
+    "and both use the same tag, group and order"
 )
-_COLLECTIVES = "let every rank of a group make the same calls in the same order"
+_COLLECTIVES = "every rank of a group must make the same calls in the same order"
 
 
 def explain(boards: Sequence[Board], issued: Issued, timeout_s: float) -> tuple[str, str]:
     """Return what is wrong and what the learner can do about it.
 
-    timeout_s   the time that is up; 0 if the ranks were found in a deadlock
+    timeout_s   the time limit that has passed; 0 if the ranks are in a deadlock
     """
     if timeout_s:
         return f"The ranks did not finish within {timeout_s:g} s.", advice(boards, issued)
-    return "The ranks wait for one another: none can ever go on.", advice(boards, issued)
+    return "The ranks wait for one another, so none of them can continue.", advice(boards, issued)
 
 
 def advice(boards: Sequence[Board], issued: Issued) -> str:
@@ -67,22 +67,22 @@ def _after_its_end(name, waits, ended):
     if name == "send":
         return (
             f"rank {ended} has ended, but rank {waits} still waits for it to receive: let rank "
-            f"{ended} call recv, or leave out that send"
+            f"{ended} call recv, or remove that send"
         )
     return f"rank {ended} has ended, but rank {waits} still waits for it in {name}: {_COLLECTIVES}"
 
 
 def _while_it_works(name, waits, works):
     return (
-        f"rank {waits} waits in {name} for rank {works}, which has not come to that call yet: look "
-        f"at what rank {works} does"
+        f"rank {waits} waits in {name} for rank {works}, which has not reached that call yet: "
+        f"find out what rank {works} is doing"
     )
 
 
 def _no_message(boards):
     if all(board.state == "returned" for board in boards):
-        return "find out what keeps the ranks from ending, such as a thread or a child process"
+        return "find out what prevents the ranks from ending, such as a thread or a child process"
     return (
-        "look at the lines above: a rank there is in a long loop or waits for something that is "
-        "not a message"
+        "look at the lines above: one of these ranks is in a long loop, or waits for something "
+        "other than a message"
     )

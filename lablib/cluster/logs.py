@@ -1,4 +1,4 @@
-"""What ranks print: shown live, read at the end, kept on disk when a run fails."""
+"""The output of the ranks: shown live, read at the end, and kept on disk if a run fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_AT_ONCE_BYTES = 1 << 16
 
 
 class Echo:
-    """Shows lines as "[rank 2] ..." on stdout while the ranks run."""
+    """Show lines as "[rank 2] ..." on stdout while the ranks run."""
 
     def __init__(self, paths: list[Path]):
         self._at = dict.fromkeys(paths, 0)
@@ -40,7 +40,7 @@ class Echo:
 
 
 def read_log(path: Path, most_bytes: int) -> str:
-    """The log's text; of a longer one a note and its last `most_bytes`."""
+    """Return the log's text; if it is too long, a note and its last `most_bytes`."""
     if not path.exists():
         return ""
     size = path.stat().st_size

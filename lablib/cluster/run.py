@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What came back from the ranks.
+    """The results of a run.
 
-    values    what the function returned, by rank; None for ranks that serve
-    logs      what each rank printed; of a long log the last 1 MB
-    records   what each rank wrote down; `program`, `trace`, `metrics` and `logged` read it
-    hardware  the machine that its times are of; None: this computer, measured
+    values    the values that the function returned, by rank; None for ranks that serve
+    logs      the output of each rank; the last 1 MB if it is long
+    records   the record of each rank, from which `program`, `trace`, `metrics` and `logged` follow
+    hardware  the modelled machine; None: times were measured on this computer
     history   losses and weights of a training run, else None
-    caution   what makes its measured times doubtful; "" when nothing was seen
+    caution   why its measured times may be doubtful; "" if there is no reason
     """
 
     spec: Spec
@@ -44,27 +44,28 @@ class Run:
 
     @property
     def clock(self) -> str:
-        """Whether its times were "measured" or "modelled"."""
+        """Return whether its times were "measured" or "modelled"."""
         return "modelled" if self.hardware else "measured"
 
     @cached_property
     def program(self) -> program.Program:
-        """What every rank did, without times."""
+        """Return what every rank did, without times."""
         rows = (record.rows for record in self.records)
         return program.program(rows)
 
     @cached_property
     def trace(self) -> Trace:
-        """The events of all ranks on one clock; 0 is the first rank's first line.
+        """Return the events of all ranks on one clock; 0 is the first rank's first line.
 
-        On modelled hardware one possible run where a rank received from anybody: see `doubt`.
+        If a rank received from any rank on modelled hardware, this is one possible run: see
+        `doubt`.
         """
         if self.hardware:
             return simulator.simulate(self.program, self.hardware)
         return program.trace([record.rows for record in self.records])
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
-        """The same program on another machine; no rank is started. LabError when it cannot be."""
+        """Replay the same program on another machine, without ranks; LabError if impossible."""
         hardware = catalog.get(hardware)
         spec = self.spec.on(hardware.per_node)
         run = replace(self, hardware=hardware, spec=spec, caution="")
@@ -74,31 +75,31 @@ class Run:
 
     @property
     def doubt(self) -> str:
-        """What keeps its trace from being the only possible one; "" when nothing does."""
+        """Return why its trace is only one of several possible ones; "" if it is the only one."""
         anybody = any(op.name == "recv" and op.group[0] < 0 for ops in self.program for op in ops)
         if not (self.hardware and anybody):
             return ""
-        return "one possible run: who received from anybody was served the earliest arrival"
+        return "one possible run: a receive from any rank got the message that arrived first"
 
     @property
     def logged(self) -> list[list[dict]]:
-        """What each rank gave to `me.log`, in order; `at_s` is the rank's clock, in seconds."""
+        """Return the values that each rank gave to `me.log`, in order; `at_s` is its clock in s."""
         return [record.logged for record in self.records]
 
     @cached_property
     def metrics(self) -> pandas.DataFrame:
-        """One row a rank: what its trace says (`lablib.record.metrics.table`), and
+        """Return one row for each rank: its trace's metrics (`lablib.record.metrics.table`) and
 
-        role, node   who it was
-        cpu_s        processor seconds of its process, measured whatever the clock
-        peak_bytes   the most memory that was its alone, looked at when steps end and at the
-                     end; what ranks share, such as the framework's code, is not counted.
-                     Measured whatever the clock
-        live_bytes   the most bytes of tensors that it held at once in a step: the (low) median of
-                     the steps after the first, for a backend's thread may let go late in one of
-                     them. NaN where they were not counted: in measured runs on the CPU. On a GPU,
-                     torch counts them. Inside of a graph of TensorFlow they are computed, not
-                     observed (`peak_memory.py`)
+        role, node   its role and its node
+        cpu_s        processor seconds of its process, always measured
+        peak_bytes   the most memory that only this rank used, observed at the end of steps and of
+                     the run. Memory that ranks share, such as the framework's code, is not counted.
+                     Always measured
+        live_bytes   the most bytes of tensors that were alive at the same time in a step: the (low)
+                     median of the steps after the first, because a thread of the backend may free
+                     memory late in one of them. NaN in measured runs on the CPU, where they are not
+                     counted. On a GPU, torch counts them. Inside a TensorFlow graph they are
+                     calculated, not observed (`peak_memory.py`)
         and the last value of each name given to `me.log`
         """
         resources = {

@@ -1,4 +1,4 @@
-"""Who the ranks of a cluster are: roles, nodes, addresses, environment. Pure, starts nothing."""
+"""The ranks of a cluster: their roles, nodes, addresses and environment. Starts no process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a cluster is made of. Ranks are numbered chief, worker, ps, evaluator; node by node.
+    """The description of a cluster. Ranks are numbered chief, worker, ps, evaluator; node by node.
 
     >>> Spec.of(4, nodes=2).seats[2]
     Seat(rank=2, role='worker', index=2, node=1)
@@ -47,9 +47,9 @@ class Spec:
         device="cpu",
         threads=None,
     ) -> Spec:
-        """Check what was asked for. Raises LabError, before any process starts.
+        """Check the arguments of a cluster; raise LabError if they are not valid.
 
-        per_node   how many ranks fill a node; spread evenly over `nodes` when not given
+        per_node   how many ranks fill a node; default: spread evenly over `nodes`
         """
         frameworks.get(framework)
         names = _role_names(ranks, roles)
@@ -58,7 +58,7 @@ class Spec:
         return cls(framework, _seats(names, per_node), per_node, device, threads)
 
     def on(self, per_node: int) -> Spec:
-        """The same ranks on nodes that hold so many."""
+        """Return the same ranks on nodes with `per_node` ranks each."""
         names = [seat.role for seat in self.seats]
         return replace(self, seats=_seats(names, per_node), per_node=per_node)
 
@@ -104,9 +104,9 @@ def _spread(ranks, nodes, per_node):
     filled = -(-ranks // per_node)
     if nodes not in (None, filled):
         raise LabError(
-            "The hardware says how many ranks a node has.",
-            saw=f"nodes={nodes}; {ranks} ranks, {per_node} a node, fill {filled}",
-            do="leave nodes out, or describe other hardware with lab.Hardware",
+            "The number of nodes does not match the hardware.",
+            saw=f"nodes={nodes}; {ranks} ranks, {per_node} on each node, fill {filled}",
+            do="omit nodes, or describe other hardware with lab.Hardware",
         )
     return per_node
 
@@ -118,7 +118,7 @@ def _role_names(ranks, roles):
         raise LabError(
             "Give the number of ranks or the roles, not both.",
             saw=f"{ranks!r} and roles={roles!r}",
-            do="leave the number out: it is the sum of the roles",
+            do="omit the number, which is the sum of the roles",
         )
     unknown = sorted(set(roles) - set(ROLES)) if isinstance(roles, dict) else [repr(roles)]
     if unknown:
@@ -135,7 +135,9 @@ def _role_names(ranks, roles):
             do="add 'worker': 1",
         )
     if counts["chief"] > 1:
-        raise LabError("A cluster has at most one chief.", saw=f"{roles!r}", do="write 'chief': 1")
+        raise LabError(
+            "A cluster can have only one chief.", saw=f"{roles!r}", do="write 'chief': 1"
+        )
     return [role for role in ROLES for _ in range(counts[role])]
 
 
@@ -156,6 +158,6 @@ def _count(value, name, least=1):
         raise LabError(
             f"{name} must be a whole number, at least {least}.",
             saw=f"{name}={value!r}",
-            do="write for example lab.Cluster(4)",
+            do="write, for example, lab.Cluster(4)",
         )
     return count

@@ -173,5 +173,5 @@ def _places_tensors_itself(what, name):
     return LabError(
         f"{what} is for PyTorch only.",
         saw=f"a rank that runs {name}, which places tensors itself",
-        do='leave it out, or write "with tf.device(...):" where you want to choose the place',
+        do='omit it, or write "with tf.device(...):" to choose a device',
     )

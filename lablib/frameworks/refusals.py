@@ -1,4 +1,4 @@
-"""What a rank refuses: functions of a framework, for example on modelled hardware; its server."""
+"""Functions of a framework that a rank refuses to call, for example on modelled hardware."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from lablib.errors import LabError
 
 _MODELLED = "on modelled hardware"
-_MEASURE = "leave hardware out: the run is then measured on this computer"
+_MEASURE = "omit hardware, so that the run is measured on this computer"
 
 
 class ServerNotStarted(Exception):
@@ -17,8 +17,9 @@ class ServerNotStarted(Exception):
 def refusal(name: str, what: str, where: str = _MODELLED, do: str = _MEASURE) -> Callable:
     """Return a function that takes the place of function `name` and raises LabError.
 
-    what    why: for example that nothing is known about what it does
-    where   the ranks that may not call it, and `do` what to do instead
+    what    the reason, for example that the kit does not know what the function does
+    where   the ranks that may not call it
+    do      what to do instead
     """
 
     def refused(*_, **__):

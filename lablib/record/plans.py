@@ -113,9 +113,9 @@ def _home(orders, count):
     places = {(rank, stage) for rank, passes in enumerate(orders) for _, stage in passes}
     if set(home) != set(range(count)) or len(places) != count:
         raise LabError(
-            "Each stage needs one rank.",
+            "Each stage needs exactly one rank.",
             saw=f"{count} stages; passes of stages {sorted(home)}",
-            do="give every stage from 0 to exactly one rank's order",
+            do="put every stage, from 0 on, into the order of exactly one rank",
         )
     return home
 

@@ -55,14 +55,14 @@ def _check_costs(program, hardware):
         return
     if host:
         raise LabError(
-            "This run has no CPU seconds to play on this computer.",
+            "This run cannot be replayed on this computer, because it has no CPU seconds.",
             saw=f"a program of counted operations, for {hardware.name}",
-            do="run it measured, or with hardware=lab.Hardware.measure()",
+            do="run it without hardware=, or with hardware=lab.Hardware.measure()",
         )
     raise LabError(
-        f"This run cannot be played on {hardware.name}: its operations were not counted.",
-        saw="a program of CPU seconds, of a run that was measured (counting would slow it)",
-        do=f"run it once with hardware={hardware.name!r}, or any other: that counts",
+        f"This run cannot be replayed on {hardware.name}: its operations were not counted.",
+        saw="the CPU seconds of a measured run, which counts no operations to stay fast",
+        do=f"run it once with hardware={hardware.name!r}, or any other machine, to count them",
     )
 
 
@@ -152,7 +152,7 @@ class _Play:
             raise LabError(
                 "A rank waits for a message that it did not issue.",
                 saw=f"rank {rank.rank}, message {op.number}",
-                do="issue it first, with this number",
+                do="issue the message first, with this number",
             )
         return rank.messages[op.number]
 
@@ -304,9 +304,9 @@ def _describe(rank, op):
 
 def _disagree(saw):
     return LabError(
-        "Ranks do not agree on a message.",
+        "The ranks do not agree on a message.",
         saw=saw,
-        do="let all ranks of a group issue the same messages of a channel in the same order",
+        do="make all ranks of a group issue the same messages of a channel in the same order",
     )
 
 
@@ -320,7 +320,7 @@ def _stuck(messages):
         lines.append(f"{_describe(rank, op)}; {who} never {verb}")
     more = [f"and {len(lines) - _MOST_SHOWN} more"] if len(lines) > _MOST_SHOWN else []
     return LabError(
-        "These programs never end: a rank waits for what never comes.",
+        "These programs never end, because a rank waits for a message that never comes.",
         saw="\n".join(lines[:_MOST_SHOWN] + more),
         do="give every message a counterpart on each of its ranks, in the same order",
     )

@@ -40,7 +40,7 @@ class Trace(Sequence[Event]):
     ):
         if clock not in CLOCKS:
             raise LabError(
-                "A trace has one of two clocks.", saw=repr(clock), do=f"say {' or '.join(CLOCKS)}"
+                "There is no such clock.", saw=repr(clock), do=f"choose {' or '.join(CLOCKS)}"
             )
         self._clock = clock
         self._events = tuple(sorted(events, key=lambda event: (event.start_s, event.rank)))
@@ -48,9 +48,9 @@ class Trace(Sequence[Event]):
         self._ranks = seen if ranks is None else ranks
         if seen > self._ranks:
             raise LabError(
-                "An event is of a rank that the run did not have.",
+                "An event belongs to a rank that the run did not have.",
                 saw=f"rank {seen - 1} of {self._ranks}",
-                do=f"say ranks={seen}, or leave it out",
+                do=f"pass ranks={seen}, or omit it",
             )
 
     @property
@@ -102,7 +102,7 @@ class Trace(Sequence[Event]):
             raise LabError(
                 "Traces with different clocks cannot be merged.",
                 saw=" and ".join(clocks),
-                do="merge measured traces with measured ones, modelled with modelled",
+                do="merge measured traces only with measured ones, and modelled only with modelled",
             )
         ranks = max((trace.ranks for trace in traces), default=0)
         return cls((event for trace in traces for event in trace), *clocks, ranks=ranks)

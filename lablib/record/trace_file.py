@@ -35,7 +35,7 @@ def save(events: Sequence[Event], clock: str, ranks: int, path: str | os.PathLik
     if len(text) > MOST_BYTES:
         raise LabError(
             "This trace is too large for one file.",
-            saw=f"{len(events)} events, {len(text)} bytes; a file holds {MOST_BYTES}",
+            saw=f"{len(events)} events, {len(text)} bytes; a file can have at most {MOST_BYTES}",
             do="save a part of it, for example trace[:100_000]",
         )
     return write_compressed(path, text)

@@ -55,7 +55,7 @@ def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnS
         raise LabError(
             f"{name} is a strategy of {next(iter(found))}.",
             saw=f"framework={framework!r}",
-            do=f"leave framework out, or choose one of {', '.join(names(framework))}",
+            do=f"omit framework, or choose one of {', '.join(names(framework))}",
         )
     near = difflib.get_close_matches(str(name), names(), n=1)
     raise LabError(

@@ -112,24 +112,24 @@ def check_continues(path: Path | str, before: dict, steps: int, job: Job) -> Non
     if differ:
         pairs = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in differ)
         raise LabError(
-            "This checkpoint is of another run.",
+            "This checkpoint belongs to another run.",
             saw=f"{path}: {pairs}",
-            do="choose another folder, or train what it holds",
+            do="choose another folder, or continue the run of this checkpoint",
         )
     if steps > job.steps:
         raise LabError(
-            "The checkpoint is further than this run is to go.",
-            saw=f"{path}: {steps} steps, and steps={job.steps}",
+            "The checkpoint has more steps than this run.",
+            saw=f"{path}: {steps} steps, but steps={job.steps}",
             do=f"choose steps={steps} or more, or another folder",
         )
 
 
 def not_written(folder: Path | str, why: str) -> LabError:
     return LabError(
-        "No checkpoint can be written.",
+        "The checkpoint cannot be written.",
         saw=f"{folder}: {why}",
-        do="make room on that disk, or choose a folder where you may write and copy what is "
-        "there; the checkpoints before are as they were",
+        do="free space on that disk, or choose a folder that you may write to and copy the "
+        "checkpoints there; the older checkpoints are unchanged",
     )
 
 
@@ -141,7 +141,7 @@ def all_damaged(folder: Path) -> LabError:
     return LabError(
         "No checkpoint can be read.",
         saw=f"{folder}: all are damaged",
-        do="bring one back from a copy, or choose another folder to begin from the start",
+        do="restore one from a backup, or choose another folder to start from the beginning",
     )
 
 
@@ -180,5 +180,5 @@ def _read(path):
         raise LabError(
             "A checkpoint cannot be read.",
             saw=f"{path}: {error.strerror}",
-            do="see that it is still there and that you may read it",
+            do="check that it exists and that you may read it",
         ) from error

@@ -142,7 +142,7 @@ def weight_bytes(task: Task, ranks: int) -> int:
 def live_bytes(task: Task, ranks: int, batch: int) -> int:
     """The most that one rank holds: at the end of the forward pass or soon after.
 
-    Then there are weights, momentum, and all that the backward pass will ask for; besides, the
+    Then there are weights, momentum, and all that the backward pass will need; in addition, the
     last step's gradients and the scores with their logarithms, or instead, once the backward pass
     has begun, the logarithms and two gradients of them.
     """

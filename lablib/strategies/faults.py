@@ -26,7 +26,7 @@ def _check(fail_at, ranks):
     # A fault that cannot happen would look like a rank that survived it.
     if not named or not all(map(is_whole, fail_at.values())) or fail_at["rank"] >= ranks:
         raise LabError(
-            "It is not clear which rank is to fail, and when.",
+            "fail_at must name a rank and the step at which it fails.",
             saw=f"fail_at={fail_at!r}, {ranks} ranks",
-            do='write for example fail_at={"rank": 0, "step": 2}',
+            do='write, for example, fail_at={"rank": 0, "step": 2}',
         )

@@ -29,7 +29,7 @@ class OwnStrategy:
         raise LabError(
             f"{self.STRATEGY.name} must return its losses and its weights.",
             saw=f"{type(returned).__name__} on rank {me.rank}: {returned!r:.80}",
-            do=f"{_RETURNED}, or None on a rank that knows neither",
+            do=f"{_RETURNED}, or None on a rank that has neither",
         )
 
 

@@ -1,4 +1,4 @@
-"""What a strategy says of itself, and what it is given to train."""
+"""How a strategy describes itself, and the job that it gets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Strategy:
             raise LabError(
                 f"{self.name} cannot be modelled.",
                 saw=self.only_measured,
-                do="leave hardware out: the run is then measured on this computer",
+                do="omit hardware, so that the run is measured on this computer",
             )
 
     def why_not(self, task: Task) -> LabError | None:
@@ -74,8 +74,8 @@ class Strategy:
             return LabError(
                 f"{self.name} needs a model that can be cut, and {task.name} cannot.",
                 saw="one block",
-                do="write the model as an nn.Sequential of its layers. Layers that share a weight, "
-                "have none of their own or pass on more than one tensor stay together",
+                do="write the model as an nn.Sequential of its layers; layers that share a weight, "
+                "have no weights or pass on more than one tensor cannot be separated",
             )
         return None
 
@@ -100,7 +100,7 @@ class Strategy:
             )
         if self.splits == "batch" and batch % ranks:
             raise LabError(
-                "The batch cannot be shared out evenly.",
+                "The batch size must be divisible by the number of ranks.",
                 saw=f"batch={batch} over {ranks} ranks",
                 do=f"choose a batch that is a multiple of {ranks}, at least {ranks}",
             )
@@ -118,7 +118,7 @@ class Strategy:
             raise LabError(
                 f"{self.name} has no option {unknown[0]!r}.",
                 saw=f"{unknown[0]}={options[unknown[0]]!r}",
-                do=f"its options: {', '.join(self.options) or 'none'}",
+                do=f"choose one of its options: {', '.join(self.options) or 'it has none'}",
             )
         return dict(self.options) | dict(options)
 

@@ -191,7 +191,7 @@ def _used(process):
 
 
 def _columns(each, board):
-    """What the rank says of itself, column by column."""
+    """Return what the rank reports, column by column."""
     logged = (f"{name} {_value(value)}" for name, value in board.logged.items())
     return {
         "state": _state(board),

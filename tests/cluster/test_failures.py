@@ -26,7 +26,7 @@ FAILURES = [
     (jobs.raises_on_rank_1, BOTH, 1, "raised ValueError: bad shard", 'ValueError("bad shard")'),
     (jobs.raises_on_all, BOTH, None, "raised ValueError: bad shard", "bad shard {me.rank}"),
     (jobs.raises_what_is_no_text, BOTH[:1], None, r"ValueError: shard \udcff", "os.fsdecode"),
-    (jobs.exits_3, BOTH, 1, "left with sys.exit(3)", "sys.exit(3)"),
+    (jobs.exits_3, BOTH, 1, "called sys.exit(3)", "sys.exit(3)"),
     (jobs.leaves_by_os_exit, BOTH, 1, "ended without returning, exit status 0", ""),
     (jobs.leaves_its_socket_to_a_child, BOTH, 1, "ended without returning, exit status 0", ""),
     (jobs.segfaults, BOTH, 1, "killed by signal SIGSEGV", ""),
@@ -81,7 +81,7 @@ def test_that_claim_can_fail():
         lab.Cluster(2).run(jobs.raises_on_rank_1)
     _, _, rank, what, line = FAILURES[0]
     assert lacks(caught.value, 0, what, line) == ["rank", "rank in words"]
-    assert lacks(caught.value, rank, "left with sys.exit(3)", line) == ["what happened"]
+    assert lacks(caught.value, rank, "called sys.exit(3)", line) == ["what happened"]
     assert lacks(caught.value, rank, what, "sys.exit(3)") == ["line"]
 
 
@@ -195,7 +195,7 @@ def test_a_rank_killed_from_outside_is_named(framework):
 def test_a_function_that_cannot_travel_is_refused_before_a_rank_starts():
     lock = threading.Lock()
     cluster = lab.Cluster(2)
-    with pytest.raises(LabError, match="cannot travel"):
+    with pytest.raises(LabError, match="cannot be sent"):
         cluster.run(lambda me: lock.acquire())
     assert cluster._ranks is None
 

@@ -15,9 +15,9 @@ from lablib.box.limits import Limits
 from lablib.cluster import deadlock, hang_advice
 from lablib.record.board import Board, BoardFile
 
-IN_ORDER = "every rank of a group make the same calls in the same order"
-RECEIVE = "every rank is waiting to receive; let one send first, or use isend and irecv"
-SEND = "every rank is waiting to send; let one receive first, or use isend and irecv"
+IN_ORDER = "every rank of a group must make the same calls in the same order"
+RECEIVE = "every rank is waiting to receive: let one rank send first, or use isend and irecv"
+SEND = "every rank is waiting to send: let one rank receive first, or use isend and irecv"
 HANGS = [
     (jobs.both_receive, RECEIVE,
      ["rank 0 waits in recv from rank 1", "rank 1 waits in recv from rank 0"]),
@@ -131,7 +131,7 @@ def test_what_boards_show_is_believed_when_it_stays_the_same():
 @pytest.mark.parametrize(
     "boards, advice",
     [
-        ([ALL, RUNNING], "rank 0 waits in all_reduce for rank 1, which has not come to that call"),
+        ([ALL, RUNNING], "rank 0 waits in all_reduce for rank 1, which has not reached that call"),
         ([RUNNING, RUNNING], "in a long loop"),
         ([Board(), Board()], "in a long loop"),
         ([RETURNED, RETURNED], "a thread or a child process"),

@@ -163,7 +163,7 @@ def test_a_module_may_import_its_neighbours(write):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("import sys\nsys.exit(3)", ["left with sys.exit(3)", "train.py, line 2"]),
+        ("import sys\nsys.exit(3)", ["called sys.exit(3)", "train.py, line 2"]),
         ("x = 1\nx.gone()", ["raised AttributeError", "train.py, line 2: x.gone()"]),
     ],
 )

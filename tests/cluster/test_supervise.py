@@ -198,7 +198,7 @@ def test_ranks_that_wait_for_one_another_hang_within_a_second():
     ranks = Scripted([], RECEIVE)
     end, fates = follow(ranks)
     assert isinstance(end, Hang) and not end.timed_out and ranks.now_s < 1.2
-    assert "none can ever go on" in end.why and "let one send first" in end.advice
+    assert "none of them can continue" in end.why and "let one rank send first" in end.advice
     assert end.stacks == ["asked for 0.5"] * 2
     assert not any(fate.failed for fate in fates)
 

@@ -122,7 +122,7 @@ def of_one_rank(me):
 
 
 REFUSED = [
-    (twice, "has called init_process_group before", "call it once"),
+    (twice, "init_process_group was called twice", "call it once"),
     (over_nccl, "communicate over gloo", 'write dist.init_process_group("gloo")'),
     (over_nothing_that_torch_knows, "communicate over gloo", 'init_process_group("gloo")'),
     (of_another_size, "world_size=8; the cluster has 2 ranks", "lab.Cluster(8)"),

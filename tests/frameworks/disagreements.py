@@ -204,7 +204,7 @@ ALONE = [
     (exchanges_into_a_transposed, "all_to_all needs a contiguous tensor"),
     (sends_a_column, "send needs a contiguous tensor"),
     (receives_into_a_column, "recv needs a contiguous tensor"),
-    (splits_too_few, "output split sizes of all_to_all_single do not fit"),
+    (splits_too_few, "output split sizes of all_to_all_single do not match"),
     (cannot_be_split, "cannot cut its input into 2 equal parts"),
     (sends_out_of_range, "There is no rank 5"),
     (broadcasts_out_of_range, "There is no rank 5"),

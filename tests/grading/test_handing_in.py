@@ -177,7 +177,7 @@ def test_a_line_that_tells_is_found_wherever_it_is(kit, line, of, way):
     book["cells"][0] = dict(planted_in(book["cells"][0], line))[way]
     path.write_text(json.dumps(book))
     assert f"labs/09_small.ipynb contains a line of {of}: {line}" in release.complaints(kit)
-    with pytest.raises(LabError, match="not ready"):
+    with pytest.raises(LabError, match="not ready for learners"):
         package.package(kit / "out.zip", kit)
 
 

@@ -151,12 +151,12 @@ def test_a_full_disk_is_a_clear_error_and_the_old_checkpoint_is_intact(tmp_path)
     old = checkpoint.save(tmp_path, after(3), JOB)
     content = old.read_bytes()
     with (
-        pytest.raises(lab.LabError, match="No checkpoint can be written") as caught,
+        pytest.raises(lab.LabError, match="The checkpoint cannot be written") as caught,
         smallest_disk(),
     ):
         checkpoint.save(tmp_path, after(6, size=10_000), JOB)
     assert str(tmp_path) in caught.value.saw and "File too large" in caught.value.saw
-    assert "make room" in caught.value.do
+    assert "free space" in caught.value.do
     assert list(tmp_path.iterdir()) == [old]
     assert old.read_bytes() == content
 
@@ -178,7 +178,7 @@ def locked():
 
 
 def test_no_permission_is_a_clear_error_and_the_old_checkpoint_is_intact(locked):
-    with pytest.raises(lab.LabError, match="No checkpoint can be written") as caught:
+    with pytest.raises(lab.LabError, match="The checkpoint cannot be written") as caught:
         checkpoint.save(locked, after(6), JOB)
     assert str(locked) in caught.value.saw and "Permission denied" in caught.value.saw
     assert steps_found(locked) == 3
@@ -186,7 +186,7 @@ def test_no_permission_is_a_clear_error_and_the_old_checkpoint_is_intact(locked)
 
 def test_a_folder_that_cannot_be_made_is_a_clear_error(locked):
     options = checkpoint.OPTIONS | {"folder": locked / "mine"}
-    with pytest.raises(lab.LabError, match="No checkpoint can be written") as caught:
+    with pytest.raises(lab.LabError, match="The checkpoint cannot be written") as caught:
         checkpoint.open_folder(replace(JOB, options=options))
     assert str(locked / "mine") in caught.value.saw
 
@@ -216,7 +216,7 @@ OTHERS = [
     (dict(batch=64), "batch 32, now 64"),
     (dict(task=lab.tasks.get("digits-mlp")), "task 'cancer-mlp', now 'digits-mlp'"),
     (dict(task=replace(JOB.task, lr=0.5)), "lr 0.01, now 0.5"),
-    (dict(steps=5), "6 steps, and steps=5"),
+    (dict(steps=5), "6 steps, but steps=5"),
 ]
 
 

@@ -243,9 +243,9 @@ def test_a_full_disk_names_folder_and_cure_and_the_old_checkpoint_serves(framewo
     train(tmp_path, steps=6, framework=framework)
     options = checkpoint.OPTIONS | {"folder": tmp_path, "checkpoint_every": 3}
     job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
-    with pytest.raises(RankFailed, match="No checkpoint can be written") as caught:
+    with pytest.raises(RankFailed, match="The checkpoint cannot be written") as caught:
         lab.Cluster(2, framework=framework, threads=1).run(partial(on_a_small_disk, job=job))
-    for words in (str(tmp_path), "File too large", "make room on that disk"):
+    for words in (str(tmp_path), "File too large", "free space on that disk"):
         assert words in str(caught.value)
     again = train(tmp_path, framework=framework)
     assert len(again.trace.of(rank=0, kind="step")) == 3
@@ -266,7 +266,7 @@ def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(frame
     tmp_path.chmod(0o555)
     options = checkpoint.OPTIONS | {"folder": tmp_path, "checkpoint_every": 3}
     job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
-    with pytest.raises(RankFailed, match="No checkpoint can be written") as caught:
+    with pytest.raises(RankFailed, match="The checkpoint cannot be written") as caught:
         lab.Cluster(2, framework=framework, threads=1).run(partial(bound_by_permissions, job=job))
     for words in (str(tmp_path), "ermission denied"):
         assert words in str(caught.value)
@@ -279,14 +279,14 @@ def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(frame
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_folder_of_another_run_is_refused(framework, tmp_path):
     train(tmp_path, steps=3, framework=framework)
-    with pytest.raises(RankFailed, match="This checkpoint is of another run") as caught:
+    with pytest.raises(RankFailed, match="This checkpoint belongs to another run") as caught:
         train(tmp_path, steps=3, framework=framework, seed=1)
     assert "seed 0, now 1" in str(caught.value)
 
 
 @pytest.mark.parametrize("fault", [{"rank": 1}, {"rank": 2, "step": 0}, "rank 1"], ids=str)
 def test_a_fault_that_is_not_clear_is_refused(fault):
-    with pytest.raises(RankFailed, match="not clear which rank is to fail"):
+    with pytest.raises(RankFailed, match="must name a rank and the step"):
         train(fail_at=fault)
 
 

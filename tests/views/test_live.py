@@ -41,7 +41,7 @@ def for_ever(me):
 def test_it_shows_every_rank_and_its_stop_ends_the_run_and_the_cluster_goes_on():
     view = Told(steps=2)
     with lab.Cluster(2) as cluster:
-        with pytest.raises(KeyboardInterrupt, match="the ranks were ended"):
+        with pytest.raises(KeyboardInterrupt, match="the ranks were stopped"):
             cluster.run(for_ever, watch=view)
         assert cluster.run(lambda me: me.rank).values == [0, 1]
     assert [row["rank"] for row in view.rows] == ["0", "1"]

@@ -21,7 +21,7 @@ DISK = "disk"  # a file or the disk is full
 UNWRITTEN = "unwritten"  # the exercise is still as learners get it
 SERVER = "server"  # TensorFlow's server did not start, so nothing of the learner's has run here
 CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
-FORGED = "forged"  # it sent what no rank sends; the kernel finds this out
+FORGED = "forged"  # it sent a message that no rank of the kit sends; the kernel finds this out
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ _OF_A_RANK = {of.kind: of for of in (Begun, Value, Failed, Record)}
 
 
 def forged(why: str) -> Failed:
-    """The event for a rank that sent what no rank sends."""
+    """Return the event for a rank that sent a message that no rank of the kit sends."""
     return Failed(FORGED, "NotARanksMessage", why, [], False, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Turn arrays and tensors into NumPy arrays; say of other values why they cannot be sent.
+"""Turn arrays and tensors into NumPy arrays; explain why other values cannot be sent.
 
 NumPy has no bfloat16 and no float8. Arrays of these types arrive as float32, which holds each of
 their values exactly.

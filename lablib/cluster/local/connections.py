@@ -82,7 +82,7 @@ class Connections:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the sockets; whoever ends the processes is another."""
+        """Close the sockets. This does not end the processes."""
         self._selector.close()
         self._channel.close()
         for reader in self._readers.values():

@@ -109,7 +109,7 @@ class FrameworkProcess:
         told = (answer or {}).get("failed") or self.last_words()
         self.close()
         return LabError(
-            f"{self.framework} could not be imported in a process of its own.",
+            f"{self.framework} could not be imported in a new process.",
             saw=told or "the process ended without a message",
-            do="run `python -m lablib doctor`; it names what is missing and the cure",
+            do="run `python -m lablib doctor`; it says what is missing and how to fix it",
         )

@@ -106,7 +106,7 @@ class LocalRanks:
         return LabError(
             "The process that starts the ranks has died.",
             saw=f"zygote of {self.spec.framework}, pid {self.zygote.process.pid}",
-            do="run the cell again: a new one is started. Was the memory used up?",
+            do="run the cell again, which starts a new one; the memory may have run out",
         )
 
 

@@ -21,8 +21,8 @@ class NoKeyboard(io.TextIOBase):
         raise LabError(
             "A rank cannot read from the keyboard.",
             saw="input(), breakpoint(), pdb or code.interact() on a rank",
-            do="give the value to the function before the run; to look at a value, print it, or "
-            "keep it with me.log",
+            do="pass the value to the function before the run; to look at a value, print it or "
+            "record it with me.log",
         )
 
     read = readlines = readline

@@ -1,4 +1,4 @@
-"""What a rank process executes, and `Rank`, the learner's handle on it."""
+"""The code of a rank process, and `Rank`, the object that the learner's function receives."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_TEXT = 4000
 
 
 class Rank:
-    """One process of the cluster, as the function that runs on it sees it.
+    """One process of the cluster, from the view of the function that runs on it.
 
     rank, ranks   this process's number and how many there are
     node, role    the group of ranks it belongs to; "worker", "chief", "ps" or "evaluator"
@@ -50,7 +50,7 @@ class Rank:
         return f"<rank {self.rank} of {self.ranks}, {self.role}, node {self.node}, {self.device}>"
 
     def shard(self, array):
-        """This rank's part of `array`, cut along its first axis; sizes differ by at most one."""
+        """Return this rank's part of `array` along the first axis; sizes differ by at most one."""
         from lablib.datasets import shard
 
         return shard(array, self.rank, self.ranks)
@@ -84,14 +84,14 @@ class Rank:
         return frameworks.get(self.framework).put(value, self.device)
 
     def log(self, **values) -> None:
-        """Keep numbers or short texts by name; they come back in `run.logged` and `run.metrics`."""
-        wire.pack(values)  # says at the learner's line, not at the end, what cannot travel
+        """Record numbers or short texts by name, for `run.logged` and `run.metrics`."""
+        wire.pack(values)  # so that an error about the values is raised at the learner's line
         self._logged.append({"at_s": self._recorder.clock(), **values})
         self._recorder.show_logged(values)
 
     @contextmanager
     def step(self, samples: int = 0):
-        """`with me.step(samples=64):` marks one training step; `samples` are this rank's own."""
+        """Mark one training step: `with me.step(samples=64):`, with the samples of this rank."""
         memory = self._recorder.memory
         if memory:
             memory.restart()
@@ -262,7 +262,9 @@ def _send_value(sock, value, function):
 
 
 def _send_error(sock, error, recorder):
-    text = str(error).encode("utf-8", "backslashreplace").decode()  # half a pair cannot travel
+    text = (
+        str(error).encode("utf-8", "backslashreplace").decode()
+    )  # half a surrogate pair cannot be sent
     own = isinstance(error, rank_errors.ResultCannotTravel) and error.frames
     message = {
         "kind": "error",

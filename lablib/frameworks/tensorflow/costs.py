@@ -94,7 +94,7 @@ def _batch_product(attribute, inputs, outputs):
 
 
 def _sum_of_products(attribute, inputs, outputs):
-    """Einsum: every combination of the indices, once; an ellipsis is what a tensor has besides."""
+    """Count every combination of an einsum's indices once; an ellipsis is the remaining axes."""
     equation = attribute("equation")
     equation = equation.decode() if isinstance(equation, bytes) else equation
     sizes, rest = {}, ()
@@ -145,7 +145,7 @@ def _handles(inputs):
 
 
 def _precision(kinds):
-    """The widest that takes part: so a mixed operation is not counted too cheap."""
+    """Return the widest precision, so that the cost of mixed operations is not too low."""
     if not kinds:
         return "fp32"
     return _PRECISIONS.get(max(kinds, key=lambda kind: kind.size).name, "fp32")

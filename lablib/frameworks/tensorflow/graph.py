@@ -78,8 +78,8 @@ def program_of(function, shapes: list[tf.TensorShape]) -> list:
     if graph.unknown:
         kinds = ", ".join(sorted(graph.unknown)[:_MOST_NAMED])
         warnings.warn(
-            f"The cost of {kinds} is modelled too low: shapes are not known, or a tf.data pipeline "
-            "computes. A tf.function without these is counted exactly.",
+            f"The modelled cost of {kinds} is too low, because shapes are not known or a tf.data "
+            "pipeline computes. A tf.function without these is counted exactly.",
             stacklevel=2,
         )
     return told
@@ -261,7 +261,7 @@ _known_programs: dict[tuple, tuple[list, set[str]]] = {}
 class Shapes:
     """Shapes of a graph's tensors when it is called with arguments of the shapes given.
 
-    What was unknown when it was traced is inferred once more, by TensorFlow itself, in a copy whose
+    What was unknown when it was traced is inferred again, by TensorFlow itself, in a copy whose
     arguments are known.
     """
 
@@ -302,7 +302,7 @@ def _with_arguments(graph, known):
 
 
 def causes(op):
-    """What must have run before. Messages are ordered by TensorFlow besides; that is no cause."""
+    """Return what must have run before. TensorFlow also orders messages, which is not a cause."""
     control = [] if op.type.startswith("Collective") else op.control_inputs
     return _of_the_learner([*(tensor.op for tensor in op.inputs), *control])
 

@@ -16,7 +16,8 @@ from lablib.frameworks.tensorflow.peak_memory import VIEWS, may_change, passed_t
 class LiveBytes:
     """Counts the variables and tensors that this thread makes or is given, while they live.
 
-    What a graph holds while it runs is not seen: whoever calls it says it.
+    The memory that a graph uses while running cannot be observed from here, so the caller must
+    supply it.
 
     peak_bytes   the most at once since `restart`
     """

@@ -123,7 +123,7 @@ class Block(keras.layers.Layer):
 
 
 class Chain(keras.Model):
-    """Block after block. Not a keras.Sequential: that calls every block once more to build."""
+    """A chain of blocks. A keras.Sequential would call every block again to build it."""
 
     def __init__(self, blocks):
         super().__init__()

@@ -31,7 +31,7 @@ _known_peaks: dict[tuple, int] = {}
 
 
 def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
-    """Besides its arguments and what its variables hold; what it returns is counted.
+    """In addition to its arguments and variables; what it returns is counted.
 
     function   TensorFlow's AtomicFunction
     shapes     of its arguments in this call

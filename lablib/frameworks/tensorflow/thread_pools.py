@@ -13,7 +13,7 @@ _LEAST_TO_START = 2
 
 
 def limit(threads: int) -> None:
-    """So many threads for every pool, of this process and of each `tf.distribute.Server` in it."""
+    """Set the number of threads of every pool, also of each `tf.distribute.Server`."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     # A server has pools of its own, and asks `tf.config` for nothing.

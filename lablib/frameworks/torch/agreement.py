@@ -1,8 +1,8 @@
-"""Refuses a message whose ranks do not agree, at the learner's line and before any data moves.
+"""Raise an error if ranks pass different things to a message, before any data is sent.
 
-gloo compares nothing: ranks that pass different types get wrong numbers, other sizes wait forever
-or end the process. Checks as those of torch's TORCH_DISTRIBUTED_DEBUG=DETAIL, without a message
-of their own: the ranks compare what they pass in a `MessageTable`.
+gloo compares nothing: with different types, ranks get wrong numbers; with different sizes, they
+wait forever or crash. The checks are like those of TORCH_DISTRIBUTED_DEBUG=DETAIL, but they need no
+messages: the ranks write what they pass into a `MessageTable`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ _CURES = {
 
 
 def passed(method: str, name: str, payload: int, args: Sequence, ranks: Sequence[int]) -> tuple:
-    """What this rank passes to a collective: the signature, and the elements to and from each rank.
+    """Return what this rank passes to a collective: a signature, and elements for each rank.
 
-    method    of torch's process group; `name` is what the learner calls it
+    method    the method of torch's process group
+    name      the function's name in the learner's code
     payload   which of `args` has the tensors that this rank sends
-    ranks     global ranks of the group
+    ranks     the global ranks of the group
 
-    Raises LabError for what is wrong on this rank alone.
+    Raises LabError for errors that this rank can detect alone.
     """
     _check_layouts(method, name, args)
     if name == "all_to_all":
@@ -60,14 +61,14 @@ def passed(method: str, name: str, payload: int, args: Sequence, ranks: Sequence
 
 
 def one_message(name: str, tensors: Sequence[torch.Tensor]) -> str:
-    """What sender and receiver must pass alike. Raises LabError for what is wrong on this rank."""
+    """Return what sender and receiver must have in common; raise LabError for errors here."""
     _check_layouts(name, name, tensors)
     (tensor,) = tensors
     return f"message: {_dtype(tensor.dtype)}; {tensor.numel()} elements"
 
 
 def global_rank(rank: int, name: str, ranks: Sequence[int]) -> int:
-    """The global number of `rank` of a group. Raises LabError when the group has no such rank."""
+    """Return the global number of `rank` of a group; raise LabError if it has no such rank."""
     if not 0 <= rank < len(ranks):
         raise LabError(
             f"There is no rank {rank} in the group of this {name}.",
@@ -78,7 +79,7 @@ def global_rank(rank: int, name: str, ranks: Sequence[int]) -> int:
 
 
 def check(table: MessageTable, entry: Entry, rank: int, group: Sequence[int]) -> None:
-    """Show the others what this rank passes; raises LabError if one of them passes another thing.
+    """Publish what this rank passes, and raise LabError if another rank passes something else.
 
     rank, group   this rank, and the ranks of the message, by their global numbers
     """
@@ -112,7 +113,7 @@ def _shown(signature):
 
 
 def _difference(one, other):
-    """What differs first, in the plural; one of the keys of `_CURES`."""
+    """Return the kind of the first difference; one of the keys of `_CURES`."""
     mine, theirs = next(
         (pair for pair in zip(one.split("; "), other.split("; ")) if len(set(pair)) > 1),
         (one, other),
@@ -130,10 +131,10 @@ def _difference(one, other):
 def _one_to_one(one, other):
     sends, receives = (one, other) if one[0] == int(_source(one[1])) else (other, one)
     return LabError(
-        "A message does not fit the tensor that receives it.",
+        "A message does not fit into the tensor that receives it.",
         saw=f"rank {sends[0]} sends {_elements(sends[1])}{_at(sends[1])}\n"
         f"rank {receives[0]} receives {_elements(receives[1])}{_at(receives[1])}",
-        do="receive into a tensor with the size and the dtype of the one that is sent",
+        do="receive into a tensor with the same size and dtype as the sent tensor",
     )
 
 
@@ -151,10 +152,10 @@ def _check_splits(both, group):
     sent, expected = sends.sends[group.index(target)], receives.receives[group.index(source)]
     if sent != expected:
         raise LabError(
-            "The sizes in this all_to_all do not fit one another.",
+            "The sizes in this all_to_all do not match.",
             saw=f"rank {source} sends {sent} elements to rank {target}{_at(sends)}\n"
             f"rank {target} expects {expected} elements from rank {source}{_at(receives)}",
-            do="let rank j receive from rank i as many elements as rank i sends to rank j",
+            do="make rank j receive as many elements from rank i as rank i sends to rank j",
         )
 
 
@@ -179,8 +180,8 @@ def _not_contiguous(name, tensor):
     return LabError(
         f"{name} needs a contiguous tensor.",
         saw=f"shape {list(tensor.shape)} with strides {list(tensor.stride())}: a view of a larger "
-        "tensor, or a transposed one, whose elements do not lie one after the other",
-        do="write x = x.contiguous() and pass that; if the call writes into x, copy it back",
+        "tensor, or a transposed tensor, whose elements are not next to one another in memory",
+        do="pass x.contiguous() instead; if the call writes into it, copy the result back to x",
     )
 
 
@@ -241,14 +242,14 @@ def _split(tensor, sizes, ranks, which):
             raise LabError(
                 f"all_to_all_single cannot cut its {which} into {ranks} equal parts.",
                 saw=f"{which} of shape {list(tensor.shape)}",
-                do=f"make the first dimension divisible by {ranks}, or give split sizes",
+                do=f"make the first dimension divisible by {ranks}, or pass split sizes",
             )
         return [tensor.numel() // ranks] * ranks
     if sum(sizes) != length or len(sizes) != ranks:
         raise LabError(
-            f"The {which} split sizes of all_to_all_single do not fit its {which}.",
+            f"The {which} split sizes of all_to_all_single do not match its {which}.",
             saw=f"{which} of shape {list(tensor.shape)}, split sizes {list(sizes)}, {ranks} ranks",
-            do=f"give {ranks} sizes that add up to {length}",
+            do=f"pass {ranks} sizes that add up to {length}",
         )
     row = tensor.numel() // length if length else 0
     return [size * row for size in sizes]

@@ -120,7 +120,7 @@ def _cost(func, args, kwargs, answer):
 
 
 def _is_view(func):
-    """Whether it only looks at its input's memory in another way."""
+    """Return True if the operation returns a view of its input."""
     aliases = [value.alias_info for value in schema(func).returns]
     return any(alias is not None and not alias.is_write for alias in aliases)
 
@@ -130,7 +130,7 @@ def _tensors(values):
 
 
 def _precision(kinds):
-    """The widest that takes part: so a mixed operation is not counted too cheap."""
+    """Return the widest precision, so that the cost of mixed operations is not too low."""
     if not kinds:
         return "fp32"
     return _PRECISIONS.get(max(kinds, key=lambda kind: kind.itemsize), "fp32")

@@ -46,7 +46,7 @@ class Membership:
             made = dist.is_initialized()
             if made and self._asked:
                 raise LabError(
-                    "This program has called init_process_group before.",
+                    "init_process_group was called twice.",
                     saw="a second call while the default process group exists",
                     do="call it once, or call dist.destroy_process_group() in between",
                 )
@@ -69,21 +69,21 @@ class Membership:
                 f"The ranks of this cluster communicate over {self.backend}.",
                 saw=f"backend={backend!r}"
                 + (", which needs a GPU for each rank" if "nccl" in str(backend) else ""),
-                do=f'write dist.init_process_group("{self.backend}"), or leave the backend out',
+                do=f'write dist.init_process_group("{self.backend}"), or omit the backend',
             )
 
     def _check_numbers(self, rank, ranks):
         if ranks not in (-1, None, self.ranks):
             raise LabError(
-                "init_process_group asks for another number of ranks than this cluster has.",
+                "The world_size of init_process_group is not the number of ranks of this cluster.",
                 saw=f"world_size={ranks}; the cluster has {self.ranks} ranks",
-                do=f"leave world_size out, or start the function with lab.Cluster({ranks})",
+                do=f"omit world_size, or start the function with lab.Cluster({ranks})",
             )
         if rank not in (-1, None, self.rank):
             raise LabError(
-                "init_process_group gives this process another rank than the cluster does.",
+                "The rank of init_process_group is not the rank of this process.",
                 saw=f"rank={rank} on rank {self.rank} of {self.ranks}",
-                do="write rank=me.rank, or leave rank out",
+                do="write rank=me.rank, or omit rank",
             )
 
     def _meet(self, url, rank=-1, world_size=-1, **_):

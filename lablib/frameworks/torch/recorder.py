@@ -295,7 +295,7 @@ def _recorded_too(make):
 def _relayed(options):
     members = options.global_ranks_in_group
     if members and len(members) < dist.get_world_size():
-        raise RuntimeError("groups of some ranks are not offered in this exercise: use all ranks")
+        raise RuntimeError("this exercise supports only groups of all ranks")
     for method, (name, _) in compat.COLLECTIVES.items():
         if method not in vars(RelayedGroup):
             refuse(method, name)
@@ -311,8 +311,8 @@ def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
     if group.over != "gloo":
         raise LabError(
             "Only gloo has a monitored barrier.",
-            saw=f"ranks that talk over {group.over}",
-            do="call dist.barrier(): when it hangs, the kit says who is missing",
+            saw=f"ranks that communicate over {group.over}",
+            do="call dist.barrier(); if it hangs, the kit says which ranks are missing",
         )
     if isinstance(timeout, (int, float)):
         timeout = timedelta(seconds=timeout)

@@ -143,7 +143,7 @@ def _into(tensors):
         sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
         if tensors and len(data) != sum(sizes):
             raise LabError(
-                "A message does not fit the tensor that receives it.",
+                "A message does not fit into the tensor that receives it.",
                 saw=f"a message of {len(data)} bytes, a tensor of {sum(sizes)} bytes",
                 do="receive into a tensor with the size and the dtype of the one that is sent",
             )
