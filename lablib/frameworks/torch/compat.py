@@ -99,6 +99,9 @@ NAMES = ListedNames(
         f"{_C10D}:split_group": "replaced: the messages of such a group are not recorded",
         f"{_C10D}:shrink_group": "replaced: the messages of such a group are not recorded",
         "torch.distributed.rpc:init_rpc": "replaced where its calls would not be recorded",
+        "torch.distributed:BackendConfig": "tells which backend a program asks for",
+        "torch.distributed:ProcessGroupGloo": "carries the messages between CPUs",
+        "torch.distributed:ProcessGroup.BackendType": "has the kinds of backends",
         "torch.distributed:ProcessGroup._register_backend": "puts gloo or nccl behind the recorder",
         "torch.distributed:ProcessGroup._set_default_backend": "names the backend that is used",
         **dict.fromkeys(
