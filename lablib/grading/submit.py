@@ -16,7 +16,7 @@ from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.grading.intake import notebook_file, safe_reading
 from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, Answer
-from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.trial.isolation import InTheOpen
 from lablib.teach import exercise, progress
 

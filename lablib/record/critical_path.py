@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from lablib.record import metrics, tags
+from lablib.record import matched_sends, metrics
 from lablib.record.event import Event
 from lablib.record.trace import Trace
 
@@ -182,7 +182,7 @@ def _orders(messages):
     order = {}
     for (_, name, group), events in alike.items():
         if name == "recv":
-            events = tags.in_order(alike.get((group[0], "send", group), ()), events)
+            events = matched_sends.in_order(alike.get((group[0], "send", group), ()), events)
         order |= {id(event): place for place, event in enumerate(events)}
     return [(event, order[id(event)]) for event in messages]
 

@@ -16,7 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 
-from lablib.record import tags
+from lablib.record import matched_sends
 from lablib.record.event import Event
 from lablib.record.intervals import lanes
 
@@ -136,7 +136,7 @@ def _pairs(send, recv):
     In a part of a trace one may be left without the other: then its recv ends before it starts.
     """
     events = {id(place[0]): place for place in recv}
-    recvs = tags.in_order([place[0] for place in send], [place[0] for place in recv])
+    recvs = matched_sends.in_order([place[0] for place in send], [place[0] for place in recv])
     for sent, received in zip(sorted(send, key=_start), recvs, strict=False):
         if received.end_s >= sent[0].start_s:
             yield sent, events[id(received)]

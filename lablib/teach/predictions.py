@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 from lablib.errors import LabError
 from lablib.teach import progress
+from lablib.teach.guess_error import Revealed
 from lablib.teach.guesses import as_guess, plain, with_unit
-from lablib.teach.prediction_shown import Revealed
 from lablib.teach.widget_bundle import bundle
 
 GUESSES = "LABLIB_GUESSES"  # for runs without a learner: "skip", or JSON {question: guess}

@@ -11,7 +11,7 @@ import pytest
 from lablib.grading.intake import answers, notebook_file
 from lablib.grading.intake.answer_on_rank import PickledObserver
 from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, NOT_FOUND, OTHER_SHAPE, SYNTAX_ERROR
-from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.intake.notebook_file import Cell, Notebook
 from lablib.grading.trial.isolation import Outcome
 from lablib.teach.observation import Seen

@@ -10,7 +10,7 @@ import pytest
 
 from lablib.box.bounded_calls import bounded
 from lablib.grading.intake.answers import FOUND, Answer
-from lablib.grading.intake.found_answers import Candidate
+from lablib.grading.intake.candidates import Candidate
 from lablib.grading.trial import grade_exercise
 from lablib.grading.trial.isolation import Outcome
 from lablib.teach import exercise

@@ -109,7 +109,7 @@ class TensorFlow(Framework):
         return errors.UnavailableError, errors.AbortedError, errors.CancelledError
 
     def timed_work(self):
-        from lablib.frameworks.tensorflow.timed_work import TensorFlowWork
+        from lablib.frameworks.tensorflow.work_to_measure import TensorFlowWork
 
         return TensorFlowWork()
 

@@ -110,7 +110,7 @@ class Torch(Framework):
         return (torch.distributed.DistError,) if torch else ()
 
     def timed_work(self):
-        from lablib.frameworks.torch.timed_work import TorchWork
+        from lablib.frameworks.torch.work_to_measure import TorchWork
 
         return TorchWork()
 

@@ -1,7 +1,7 @@
 """Look for the answers to a lab's exercises in a notebook, without running it.
 
 This decides whether there is anything to try, and why a learner's cell cannot be run.
-`notebook_run` then finds the functions.
+`answer_finder` then finds the functions.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from lablib import errors
 from lablib.box.bounded_calls import bounded
 from lablib.grading.intake.answer_on_rank import PickledObserver
 from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, Answer
-from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.intake.notebook_file import Cell
 from lablib.grading.trial.hidden_cases import hidden_cases
 from lablib.grading.trial.isolation import SLOW, Outcome

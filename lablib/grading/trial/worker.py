@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lablib.errors import LabError
 from lablib.grading.intake.answers import Answer
-from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.intake.notebook_file import Cell
 from lablib.grading.trial import grade_exercise, isolation
 from lablib.teach import exercise as exercises

@@ -13,7 +13,7 @@ from lablib.views import diagrams, plots
 from lablib.views.notebook_output import in_notebook, mime_bundle
 from lablib.views.traffic import traffic
 from lablib.views.widgets.controls import Controls, Slider
-from lablib.views.widgets.rehearsals import data_parallel, pipeline, what_if
+from lablib.views.widgets.hardware_sliders import data_parallel, pipeline, what_if
 from lablib.views.window import step_count, window
 
 if TYPE_CHECKING:

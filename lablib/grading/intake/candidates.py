@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lablib.grading.intake.answer_finder import NOTEBOOK_S, NotebookRun
 from lablib.grading.intake.answer_on_rank import file_name
 from lablib.grading.intake.answers import FOUND, NOT_FOUND, OTHER_SHAPE, Answer, cell_ids
 from lablib.grading.intake.notebook_file import Cell
-from lablib.grading.intake.notebook_run import NOTEBOOK_S, NotebookRun
 from lablib.teach.exercise import Case, Exercise
 
 _MARGIN_S = 20  # in addition to the time limit of the notebook's own process

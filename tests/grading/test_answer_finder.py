@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from lablib.grading.intake import notebook_run
+from lablib.grading.intake import answer_finder
+from lablib.grading.intake.answer_finder import NotebookRun
 from lablib.grading.intake.answers import FOUND, Answer
-from lablib.grading.intake.found_answers import FoundAnswers
+from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.intake.notebook_file import Cell
-from lablib.grading.intake.notebook_run import NotebookRun
 from lablib.grading.trial.isolation import Outcome
 from lablib.teach.observation import Seen
 
@@ -62,15 +62,15 @@ ENDLESS = {
 
 @pytest.mark.parametrize("what", ENDLESS)
 def test_a_cell_that_does_not_end_costs_its_limit(what, monkeypatch):
-    monkeypatch.setattr(notebook_run, "CELL_S", 1)
-    monkeypatch.setattr(notebook_run, "_GRACE_S", 1)
+    monkeypatch.setattr(answer_finder, "CELL_S", 1)
+    monkeypatch.setattr(answer_finder, "_GRACE_S", 1)
     begun_s = time.monotonic()
     assert values(ENDLESS[what], ANSWER) == [6]
     assert time.monotonic() - begun_s < 20
 
 
 def test_all_cells_together_have_a_limit(monkeypatch):
-    monkeypatch.setattr(notebook_run, "NOTEBOOK_S", 2)
+    monkeypatch.setattr(answer_finder, "NOTEBOOK_S", 2)
     candidates, failed = run(ANSWER, *["import time\ntime.sleep(1.5)"] * 100)
     assert len(candidates) == 1 and failed["1" if "1" in failed else "2"] == "took too long"
     assert "was not run" in failed["99"]
