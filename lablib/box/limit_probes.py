@@ -109,8 +109,8 @@ _TRIALS = {
     "size of a file": _file_size,
     "files in memory": _files,
     "no network": _network,
-    "no rights": _no_rights,
+    "no privileges": _no_rights,
     "no further namespaces": _no_more_namespaces,
-    "no memory that is in no process": _no_hidden_memory,
+    "no memory outside of processes": _no_hidden_memory,
     "processes": _processes,  # last: what it starts stays until the set ends
 }

@@ -1,8 +1,7 @@
-"""What a trace says in numbers: throughput, speed-up, efficiency, communication share, bubble,
-wire bytes, payload.
+"""Metrics of a trace: throughput, speed-up, communication share, bubble, wire bytes, payload ...
 
-Every number about steps leaves out each rank's first step: it warms caches, traces graphs and
-builds buckets. A number that the trace cannot give is NaN, never 0.
+All metrics about steps omit each rank's first step, because it warms caches, traces graphs and
+builds buckets. A number that cannot be computed from the trace is NaN, never 0.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ NAN = math.nan
 
 
 def step_s(trace: Trace, rank: int) -> list[float]:
-    """Seconds of each of this rank's steps, in order, the first one included."""
+    """Return the seconds of each of this rank's steps, in order, including the first."""
     return [event.seconds for event in trace.of(rank=rank, kind="step")]
 
 
 def samples_per_s(trace: Trace, batch: int) -> float:
-    """Samples trained per second once the first step, the warm-up, is over.
+    """Return the samples trained per second after the first step, which is a warm-up.
 
-    batch    samples of one step, all ranks together
+    batch    samples in one step, on all ranks together
 
-    From the moment when the last rank ended its first step to the moment when the last rank
-    ended its last. NaN when no rank has two steps, or when the ranks differ in their number
-    of steps: `batch` is then not what a step trained.
+    The time begins when the last rank ends its first step, and ends when the last rank ends its
+    last step. Returns NaN if no rank has two steps, or if ranks have different numbers of steps,
+    because steps then do not have `batch` samples.
     """
     ends = [[event.end_s for event in steps] for steps in _steps(trace).values()]
     lengths = {len(end_s) for end_s in ends}
@@ -47,18 +46,18 @@ def samples_per_s(trace: Trace, batch: int) -> float:
 
 
 def comm_share(trace: Trace) -> float:
-    """Share of the steps' time that communication took, 0 to 1, the mean over the ranks.
+    """Return the share of the steps' time that communication took, 0 to 1, the mean over ranks.
 
-    What is counted, `comm_counted(trace)` says:
+    `comm_counted(trace)` says what is counted:
     "waits"     seconds in which the rank's main thread stood still for a message;
-    "messages"  there are no waits in the steps, because messages ran inside a graph (TensorFlow):
-                seconds in which any message was under way. It may have overlapped with
-                compute, so this is an upper bound. Derived messages, whose time was not
-                seen, do not count;
-    "none"      no message was under way in any step: 0;
-    "unseen"    there are derived messages only: NaN.
+    "messages"  seconds in which any message was under way. This is counted if messages ran inside
+                a graph (TensorFlow), where waits cannot be observed. Messages may overlap with
+                compute, so this is an upper bound. Derived messages, whose time was not observed,
+                do not count;
+    "none"      no message was under way in any step, so the share is 0;
+    "unseen"    there are only derived messages, so the share is NaN.
 
-    NaN when no rank has two steps, or steps took no time.
+    Returns NaN if no rank has two steps, or if steps took no time.
     """
     counted = comm_counted(trace)
     windows = _windows(trace)
@@ -75,7 +74,7 @@ def comm_share(trace: Trace) -> float:
 
 
 def comm_counted(trace: Trace) -> str:
-    """What `comm_share` counts in this trace: "waits", "messages", "none" or "unseen"."""
+    """Return what `comm_share` counts in this trace: "waits", "messages", "none" or "unseen"."""
     windows = _windows(trace)
     found = {
         "unseen" if event.derived else event.kind + "s"
@@ -84,15 +83,15 @@ def comm_counted(trace: Trace) -> str:
         and _step_of(event, windows.get(event.rank, [])) is not None
     }
     if trace.clock == "modelled" and "messages" in found:
-        return "waits"  # all of which a simulation has: where there are none, nobody waited
+        return "waits"  # a simulation has all waits, so without waits no rank waited
     return next((basis for basis in ("waits", "messages", "unseen") if basis in found), "none")
 
 
 def waits_seen(trace: Trace) -> bool:
-    """Whether the trace tells computing from standing still.
+    """Return whether the trace shows when ranks waited.
 
-    Not where messages ran inside a graph (TensorFlow): nothing says when a rank that was busy
-    stood still. The modelled clock always tells.
+    It does not if messages ran inside a graph (TensorFlow), where waits cannot be observed. Traces
+    with the modelled clock always show waits.
     """
     if trace.clock == "modelled":
         return True
@@ -102,12 +101,12 @@ def waits_seen(trace: Trace) -> bool:
 
 
 def wire_bytes(trace: Trace) -> dict[int, float]:
-    """Bytes that each rank's link carries in one step: rank -> the median over the steps.
+    """Return the bytes that each rank's link carries in one step: rank -> median over the steps.
 
-    Of what a link sends and what it receives, the larger counts. The formula of each collective
-    is in `record.wire_bytes`. A message between two ranks counts on both links. Messages count
-    in the step in which their sender issued them; those of a rank that marks no steps, because it
-    serves, count in the steps of the first rank that does. {} when no rank has two steps.
+    For each link, the larger of the sent and the received bytes counts. `record.wire_bytes` has the
+    formula of each collective. A message between two ranks counts on both links, in the step in
+    which its sender issued it. A rank that serves marks no steps; its messages count in the steps
+    of the first rank that does. Returns {} if no rank has two steps.
     """
     steps = _messages_by_step(trace, _windows(trace))
     carried = [_carried(messages) for messages in steps]
@@ -116,22 +115,22 @@ def wire_bytes(trace: Trace) -> dict[int, float]:
 
 
 def wire_bytes_per_rank(trace: Trace) -> float:
-    """Wire bytes of one step on the busiest rank (`wire_bytes`); NaN when no rank has two steps."""
+    """Return the wire bytes of one step on the busiest rank; NaN if no rank has two steps."""
     return max(wire_bytes(trace).values(), default=NAN)
 
 
 def last_step_wire_bytes(trace: Trace) -> float:
-    """Wire bytes of the last step on the busiest rank, also where it is the first; else NaN."""
+    """Return the wire bytes of the last step on the busiest rank, even if it is the only step."""
     *_, last = _messages_by_step(trace, _windows(trace, first=0)) or [None]
     return NAN if last is None else float(max(_carried(last).values(), default=0))
 
 
 def payload_bytes_per_step(trace: Trace) -> float:
-    """Payload that all ranks together pass to messages in one step, the median over the steps.
+    """Return the payload that all ranks together pass to messages in one step (median over steps).
 
-    An all-reduce of n bytes on R ranks counts R n, an all-gather to n bytes counts n: payloads
-    of different collectives cannot be compared, `wire_bytes` can. A message between two ranks
-    counts once, at its send. Steps are those of `wire_bytes`. NaN when no rank has two.
+    An all-reduce of n bytes on R ranks counts R n, and an all-gather to n bytes counts n. So the
+    payloads of different collectives cannot be compared; compare `wire_bytes` instead. A message
+    between two ranks counts once, at its send. Returns NaN if no rank has two steps.
     """
     steps = _messages_by_step(trace, _windows(trace))
     totals = [sum(event.sent_bytes for event in messages) for messages in steps]
@@ -139,7 +138,7 @@ def payload_bytes_per_step(trace: Trace) -> float:
 
 
 def _messages_by_step(trace, windows):
-    """The messages that were issued in each step, of all ranks; [] without steps."""
+    """Return the messages that all ranks issued in each step; [] without steps."""
     if not windows:
         return []
     steps = [[] for _ in range(max(map(len, windows.values())))]
@@ -163,9 +162,9 @@ def _carried(messages):
 
 
 def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
-    """name -> (calls, payload bytes) of the last step, all ranks together.
+    """Return name -> (calls, payload bytes) of the last step, on all ranks together.
 
-    A call belongs to the step in which its rank made it. A receive counts no bytes: its send does.
+    A call belongs to the step in which its rank made it. Bytes count only at the send.
     """
     last = {rank: steps[-1] for rank, steps in _steps(trace).items()}
     totals: dict[str, tuple[int, int]] = {}
@@ -178,10 +177,10 @@ def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
 
 
 def overlap_share(trace: Trace) -> float:
-    """Share of the messages' time in which the same rank also computed, 0 to 1.
+    """Return the share of the messages' time in which the same rank also computed, 0 to 1.
 
-    Seconds over all ranks, within their steps. NaN when `comm_counted` is not "waits":
-    without waits nothing tells compute from standing still.
+    The seconds of all ranks within their steps count. Returns NaN if `comm_counted` is not "waits",
+    because without waits it is not known when a rank computed.
     """
     if comm_counted(trace) != "waits":
         return NAN
@@ -196,14 +195,14 @@ def overlap_share(trace: Trace) -> float:
 
 
 def bubble(trace: Trace) -> float:
-    """Share of the steps' time in which a rank stood idle, 0 to 1, the mean over the ranks.
+    """Return the share of the steps' time in which a rank was idle, 0 to 1, the mean over ranks.
 
-    Idle: it neither computes nor do bytes move to or from it. They move from the moment when the
-    message's sender, or the last rank of a collective, has issued it; standing still before that
-    is waiting for somebody's work. NaN when `comm_counted` is not "waits" or "none": without waits
-    nothing tells compute from standing still; and when no rank has two steps.
+    A rank is idle while it does not compute and no bytes move to or from it. Bytes move from the
+    moment at which the sender, or the last rank of a collective, has issued the message. A rank
+    that stands still before this moment waits for the work of another rank. Returns NaN if no rank
+    has two steps, or if `comm_counted` is not "waits" or "none", because compute is then unknown.
 
-    A pipeline of p equal stages and m micro-batches: (p - 1) / (m + p - 1), Huang et al. 2019.
+    A pipeline of p equal stages and m micro-batches has (p - 1) / (m + p - 1), Huang et al. 2019.
     """
     if comm_counted(trace) not in ("waits", "none"):
         return NAN
@@ -217,9 +216,9 @@ def bubble(trace: Trace) -> float:
 
 
 def moving(trace: Trace) -> dict[int, list[intervals.Interval]]:
-    """rank -> when bytes moved to or from it, as `bubble` counts it; [] for a rank without any.
+    """Return rank -> when bytes moved to or from it, as `bubble` counts it; [] if none did.
 
-    The n-th message of a name and group meets the n-th of the other ranks.
+    The n-th message with a name and group belongs to the n-th such message of the other ranks.
     """
     calls = defaultdict(lambda: defaultdict(list))
     for event in trace.of(kind="message"):
@@ -229,7 +228,7 @@ def moving(trace: Trace) -> dict[int, list[intervals.Interval]]:
         for together in zip(*by_rank.values(), strict=False):
             if name == "send":
                 end_s = min(event.end_s for event in together)
-                # Who receives from anybody does not name the sender: its bytes are unseen.
+                # A receive from any rank does not name the sender, so its bytes are not known.
                 sends = [event.start_s for event in together if event.name == "send"]
                 start_s = min(sends, default=end_s)
                 for rank in group:
@@ -242,15 +241,15 @@ def moving(trace: Trace) -> dict[int, list[intervals.Interval]]:
 
 
 def step_split(trace: Trace) -> dict[str, float]:
-    """How a step's time divides, 0 to 1, adding up to 1; the mean over ranks and steps.
+    """Return the parts of a step's time, as shares that add up to 1 (mean over ranks and steps).
 
     "forward", "backward", "other"    the rank computed, by pass
-    "moving"    it stood still while bytes moved to or from it
-    "idle"      it stood still and nothing moved: it waited for somebody's work (`bubble`)
+    "moving"    the rank stood still while bytes moved to or from it
+    "idle"      the rank stood still and no bytes moved: it waited for another rank (`bubble`)
 
-    Where waits are not seen (`comm_counted` is "messages"), "moving" is the time in which a message
-    was under way, an upper bound, and the rest is "other". {} when no rank has two steps, and when
-    all messages were derived.
+    If waits cannot be observed (`comm_counted` is "messages"), "moving" is the time in which a
+    message was under way, which is an upper bound, and the rest is "other". Returns {} if no rank
+    has two steps, or if all messages were derived.
     """
     counted, windows = comm_counted(trace), _windows(trace)
     if not windows or counted == "unseen":
@@ -281,7 +280,7 @@ def _by_activity(part, bytes_move, window):
 
 
 def speedup(samples_per_s: float, single_samples_per_s: float) -> float:
-    """How many times faster than one process; NaN when either rate is unknown or zero.
+    """Return how many times faster than one process it is; NaN if a rate is unknown or zero.
 
     >>> speedup(300.0, 100.0)
     3.0
@@ -291,18 +290,18 @@ def speedup(samples_per_s: float, single_samples_per_s: float) -> float:
 
 
 def efficiency(speedup: float, ranks: int) -> float:
-    """Speed-up per rank; 1 is ideal. Raises ValueError when ranks < 1.
+    """Return the speed-up per rank; 1 is ideal. Raises ValueError if ranks < 1.
 
     >>> efficiency(3.0, ranks=4)
     0.75
     """
     if ranks < 1:
-        raise ValueError(f"ranks={ranks}: at least one rank did the work")
+        raise ValueError(f"ranks={ranks}: there must be at least one rank")
     return speedup / ranks
 
 
 def amdahl_speedup(serial: float, ranks: int) -> float:
-    """Speed-up on a problem of fixed size whose share `serial` (0 to 1) runs on one rank only.
+    """Return the speed-up on a problem of fixed size; the share `serial` runs on one rank only.
 
     1 / (s + (1 - s) / R). Amdahl, "Validity of the single processor approach to achieving large
     scale computing capabilities", AFIPS 1967.
@@ -314,10 +313,10 @@ def amdahl_speedup(serial: float, ranks: int) -> float:
 
 
 def gustafson_speedup(serial: float, ranks: int) -> float:
-    """Scaled speed-up, when the problem grows with the ranks: s + (1 - s) R.
+    """Return the scaled speed-up of a problem that grows with the ranks: s + (1 - s) R.
 
-    serial   share of the time on R ranks that is serial, 0 to 1; not Amdahl's, which is a share of
-             the time on one
+    serial   serial share of the time on R ranks, 0 to 1. (Amdahl's is a share of the time on one
+             rank.)
 
     Gustafson, "Reevaluating Amdahl's law", Communications of the ACM 31(5), 1988.
 
@@ -330,15 +329,15 @@ def gustafson_speedup(serial: float, ranks: int) -> float:
 def table(
     trace: Trace, resources: Mapping[int, Mapping[str, float]] | None = None
 ) -> pandas.DataFrame:
-    """One row a rank: what it did, and how its time went.
+    """Return one row for each rank: what it did, and how it spent its time.
 
     resources    more columns by rank, such as {0: {"cpu_s": 1.2, "peak_bytes": 3e6}}
 
-    Columns: rank, clock; steps (how many), step_s (the median after the first); compute_s and
-    wait_s (seconds of the whole trace, overlaps once; wait_s is NaN, and part of compute_s,
-    where waits are not seen: in graphs of TensorFlow); messages (how many), wire_bytes (what the
-    rank's link carried, as in `wire_bytes`, but in the whole trace), payload_bytes (passed to
-    messages, recv not counted again); then those of `resources`.
+    Columns: rank, clock; steps (their number), step_s (the median after the first); compute_s and
+    wait_s (seconds of the whole trace, where overlaps count once; in TensorFlow's graphs, waits
+    cannot be observed, so wait_s is NaN and the waits are in compute_s); messages (their number),
+    wire_bytes (bytes on the rank's link, as in `wire_bytes`, but in the whole trace), payload_bytes
+    (passed to messages; a recv does not count); then the columns of `resources`.
     """
     import pandas
 

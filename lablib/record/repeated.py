@@ -1,4 +1,4 @@
-"""Rates that were measured several times: their ratio with its range, and what that range shows."""
+"""Compare rates that were measured several times: their ratio, its range, and what it shows."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MEASURED_ONCE = "measured once"
 
 
 class Speedup(NamedTuple):
-    """How many times faster than one process, from repeated measurements.
+    """The speed-up over one process, from repeated measurements.
 
-    median    of the ratios of measurements that follow one another
+    median    the median of the ratios of measurements that follow one another
     low, high    the smallest and the largest ratio of any two measurements, one of each kind; NaN
-                 when there is only one of each, for then the range is unknown
-    finding   FASTER or SLOWER when the whole range is above or below 1, else NO_DIFFERENCE;
-              MEASURED_ONCE without a range; "" when the speed-up itself is unknown
+                 if there is only one of each, because then the range is unknown
+    finding   FASTER or SLOWER if the whole range is above or below 1, else NO_DIFFERENCE;
+              MEASURED_ONCE without a range; "" if the speed-up itself is unknown
     """
 
     median: float

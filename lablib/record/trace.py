@@ -20,11 +20,12 @@ __all__ = ["Event", "Trace"]
 class Trace(Sequence[Event]):
     """Events sorted by (start_s, rank); never changed after creation.
 
-    clock    "measured": the wall clock saw these times; "modelled": they were computed
-    ranks    how many the run had, with or without events here; None: up to the highest that has
+    clock    "measured": the times were measured; "modelled": they were calculated
+    ranks    the number of ranks of the run, with or without events here; None: up to the highest
+             rank with an event
 
     A slice is a Trace; two traces with equal events, clocks and ranks are equal.
-    Raises LabError when the clock is neither, or when an event is of a rank beyond `ranks`.
+    Raises LabError for another clock, or if an event belongs to a rank beyond `ranks`.
 
     >>> trace = Trace([Event(1, "step", "step", 0.0, 2.0), Event(0, "step", "step", 0.0, 1.0)])
     >>> trace
@@ -55,17 +56,17 @@ class Trace(Sequence[Event]):
 
     @property
     def clock(self) -> str:
-        """Whether its times were "measured" or "modelled"."""
+        """Return whether its times were "measured" or "modelled"."""
         return self._clock
 
     @property
     def ranks(self) -> int:
-        """How many ranks the run had."""
+        """Return the number of ranks of the run."""
         return self._ranks
 
     @property
     def duration_s(self) -> float:
-        """From the first start to the last end; 0 without events."""
+        """Return the seconds from the first start to the last end; 0 without events."""
         if not self._events:
             return 0.0
         return max(event.end_s for event in self._events) - self._events[0].start_s
@@ -73,7 +74,7 @@ class Trace(Sequence[Event]):
     def of(
         self, rank: int | None = None, kind: str | None = None, name: str | None = None
     ) -> Trace:
-        """The events of this rank, kind and name; None admits all.
+        """Return the events of this rank, kind and name; None means any.
 
         >>> Trace([Event(1, "step", "step 0", 0.0, 2.0)]).of(rank=1, kind="step")
         Trace(1 event, 2 ranks, 2 s, measured)
@@ -87,7 +88,7 @@ class Trace(Sequence[Event]):
         )
 
     def by_rank(self) -> dict[int, Trace]:
-        """The events of each rank that has any, in the order of the ranks."""
+        """Return the events of each rank that has any, in the order of the ranks."""
         shares = defaultdict(list)
         for event in self._events:
             shares[event.rank].append(event)
@@ -95,7 +96,7 @@ class Trace(Sequence[Event]):
 
     @classmethod
     def merge(cls, traces: Iterable[Trace]) -> Trace:
-        """One trace of the events of all; LabError when their clocks differ."""
+        """Return one trace with the events of all; raise LabError if their clocks differ."""
         traces = list(traces)
         clocks = sorted({trace.clock for trace in traces})
         if len(clocks) > 1:
@@ -108,24 +109,24 @@ class Trace(Sequence[Event]):
         return cls((event for trace in traces for event in trace), *clocks, ranks=ranks)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write it as JSON, compressed when `path` ends in .gz, whole or not at all.
+        """Write it as JSON, completely or not at all; compressed if `path` ends in .gz.
 
-        Returns the path. Raises LabError when it cannot be written.
+        Returns the path. Raises LabError if the file cannot be written.
         """
         return trace_file.save(self._events, self._clock, self._ranks, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Trace:
-        """Read what `save` wrote; LabError naming the path and what is wrong with it."""
+        """Read a file that `save` wrote; raise LabError with the path and what is wrong."""
         return cls(*trace_file.load(path))
 
     def export(self, path: str | os.PathLike) -> Path:
-        """Write it for ui.perfetto.dev and chrome://tracing; compressed when `path` ends in .gz.
+        """Write it for ui.perfetto.dev and chrome://tracing; compressed if `path` ends in .gz.
 
-        Arrows lead from each send to its recv. Of one that was there first, a part "transfer" says
-        since when the send was.
+        Arrows lead from each send to its recv. If the recv came first, a part named "transfer"
+        begins at the moment of the send.
 
-        Returns the path. Raises LabError when it cannot be written.
+        Returns the path. Raises LabError if the file cannot be written.
         """
         return trace_file.write_compressed(path, perfetto.text(self._events, self._clock))
 

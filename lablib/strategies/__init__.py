@@ -1,8 +1,8 @@
-"""Ways to train in parallel, one a file: each has a `STRATEGY` that describes it and a `train`.
+"""Strategies, one in each file: `STRATEGY` describes the strategy, and `train` carries it out.
 
-A file is found by being there: `torch/` and `tensorflow/` hold one for each way. By-hand versions
-of what an exercise asks for are in solutions/strategies. Learners do not receive that folder; where
-it exists, it is a part of this package.
+All files in `torch/` and `tensorflow/` are found automatically. Strategies that answer an exercise
+are in solutions/strategies, which learners do not receive. If that folder exists, it is a part of
+this package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __path__.append(str(ROOT / "solutions/strategies"))
 
 
 def names(framework: str | None = None) -> list[str]:
-    """The strategies of a framework, or of both; a name in both stands once.
+    """Return the strategies of a framework, or of both; each name occurs once.
 
     >>> {"single", "ddp", "gpipe"} <= set(names("torch"))
     True
@@ -36,11 +36,11 @@ def names(framework: str | None = None) -> list[str]:
 
 
 def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnStrategy:
-    """The strategy's module, with `STRATEGY` and `train(me, job)`.
+    """Return the strategy's module, with `STRATEGY` and `train(me, job)`.
 
-    name        of a strategy; or a function with the contract of `train(me, job)`, for example
-                one from a cell
-    framework   None: the strategy's own; torch if both have one of that name, and for a function
+    name        the name of a strategy, or a function like `train(me, job)`, for example from a cell
+    framework   None: the strategy's own framework, or torch if both have a strategy of that name,
+                or if it is a function
 
     Raises LabError for an unknown name, and for a strategy of the other framework.
     """
@@ -53,7 +53,7 @@ def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnS
         return found[framework]
     if found:
         raise LabError(
-            f"{name} is a strategy of {next(iter(found))}.",
+            f"{name} is a strategy for {next(iter(found))}.",
             saw=f"framework={framework!r}",
             do=f"omit framework, or choose one of {', '.join(names(framework))}",
         )

@@ -29,16 +29,16 @@ class Strategy:
     """A way to train in parallel.
 
     family         one of FAMILIES
-    about          one sentence: what each rank holds and what the ranks send
+    about          one sentence that says what each rank holds and what the ranks send
     read           where to read more
     least_ranks, most_ranks   how many ranks it can use; most_ranks None: any number
     splits         what the ranks divide: "nothing", "batch" or "blocks"
     options        names that `lab.train` takes for it, with their defaults
-    only_measured  why it cannot run on modelled hardware; "" when it can
-    fits           (task, ranks, batch, **options) -> why it cannot train that, "" when it can;
-                   beyond what the fields above say
-    roles          ranks -> how many of each role, where TensorFlow needs roles
-    synchronous    its losses and weights are those of the single process
+    only_measured  why it cannot run on modelled hardware; "" if it can
+    fits           (task, ranks, batch, **options) -> why it cannot train this, or "" if it can;
+                   for conditions that the fields above cannot express
+    roles          ranks -> number of ranks in each role, if TensorFlow needs roles
+    synchronous    True if its losses and weights equal those of the single process
     """
 
     name: str
@@ -56,7 +56,7 @@ class Strategy:
     synchronous: bool = True
 
     def check_hardware(self, hardware: object) -> None:
-        """Raise LabError, before any process starts, when it cannot be modelled and is to be."""
+        """Raise LabError if it cannot be modelled but should be, before any process starts."""
         if hardware is not None and self.only_measured:
             raise LabError(
                 f"{self.name} cannot be modelled.",
@@ -65,7 +65,7 @@ class Strategy:
             )
 
     def why_not(self, task: Task) -> LabError | None:
-        """Why it can train this task on no number of ranks; None when there are such numbers."""
+        """Return why it cannot train this task on any number of ranks; None if it can."""
         try:
             task.check_framework(self.framework)
         except LabError as error:
@@ -80,13 +80,13 @@ class Strategy:
         return None
 
     def most(self, task: Task) -> int | None:
-        """The most ranks that can train this task; None: any number."""
+        """Return the largest number of ranks that can train this task; None: any number."""
         return task.blocks if self.splits == "blocks" else self.most_ranks
 
     def check(
         self, task: Task, ranks: int, batch: int, options: Mapping[str, Any] | None = None
     ) -> None:
-        """Raise LabError, before any process starts, for what this strategy cannot do."""
+        """Raise LabError if this strategy cannot do this, before any process starts."""
         if error := self.why_not(task):
             raise error
         most = self.most(task)
@@ -112,7 +112,7 @@ class Strategy:
             )
 
     def chosen(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Its options, the given ones over the defaults. LabError for one it does not have."""
+        """Return its options with the given values; raise LabError for an unknown option."""
         unknown = sorted(set(options) - set(self.options))
         if unknown:
             raise LabError(
@@ -125,9 +125,9 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Job:
-    """What a strategy is to train: the same on every rank, whatever the strategy.
+    """The training that a strategy carries out; it is the same on every rank.
 
-    batch    samples of one step, all ranks together
+    batch    samples in one step, on all ranks together
     """
 
     task: Task
@@ -137,9 +137,9 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def batch_at(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole batch of that step, (x, y)."""
+        """Return the whole batch of that step, (x, y)."""
         return self.task.batch_at(step, self.batch, self.seed)
 
     def shard_at(self, step: int, me) -> tuple[np.ndarray, np.ndarray]:
-        """This rank's part of the batch of that step, (x, y)."""
+        """Return this rank's part of the batch of that step, (x, y)."""
         return tuple(map(me.shard, self.batch_at(step)))
