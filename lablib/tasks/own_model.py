@@ -116,12 +116,24 @@ def kept(model: Any, loss: Callable) -> OwnModel:
             saw=f"a {type(loss).__name__}",
             do="write, for example, nn.CrossEntropyLoss(), or lambda outputs, y: ...",
         )
+    if isinstance(loss, nn.Module) and [*loss.parameters(), *loss.buffers()]:
+        loss = _MovingLoss(loss)
     if isinstance(model, nn.Module):
         _check(model)
         return OwnModel(Saved(model), loss)
     if not callable(model):
         _refuse("It is not a module.", f"a {type(model).__name__}", "give an nn.Module")
     return OwnModel(model, loss)
+
+
+@dataclass(frozen=True)
+class _MovingLoss:
+    """A loss with tensors of its own, such as the weights of classes: they follow the outputs."""
+
+    loss: Any
+
+    def __call__(self, outputs, y):
+        return self.loss.to(outputs.device)(outputs, y)
 
 
 def name_of(model: Any) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from functools import partial
 
 import fake_device
@@ -34,3 +36,16 @@ def test_a_strategy_moves_its_model_and_its_batches_and_brings_its_results_back(
 def test_a_strategy_that_forgets_to_move_something_fails(name, forgets):
     with pytest.raises(RankFailed, match="meta"):
         train(name, [forgets])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_does_not_name_a_device(name):
+    assert devices_named_in(inspect.getsource(strategies.get(name, "torch"))) == []
+
+
+def devices_named_in(source):
+    return re.findall(r"""["'](?:cpu|cuda)\b""", source)
+
+
+def test_that_claim_can_fail():
+    assert devices_named_in('mesh = init_device_mesh("cpu", (2,))')

@@ -336,3 +336,11 @@ def test_a_strategy_that_cannot_train_it_says_so_before_any_process(strategy, wo
     assert get(strategy).STRATEGY.why_not(task) and not get(strategy).STRATEGY.why_not(DIGITS)
     with pytest.raises(lab.LabError, match="cannot be trained in tensorflow"):
         task.tensorflow_model()
+
+
+def test_a_loss_with_tensors_of_its_own_computes_where_the_outputs_are():
+    weighted = nn.CrossEntropyLoss(weight=torch.ones(10))
+    task = own(DIGITS.torch_model(), DIGITS.data(), weighted, 64)
+    outputs, y = torch.ones(4, 10), torch.zeros(4, dtype=torch.int64)
+    assert torch.equal(task.torch_loss(outputs, y), weighted(outputs, y))
+    assert task.torch_loss(outputs.to("meta"), y.to("meta")).is_meta

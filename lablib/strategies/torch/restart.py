@@ -62,7 +62,9 @@ def _arrays(model, optimizer):
     tensors = {f"weight {name}": value for name, value in model.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer {number} {name}": value for name, value in state.items()}
-    tensors["random numbers"] = torch.get_rng_state()  # dropout draws from it
+    tensors["random numbers"] = torch.get_rng_state()  # dropout draws from them
+    if torch.cuda.is_initialized():
+        tensors["random numbers of the GPU"] = torch.cuda.get_rng_state()
     # NumPy has no bfloat16; as float32 it loses nothing.
     return {
         name: (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
@@ -86,6 +88,8 @@ def _restore(arrays, model, optimizer):
             state.setdefault(int(number), {})[key] = value.clone()
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
     torch.set_rng_state(tensors["random numbers"])
+    if torch.cuda.is_initialized() and "random numbers of the GPU" in tensors:
+        torch.cuda.set_rng_state(tensors["random numbers of the GPU"])
 
 
 def _mean_over_ranks(losses, me):
