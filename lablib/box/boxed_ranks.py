@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import time
 
 from lablib.box import run_ending
 from lablib.box.namespaces import TEMPORARY
@@ -17,14 +15,13 @@ from lablib.box.rank_output import Printed
 from lablib.box.relay import Relay
 from lablib.cluster.engine import Event, Work, wire
 from lablib.cluster.local.connections import Connections
-from lablib.cluster.local.rank_job import Place, rank_job
+from lablib.cluster.local.rank_job import rank_job
 from lablib.cluster.spec import Spec
 from lablib.record.board import Board, BoardFile
 
 _MOST_ELEMENTS = 4_000_000
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 _KEPT_STACK_BYTES = 1 << 14
-_POLL_S = 0.05
 
 
 class BoxedRanks:
@@ -65,12 +62,10 @@ class BoxedRanks:
         return BoardFile.issued(_path(self._boards[rank]), channel)
 
     def stacks(self, within_s: float = 0.0) -> list[str]:
-        until_s = time.monotonic() + within_s
-        if within_s:
-            self._connections.signal(signal.SIGUSR1)
-        while time.monotonic() < until_s and not all(self._stack_texts()):
-            time.sleep(_POLL_S)
-        return self._stack_texts()
+        ranks = range(self.spec.ranks)
+        return self._connections.stacks(
+            within_s, lambda: [self._stacks.text(rank) for rank in ranks]
+        )
 
     def log(self, rank: int, most_bytes: int) -> str:
         return self.printed.text(rank)[-most_bytes:]
@@ -95,10 +90,12 @@ class BoxedRanks:
     def _start(self, work, own):
         ports = self._connections.ports(self.spec.ranks)
         # The set replaces the paths by those of the open files that it hands to the rank.
-        place = Place(payload="", temporary=TEMPORARY, files={}, cwd=TEMPORARY,
-                      path=self._engine.path, sources={}, changed_env={})  # fmt: skip
+        place = dict(
+            payload="", has_own=own is not None, temporary=TEMPORARY, files={}, cwd=TEMPORARY,
+            path=self._engine.path, sources={}, changed_env={},
+        )  # fmt: skip
         for seat in self.spec.seats:
-            job = rank_job(self.spec, seat, work, ports, own is not None, place)
+            job = rank_job(self.spec, seat, work, ports, **place)
             self._connections.start(job, self._handed_to(seat.rank))
         for rank in self.spec.called if own is not None else ():
             self._connections.send(rank, {"own": own[rank]})
@@ -108,9 +105,6 @@ class BoxedRanks:
         pipes = self.printed.writing[rank], self._stacks.writing[rank]
         line = (self.relay.theirs[rank].fileno(),) if self.relay else ()
         return self._functions[rank], self._boards[rank], *pipes, *line
-
-    def _stack_texts(self):
-        return [self._stacks.text(rank) for rank in range(self.spec.ranks)]
 
     def _ended_at_once(self):
         return run_ending.all_at_once(self.close())

@@ -65,10 +65,10 @@ class BoxEngine:
             raise self._broken(ready["failed"])
         with self.open_run() as channel:
             channel.settimeout(_ANSWERS_WITHIN_S)
-            said, _ = wire.receive(channel)
-        if said is None:
+            answer, _ = wire.receive(channel)
+        if answer is None:
             raise LabError("no set of ranks", saw="it ended without a message", do="see doctor")
-        return said["held"]
+        return answer["held"]
 
     def _started(self, folder, descriptor, options):
         user = _FIRST_USER + os.getpid() if os.getuid() == 0 else os.getuid()

@@ -13,11 +13,14 @@ from collections.abc import Callable
 
 from lablib.box import namespaces
 from lablib.box.limits import Limits
+from lablib.cluster.engine.messages import RankJob
 
 _SIGNALLED = 128
 
 
-def become_rank(job: dict, live: Callable[[], None], limits: Limits, leash: socket.socket) -> None:
+def become_rank(
+    job: RankJob, live: Callable[[], None], limits: Limits, leash: socket.socket
+) -> None:
     """Call `live` in a grandchild that shares nothing with other ranks; then end as it ended.
 
     The keeper, at the other end of `leash`, gets the folders in memory that the rank may fill.
@@ -36,7 +39,7 @@ def become_rank(job: dict, live: Callable[[], None], limits: Limits, leash: sock
 
 def _be_first(job, live, limits, leash):
     try:
-        share = job["seat"]["ranks"]
+        share = job.ranks
         namespaces.furnish(limits.scratch_bytes // share, limits.shared_bytes // share)
         folders = namespaces.furnished()
         socket.send_fds(leash, [b"+"], folders)  # one byte: several ranks write at once
@@ -45,7 +48,7 @@ def _be_first(job, live, limits, leash):
         namespaces.cover()
         namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()  # stays readable: it has nothing that the rank has not
-        job["parent"] = os.getpid()
+        job.parent = os.getpid()
         rank = os.fork()
         if rank == 0:
             live()

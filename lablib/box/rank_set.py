@@ -91,10 +91,10 @@ def _serve_ranks(framework, channel, leash, limits):
 
     The keeper says nothing on the leash: it lets go.
     """
-    # A rank closes the channel of the set, and needs the leash until it has sent its folders.
-    become = partial(_become_rank, limits=limits, leash=leash.dup())
-    zygote = Zygote(framework, "fork", leash, become)
+    zygote = Zygote(framework, "fork", leash)
     zygote.isolated = True
+    # A rank closes the zygote's end of the leash, and needs one until it has sent its folders.
+    zygote.become = partial(_become_rank, limits=limits, leash=leash.dup())
     zygote.open_run(channel)
     zygote.serve()
 
@@ -102,10 +102,10 @@ def _serve_ranks(framework, channel, leash, limits):
 def _become_rank(job, fds, limits, leash):
     """Take the files that were handed over in place of the paths in the job, then live."""
     _, payload, *files = [f"/proc/self/fd/{fd}" for fd in fds]
-    job["payload"], job["files"] = payload, dict(zip(_FILES, files), traceback=os.devnull)
-    kept = [*fds, job.get("listening", 0)]
+    job.payload, job.files = payload, dict(zip(_FILES, files), traceback=os.devnull)
+    kept = [*fds, job.listening or 0]
     if limits.apart:
-        job["relay"] = fds[2 + len(_FILES)]
+        job.relay = fds[2 + len(_FILES)]
         namespaces.close_all_but([*kept, leash.fileno()])
         rank_namespaces.become_rank(job, lambda: _live(job, fds), limits, leash)
     namespaces.close_all_but(kept)

@@ -22,9 +22,7 @@ from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import WaitingBar
 from lablib.record.learners_code import place
 
-_SILENT = messages.Record(
-    rows=[], logged=[], cpu_s=0.0, peak_bytes=0, live_bytes=[], clock_reads=[]
-)
+_SILENT = messages.Record([], [], 0.0, 0, [], [])  # of a rank that serves
 _TRIES = 3
 _LARGEST_LOG_BYTES = 1 << 20
 

@@ -113,7 +113,9 @@ class _Supervision:
             elif self._in_turn(rank, event):
                 self._note(self.fates[rank], event)
             else:
-                forged = messages.forged(f"a rank sent a message out of turn: {event.kind}")
+                forged = messages.forged(
+                    f"a rank sent a message out of turn: {messages.kind(event)}"
+                )
                 self._note(self.fates[rank], forged)
 
     def _in_turn(self, rank: int, event: Event) -> bool:

@@ -195,27 +195,27 @@ def opens_files_without_end(me):
 
 
 def answers_twice(me):
-    from lablib.cluster.engine import wire
+    from lablib.cluster.engine import messages, wire
 
     send = wire.send
 
     def send_twice(sock, message):
         send(sock, message)
-        if message["kind"] == "value":
-            send(sock, message | {"value": "forged"})
+        if isinstance(message, messages.Value):
+            send(sock, messages.Value("forged"))
 
     wire.send = send_twice
     return "true"
 
 
 def answers_late(me):
-    from lablib.cluster.engine import wire
+    from lablib.cluster.engine import messages, wire
 
     send = wire.send
 
     def send_more(sock, message):
         send(sock, message)
-        if message["kind"] == "record":
+        if isinstance(message, messages.Record):
             send(sock, {"kind": "value", "value": "forged"})
 
     wire.send = send_more

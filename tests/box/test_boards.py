@@ -82,6 +82,6 @@ def shown(folder, values):
 def test_a_time_that_is_none_is_refused(seconds):
     told = {"kind": "error", "cause": messages.RAISED, "type": "E", "text": "", "frames": [],
             "echo": False}  # fmt: skip
-    assert messages.kind_of(told | {"at_s": 1}) == "error"
-    with pytest.raises(ValueError, match="another form"):
-        messages.kind_of(told | {"at_s": seconds})
+    assert messages.read(told | {"at_s": 1}).at_s == 1
+    with pytest.raises(ValueError, match="not a message of a rank"):
+        messages.read(told | {"at_s": seconds})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lablib.cluster.engine import messages, wire
+from lablib.record.rows import Ended
 
 PLAIN = [
     None, True, 3, 2**80, -1.5, 1 + 2j, "text", b"bytes", [1, [2]], (1, (2, 3)), {1: "a", "b": 2},
@@ -161,9 +162,28 @@ ERROR = {"kind": "error", "cause": messages.RAISED, "type": "E", "text": "", "fr
          "echo": True, "at_s": 0.0}  # fmt: skip
 
 
-def test_an_error_and_a_beginning_are_messages_of_a_rank():
-    assert messages.kind_of(ERROR) == "error"
-    assert messages.kind_of({"kind": "begun"}) == "begun"
+RECORD = {"kind": "record", "rows": [["ended", 3, 0.5]], "logged": [{"loss": 1.0}], "cpu_s": 0,
+          "peak_bytes": 0, "live_bytes": [], "clock_reads": [["time", "f", 1]]}  # fmt: skip
+
+
+def test_what_a_rank_reports_is_read_as_its_message():
+    assert messages.read(ERROR) == messages.Failed(messages.RAISED, "E", "", [], True, 0.0)
+    assert messages.read({"kind": "begun"}) == messages.Begun()
+    record = messages.read(RECORD)
+    assert (record.rows, record.clock_reads) == ([Ended(3, 0.5)], [("time", "f", 1)])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        messages.Value({"a": (1, 2.5, np.arange(3.0))}),
+        messages.Failed(messages.LEFT, "SystemExit", "3", [("f.py", 3, "g")], False, 1.5),
+        messages.Record([], [{"loss": 2}], 1.0, 3, [4, 5], []),
+    ],
+    ids=messages.kind,
+)
+def test_a_message_arrives_as_it_was_sent(message):
+    assert repr(messages.read(wire.unpack(wire.pack(message), STRICT))) == repr(message)
 
 
 @pytest.mark.parametrize(
@@ -178,10 +198,20 @@ def test_an_error_and_a_beginning_are_messages_of_a_rank():
         ERROR | {"frames": [["f", "1", "g"]]},
         ERROR | {"cause": "won"},
         {"kind": "begun", "value": 1},
-        {"kind": "record", "rows": [3], "logged": [], "cpu_s": 0, "peak_bytes": 0,
-         "live_bytes": []},
+        ERROR | {"text": "x" * 5000},
+        ERROR | {"type": "x" * 201},
+        ERROR | {"frames": [["f", 1, "g"]] * 101},
+        ERROR | {"cause": messages.FORGED},
+        {"kind": "job"},
+        {name: part for name, part in RECORD.items() if name != "logged"},
+        RECORD | {"rows": [3]},
+        RECORD | {"rows": [["won", 3, 0.5]]},
+        RECORD | {"logged": [{1: 1.0}]},
+        RECORD | {"live_bytes": [True]},
+        RECORD | {"peak_bytes": 10**30},
+        RECORD | {"clock_reads": [["time", "f", 1]] * 2},
     ],
-)  # fmt: skip
+)
 def test_what_is_no_message_of_a_rank_is_refused(message):
-    with pytest.raises(ValueError):
-        messages.kind_of(message)
+    with pytest.raises(ValueError, match="not a message of a rank"):
+        messages.read(message)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 import lablib as lab
@@ -64,7 +65,7 @@ def with_cpu_seconds(run, times):
             row._replace(cpu_s=row.cpu_s * times / share) if isinstance(row, Computed) else row
             for row in record.rows
         ]
-        records.append(replace(record, rows=rows))
+        records.append(msgspec.structs.replace(record, rows=rows))
     return replace(run, records=records)
 
 

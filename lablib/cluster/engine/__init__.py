@@ -1,27 +1,29 @@
 """What an engine is: it starts the processes of a run, passes on what they report, and ends them.
 
-    KERNEL: the notebook's process, or the grader's
-    `Cluster` or `Box` starts a run, `supervise` follows it
-       |  ^
-       |  |   sockets                        files in memory      files, or pipes
-       |  |
-       |  +-- Begun, Value, Failed, Record -- board ------------- log, stack --- RANK 0 .. n-1
-       |----- own data, "go on" ------------------------------------------------>  ^      |
-       |                                                                           |fork  |
-       |----- jobs, ports, signals, close ---> ZYGOTE: has imported the framework -+      |
-       |<---- pids, deaths ------------------- once, forks ranks, ends what they leave    |
-       |                                          ^                                       |
-       |                                          | fork, limits, SIGKILL     messages of |
-       |      only in the box:                    |                         the framework |
-       |----- run, end ----------------------> KEEPER: forks one zygote for each run,     |
-       |<---- what it saw of the run --------- in namespaces of its own, and watches it   |
-       |                                                                                  v
-       +<---- messages, counted -------------- RELAY: a thread of the grader; ranks without a
-                                               network send one another everything through it
+    KERNEL    the process of the notebook (`Cluster`) or the grader (`Box`): `supervise` runs here
+      |  ^        ^  |                              ^
+      |  |        |  |  own data,                   |  board: a file in memory
+      |  |        |  |  "go on"                     |  log, stack: files, or pipes in the box
+      |  | pids,  |  v                              |
+      |  | deaths |  one socket for each rank       |
+      |  |        +- Begun, Value, Failed, Record --+
+      |  |                                          |
+      |  |  jobs, ports,                            |
+      v  |  signals, close         fork             |
+    ZYGOTE ----------------------------------->  RANK 0 ... RANK n-1
+      has imported the framework once;              ^        |
+      ends what the ranks leave behind              +--------+
+                                                    messages of the framework, such as all_reduce
+
+    Only in the box:
+    KEEPER    forks a zygote for each run, in namespaces of its own, watches the run's memory and
+              processes from outside, ends them, and reports to the kernel what it has seen
+    RELAY     a thread of the kernel's process: ranks without a network send one another everything
+              through it, and it counts the messages
 
 The local engine (`cluster/local`) and the box (`box`) implement `Engine` and `Ranks` side by side.
-Code above the engine, `supervise` for example, uses these two protocols only. Everything that
-comes from a rank may be forged, because the learner's code runs there: `messages` defines what is
+Code above the engine, such as `supervise`, uses these two protocols only. Everything that comes
+from a rank may be forged, because the learner's code runs there: `messages` defines what is
 accepted, and `wire` reads it without ever unpickling anything.
 """
 

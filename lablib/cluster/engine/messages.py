@@ -1,14 +1,15 @@
-"""The messages of a rank to the kernel: four kinds, each with fixed fields.
+"""What a rank is told before it starts, and what it may report: one struct for each message.
 
-`live` in `cluster/local/rank.py` writes them; but the learner's code runs beside it and may write
-them, too.
+`live` in `cluster/local/rank.py` writes the reports; but the learner's code runs beside it and may
+write them, too. So `read` accepts only these fields, types and bounds.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
 
 from lablib.record import rows
 
@@ -23,141 +24,140 @@ SERVER = "server"  # TensorFlow's server did not start, so nothing of the learne
 CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
 FORGED = "forged"  # it sent a message that no rank of the kit sends; the kernel finds this out
 
+LONGEST_NAME, LONGEST_TEXT, MOST_FRAMES = 200, 4000, 100
+_Seconds = Annotated[float, Meta(ge=-1e15, le=1e15)]
+_Bytes = Annotated[int, Meta(ge=-(2**62), le=2**62)]
+_Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+_Text = Annotated[str, Meta(max_length=LONGEST_TEXT + 10)]
+_LongName = Annotated[str, Meta(max_length=1 << 16)]  # of a file or a function
 
-@dataclass(frozen=True)
-class Begun:
+
+class Message(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind"):
+    """Crosses a process border as a dict of its fields and its kind."""
+
+    def plain(self) -> dict[str, Any]:
+        """Return that dict."""
+        return {"kind": kind(self)} | msgspec.structs.asdict(self)
+
+
+class RankJob(Message, tag="job"):
+    """What one rank is to do, from the kernel; the zygote adds the last three fields.
+
+    payload       path of the file with the function
+    has_own       after its start the rank receives data that only it gets
+    serves        it runs a TensorFlow server instead of the function; has_servers: some rank does
+    files         paths of its log, board, stack and traceback
+    env           variables that are set; changed_env: those that changed since the zygote began
+    cwd, path     its current folder and `sys.path`
+    sources       text and name of the notebook's cells, by file name
+    counts        costs are counted, because the hardware is not this computer
+    tasks         role, index within the role, and rank of all who take part in TensorFlow
+    parent        process number of the zygote; listening, relay: descriptors
+    """
+
+    rank: int
+    ranks: int
+    node: int
+    role: str
+    device: str
+    framework: str
+    payload: str
+    has_own: bool
+    serves: bool
+    has_servers: bool
+    modelled: bool
+    counts: bool
+    threads: int
+    timeout_s: float
+    port: int
+    files: dict[str, str]
+    env: dict[str, str]
+    changed_env: dict[bytes, bytes | None]
+    cwd: str
+    path: list[str]
+    sources: dict[str, tuple[str, str]]
+    tasks: list[tuple[str, int, int]]
+    parent: int = 0
+    listening: int | None = None
+    relay: int | None = None
+
+
+class Begun(Message, frozen=True, tag="begun"):
     """The learner's function begins on this rank, or its server has started."""
 
-    kind = "begun"
 
-
-@dataclass(frozen=True)
-class Value:
+class Value(Message, frozen=True, tag="value"):
     """What the function returned."""
 
     value: Any
-    kind = "value"
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(Message, frozen=True, tag="error"):
     """Why the rank has no value.
 
     cause    one of CAUSES, or FORGED
     type     name of the exception's type; `text` is what it says
-    frames   [file, line, function] of each of the learner's frames, the innermost last
+    frames   file, line and function of each of the learner's frames, the innermost last
     echo     the error looks like what a rank sees when another one has died
     at_s     when it failed, on a clock that all ranks of the computer share
     """
 
-    cause: str
-    type: str
-    text: str
-    frames: list[list]
+    cause: Literal[CAUSES]
+    type: _Name
+    text: _Text
+    frames: Annotated[list[tuple[_LongName, int, _LongName]], Meta(max_length=MOST_FRAMES)]
     echo: bool
-    at_s: float
-    kind = "error"
+    at_s: _Seconds
 
 
-@dataclass(frozen=True)
-class Record:
-    """What the rank wrote down while it ran; the fields are those of `Run`'s records."""
+class Record(Message, tag="record"):
+    """What the rank wrote down while it ran; `Run` reads it.
 
-    rows: list[rows.Row]
-    logged: list[dict]
-    cpu_s: float
-    peak_bytes: int
-    live_bytes: list[int]
-    clock_reads: list[list]
-    kind = "record"
+    rows          plain lists when the record is sent, of which `read` makes each a `rows.Row`
+    clock_reads   clock, file and line of the learner's first look at this computer's clock
+    """
+
+    rows: list[Any]
+    logged: list[dict[str, Any]]
+    cpu_s: _Seconds
+    peak_bytes: _Bytes
+    live_bytes: list[_Bytes]
+    clock_reads: Annotated[list[tuple[_Name, _LongName, int]], Meta(max_length=1)]
 
 
-@dataclass(frozen=True)
-class Died:
+class Died(msgspec.Struct, frozen=True):
     """The rank's process has ended: with this exit status, or below zero with this signal."""
 
     code: int
     at_s: float
 
 
-_OF_A_RANK = {of.kind: of for of in (Begun, Value, Failed, Record)}
+OF_A_RANK = Begun | Value | Failed | Record
+
+
+def read(message: object, kinds: Any = OF_A_RANK) -> Any:
+    """Return the message as one of these kinds. Raises ValueError if it is none of them.
+
+    >>> read({"kind": "value", "value": 3})
+    Value(value=3)
+    >>> read({"kind": "value", "value": 3, "score": 100})
+    Traceback (most recent call last):
+    ValueError: not a message of a rank: Object contains unknown field `score`
+    """
+    try:
+        report = msgspec.convert(message, kinds)
+        if isinstance(report, Record):
+            report.rows = rows.typed(report.rows)
+        return report
+    except ValueError as error:
+        raise ValueError(f"not a message of a rank: {error}"[:300]) from None
+
+
+def kind(message: Message) -> str:
+    """Return the word for this kind of message, such as "value"."""
+    return message.__struct_config__.tag
 
 
 def forged(why: str) -> Failed:
     """Return the event for a rank that sent a message that no rank of the kit sends."""
     return Failed(FORGED, "NotARanksMessage", why, [], False, 0.0)
-
-
-def read(message: object) -> Begun | Value | Failed | Record:
-    """The message as one of the four kinds. Raises ValueError if a rank cannot have written it."""
-    kind = kind_of(message)
-    fields = {name: part for name, part in message.items() if name != "kind"}
-    if kind == "record":
-        fields["rows"] = rows.typed(fields["rows"])
-    return _OF_A_RANK[kind](**fields)
-
-
-_NUMBER = (int, float)
-_FORMS = {
-    "begun": {},
-    "value": {"value": object},
-    "error": {
-        "cause": str, "type": str, "text": str, "frames": list, "echo": bool, "at_s": _NUMBER,
-    },
-    "record": {
-        "rows": list, "logged": list, "cpu_s": _NUMBER, "peak_bytes": int, "live_bytes": list,
-        "clock_reads": list,
-    },
-}  # fmt: skip
-
-
-def kind_of(message: object) -> str:
-    """ "begun", "value", "error" or "record". Raises ValueError for what has not exactly that form.
-
-    >>> kind_of({"kind": "value", "value": 3})
-    'value'
-    >>> kind_of({"kind": "value", "value": 3, "score": 100})
-    Traceback (most recent call last):
-    ValueError: a rank sent a value of another form
-    """
-    kind = message.get("kind") if isinstance(message, dict) else None
-    form = _FORMS.get(kind) if isinstance(kind, str) else None
-    if form is None:
-        raise ValueError("a rank sent a message of no known kind")
-    fields = {name: part for name, part in message.items() if name != "kind"}
-    alike = set(fields) == set(form) and all(isinstance(fields[name], form[name]) for name in form)
-    if not (alike and _parts_are_plain(kind, fields)):
-        raise ValueError(f"a rank sent a{'n' if kind == 'error' else ''} {kind} of another form")
-    return kind
-
-
-def _parts_are_plain(kind, fields):
-    if kind == "error":
-        return (
-            fields["cause"] in CAUSES
-            and _is_time(fields["at_s"])
-            and all(map(_is_frame, fields["frames"]))
-        )
-    if kind == "record":
-        return (
-            _is_time(fields["cpu_s"])
-            and all(isinstance(logged, dict) for logged in fields["logged"])
-            and all(type(nbytes) is int for nbytes in fields["live_bytes"])
-            and all(map(_is_clock_read, fields["clock_reads"]))
-        )
-    return True
-
-
-def _is_time(seconds):
-    try:
-        return math.isfinite(seconds)
-    except OverflowError:  # a whole number larger than any float
-        return False
-
-
-def _is_clock_read(read):
-    return isinstance(read, list) and [type(part) for part in read] == [str, str, int]
-
-
-def _is_frame(frame):
-    return isinstance(frame, list) and [type(part) for part in frame] == [str, int, str]

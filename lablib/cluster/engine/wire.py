@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from lablib.cluster.engine.messages import Message
 from lablib.cluster.engine.sendable import CannotTravel, as_array, refusal
 
 _HEADER = struct.Struct("!Q")
@@ -48,7 +49,7 @@ ANY_SIZE = Bounds(frame_bytes=2**31, elements=2**31, plain_keys=False)
 
 def pack(value: Any) -> bytes:
     """Bytes of plain data: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
-    NumPy arrays and scalars, tensors of torch and TensorFlow (see `sendable`).
+    NumPy arrays and scalars, tensors of torch and TensorFlow (see `sendable`), and a `Message`.
 
     Raises CannotTravel for anything else, and for values nested deeper than 500.
     """
@@ -67,7 +68,7 @@ def unpack(data: bytes, bounds: Bounds = ANY_SIZE) -> Any:
         raise ValueError(f"not a message of a rank: {error}"[:300]) from None
 
 
-def send(sock: socket.socket, message: dict, fds: tuple[int, ...] = ()) -> None:
+def send(sock: socket.socket, message: dict | Message, fds: tuple[int, ...] = ()) -> None:
     """Send one message, and open files with its first byte."""
     frame = pack(message)
     header = _HEADER.pack(len(frame))
@@ -153,6 +154,8 @@ def _exactly(sock, size):
 
 
 def _encode(value):
+    if isinstance(value, Message):
+        return value.plain()
     array = as_array(value)
     if array is not None:
         return _encode_array(array)

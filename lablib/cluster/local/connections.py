@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import signal
 import socket
+import time
 from collections.abc import Callable
 
 from lablib.cluster.engine import Event, messages, wire
 
 _CLOSE_WITHIN_S = 5
+_POLL_S = 0.05
 
 
 class Connections:
@@ -40,9 +43,9 @@ class Connections:
         self._tell({"op": "ports", "count": count})
         return self._answer("ports")
 
-    def start(self, job: dict, files: tuple[int, ...] = ()) -> None:
+    def start(self, job: messages.RankJob, files: tuple[int, ...] = ()) -> None:
         """Start the rank that the job describes, and hand it these open files."""
-        rank = job["seat"]["rank"]
+        rank = job.rank
         ours, theirs = socket.socketpair()
         ours.settimeout(self._wait_s)
         with theirs:
@@ -59,9 +62,17 @@ class Connections:
         with _unless_it_died():
             self._readers[rank].sock.send(b"!")
 
-    def signal(self, number: int) -> None:
-        """Send all ranks a signal."""
-        self._tell({"op": "signal", "number": int(number)})
+    def stacks(self, within_s: float, written: Callable[[], list[str]]) -> list[str]:
+        """As `Ranks.stacks`. The ranks' fault handlers answer: also that of a rank deep in C++.
+
+        written   returns what each fault handler has written by now
+        """
+        if within_s:
+            self._tell({"op": "signal", "number": int(signal.SIGUSR1)})
+        until_s = time.monotonic() + within_s
+        while not all(texts := written()) and time.monotonic() < until_s:
+            time.sleep(_POLL_S)
+        return texts
 
     def events(self, wait_s: float) -> list[tuple[int, Event]]:
         """As `Ranks.events`."""

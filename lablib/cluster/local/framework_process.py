@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -75,7 +76,6 @@ class FrameworkProcess:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _wait_ready(self):
-        self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
         try:
             answer = self._first_message()
         finally:
@@ -85,24 +85,20 @@ class FrameworkProcess:
         self.shared_network, self._ready = answer["shared_network"], True
 
     def _first_message(self):
-        try:
-            return wire.receive(self.control)[0]
-        except TimeoutError:
-            pass
-        except (ConnectionError, EOFError):
-            return None
-        with progress_bars.bar(f"importing {self.framework}, once for this notebook") as bar:
-            return self._message_with(bar)
-
-    def _message_with(self, bar):
-        give_up_s = time.monotonic() + _GIVE_UP_IMPORT_S
-        while time.monotonic() < give_up_s:
-            try:
-                return wire.receive(self.control)[0]
-            except TimeoutError:
-                bar.refresh()
-            except (ConnectionError, EOFError):
-                break
+        """None if the process has ended or takes too long."""
+        bar, give_up_s = None, time.monotonic() + _GIVE_UP_IMPORT_S
+        self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
+        with contextlib.ExitStack() as shown:
+            while time.monotonic() < give_up_s:
+                try:
+                    return wire.receive(self.control)[0]
+                except TimeoutError:
+                    if bar is None:
+                        text = f"importing {self.framework}, once for this notebook"
+                        bar = shown.enter_context(progress_bars.bar(text))
+                    bar.refresh()
+                except (ConnectionError, EOFError):
+                    break
         return None
 
     def _failed(self, answer):

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from lablib.cluster.engine import Event, Work, wire
 from lablib.cluster.local.connections import Connections
-from lablib.cluster.local.rank_job import Place, cells, rank_job
+from lablib.cluster.local.rank_job import cells, rank_job
 from lablib.cluster.logs import Echo, keep_logs, read_log
 from lablib.cluster.spec import Spec
 from lablib.errors import LabError
 from lablib.record.board import Board, BoardFile
 
-_POLL_S = 0.05
+_LARGEST_STACK_BYTES = 1 << 20
 _FILES = ("log", "board", "stack", "traceback")
 
 
@@ -57,13 +55,10 @@ class LocalRanks:
         return BoardFile.issued(self._file(rank, "board"), channel)
 
     def stacks(self, within_s: float = 0.0) -> list[str]:
-        """The ranks' fault handlers answer: also that of a rank deep in C++."""
-        until_s = time.monotonic() + within_s
-        if within_s:
-            self.connections.signal(signal.SIGUSR1)
-        while time.monotonic() < until_s and not all(map(_written, self._files("stack"))):
-            time.sleep(_POLL_S)
-        return [path.read_text() if _written(path) else "" for path in self._files("stack")]
+        stacks = self._files("stack")
+        return self.connections.stacks(
+            within_s, lambda: [read_log(path, _LARGEST_STACK_BYTES) for path in stacks]
+        )
 
     def log(self, rank: int, most_bytes: int) -> str:
         return read_log(self._file(rank, "log"), most_bytes)
@@ -85,14 +80,14 @@ class LocalRanks:
         payload = self.folder / "function"
         payload.write_bytes(work.payload)
         ports = self.connections.ports(self.spec.ranks)
-        place = Place(
-            payload=str(payload), temporary=str(self.folder), files={}, cwd=os.getcwd(),
-            path=sys.path, sources=cells(), changed_env=self.zygote.changed_environment(),
+        place = dict(
+            payload=str(payload), has_own=own is not None, temporary=str(self.folder),
+            cwd=os.getcwd(), path=sys.path, sources=cells(),
+            changed_env=self.zygote.changed_environment(),
         )  # fmt: skip
         for seat in self.spec.seats:
             files = {kind: str(self._file(seat.rank, kind)) for kind in _FILES}
-            there = place._replace(files=files)
-            self.connections.start(rank_job(self.spec, seat, work, ports, own is not None, there))
+            self.connections.start(rank_job(self.spec, seat, work, ports, files=files, **place))
         for rank in self.spec.called if own is not None else ():
             self.connections.send(rank, {"own": own[rank]})
 
@@ -108,7 +103,3 @@ class LocalRanks:
             saw=f"zygote of {self.spec.framework}, pid {self.zygote.process.pid}",
             do="run the cell again, which starts a new one; the memory may have run out",
         )
-
-
-def _written(path):
-    return path.exists() and path.stat().st_size > 0

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from lablib import frameworks
 from lablib.cluster import definitions
-from lablib.cluster.engine import wire
+from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
 from lablib.frameworks.framework import Framework, RankConfig
@@ -25,7 +25,6 @@ from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 0.25
-_LONGEST_TEXT = 4000
 
 
 class Rank:
@@ -37,10 +36,10 @@ class Rank:
     framework     "torch" or "tensorflow"
     """
 
-    def __init__(self, seat: dict, recorder: Recorder):
-        self.rank, self.ranks = seat["rank"], seat["ranks"]
-        self.node, self.role = seat["node"], seat["role"]
-        self.device, self.framework = seat["device"], seat["framework"]
+    def __init__(self, job: messages.RankJob, recorder: Recorder):
+        self.rank, self.ranks = job.rank, job.ranks
+        self.node, self.role = job.node, job.role
+        self.device, self.framework = job.device, job.framework
         self._recorder = recorder
         self._logged: list[dict] = []
         self._peak_bytes, self._looked_at_s = 0, 0.0
@@ -111,26 +110,26 @@ class Rank:
             self._looked_at_s = self._recorder.clock()
 
 
-def live(job: dict, sock: socket.socket) -> None:
+def live(job: messages.RankJob, sock: socket.socket) -> None:
     """Be one rank, from its first breath to its last. Never returns.
 
     job    what `rank_job` in `cluster/local/rank_job.py` returned
     sock   to the notebook's kernel
     """
-    framework = frameworks.get(job["seat"]["framework"])
+    framework = frameworks.get(job.framework)
     recorder = _take_place(job, framework)
-    me = Rank(job["seat"], recorder)
+    me = Rank(job, recorder)
     try:
-        if job["modelled"]:
+        if job.modelled:
             clock_warnings.notice()
-        function = definitions.load(job["payload"])
-        own = [wire.receive(sock)[0]["own"]] if job["has_own"] and not job["serves"] else []
+        function = definitions.load(job.payload)
+        own = [wire.receive(sock)[0]["own"]] if job.has_own and not job.serves else []
         framework.join(recorder, _config(job))
         _begin(sock, job, framework)
         value = recorder.run(function, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
-        _keep_traceback(job["files"]["traceback"], error)
+        _keep_traceback(job.files["traceback"], error)
         _send_error(sock, error, recorder)
         _stay(sock)
         os._exit(1)
@@ -173,36 +172,36 @@ def _take_place(job, framework):
     os.setsid()
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != job["parent"]:
+    if os.getppid() != job.parent:
         os._exit(1)  # the parent died before the death signal was in place
-    log = os.open(job["files"]["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    log = os.open(job.files["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
     sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
     take_away_the_keyboard()
-    stacks = open(job["files"]["stack"], "w")
+    stacks = open(job.files["stack"], "w")
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
     _take_environment(job)
     tempfile.tempdir = None  # the zygote's choice; the rank's is in its environment
-    os.chdir(job["cwd"])
-    sys.path[:] = job["path"]
-    _share_cores(job["threads"], framework)
-    _show_sources(job["sources"])
+    os.chdir(job.cwd)
+    sys.path[:] = job.path
+    _share_cores(job.threads, framework)
+    _show_sources(job.sources)
     _forget_random_state(framework)
-    definitions.become_main(job["payload"])
-    return Recorder(job["files"]["board"])
+    definitions.become_main(job.payload)
+    return Recorder(job.files["board"])
 
 
 def _take_environment(job):
     """First what has changed in the notebook since the zygote began, then the rank's own names."""
-    for name, value in job["changed_env"].items():
+    for name, value in job.changed_env.items():
         if value is None:
             os.environb.pop(name, None)
         else:
             os.environb[name] = value
-    os.environ.update(job["env"])
+    os.environ.update(job.env)
 
 
 def _forget_random_state(framework: Framework):
@@ -233,30 +232,29 @@ def _show_sources(sources):
 
 
 def _config(job):
-    seat = job["seat"]
     return RankConfig(
-        rank=seat["rank"], ranks=seat["ranks"], device=seat["device"], threads=job["threads"],
-        timeout_s=job["timeout_s"], port=job["port"], counts=job["counts"],
-        modelled=job["modelled"], listening=job.get("listening"), relay=job.get("relay"),
-        rank_of_task={(role, index): rank for role, index, rank in job["tasks"]},
+        rank=job.rank, ranks=job.ranks, device=job.device, threads=job.threads,
+        timeout_s=job.timeout_s, port=job.port, counts=job.counts,
+        modelled=job.modelled, listening=job.listening, relay=job.relay,
+        rank_of_task={(role, index): rank for role, index, rank in job.tasks},
     )  # fmt: skip
 
 
 def _begin(sock, job, framework):
     """Say that the rank's work begins. With servers, wait first until all of them have started:
     a server that does not start can then be tried again, for nobody's function has begun."""
-    if job["serves"]:
+    if job.serves:
         server = framework.server()
-        wire.send(sock, {"kind": "begun"})
+        wire.send(sock, messages.Begun())
         server.join()
-    if job["has_servers"]:
+    if job.has_servers:
         sock.recv(1)
-    wire.send(sock, {"kind": "begun"})
+    wire.send(sock, messages.Begun())
 
 
 def _send_value(sock, value, function):
     try:
-        wire.send(sock, {"kind": "value", "value": value})
+        wire.send(sock, messages.Value(value))
     except wire.CannotTravel as error:
         raise rank_errors.ResultCannotTravel(error, function) from None
 
@@ -266,38 +264,35 @@ def _send_error(sock, error, recorder):
         str(error).encode("utf-8", "backslashreplace").decode()
     )  # half a surrogate pair cannot be sent
     own = isinstance(error, rank_errors.ResultCannotTravel) and error.frames
-    message = {
-        "kind": "error",
-        "cause": rank_errors.cause_of(error),
-        "type": type(error).__name__,
-        "text": _ends(text),
-        "frames": own or rank_errors.learners_frames(error),
-        "echo": rank_errors.is_echo(error, recorder.state == "waiting"),
-        "at_s": time.monotonic(),
-    }
+    failed = messages.Failed(
+        cause=rank_errors.cause_of(error),
+        type=type(error).__name__[: messages.LONGEST_NAME],
+        text=_ends(text),
+        frames=own or rank_errors.learners_frames(error)[-messages.MOST_FRAMES :],
+        echo=rank_errors.is_echo(error, recorder.state == "waiting"),
+        at_s=time.monotonic(),
+    )
     try:
-        wire.send(sock, message)
+        wire.send(sock, failed)
     except OSError:
         pass  # the kernel is gone: there is nobody left to tell
 
 
 def _ends(text):
     """The text, without its middle if it is long."""
-    if len(text) <= _LONGEST_TEXT:
-        return text
-    return f"{text[: _LONGEST_TEXT // 2]}\n...\n{text[-_LONGEST_TEXT // 2 :]}"
+    half = messages.LONGEST_TEXT // 2
+    return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
 
 
 def _send_record(sock, me):
     used = resource.getrusage(resource.RUSAGE_SELF)
     me._peak_bytes = max(me._peak_bytes, own_bytes())
-    record = {
-        "kind": "record",
-        "rows": rows.plain(list(me._recorder.rows)),  # a message may still end meanwhile
-        "logged": me._logged,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_bytes": me._peak_bytes,
-        "live_bytes": me._live_bytes,
-        "clock_reads": clock_warnings.reads(),
-    }
+    record = messages.Record(
+        rows=rows.plain(list(me._recorder.rows)),  # a message may still end meanwhile
+        logged=me._logged,
+        cpu_s=used.ru_utime + used.ru_stime,
+        peak_bytes=me._peak_bytes,
+        live_bytes=me._live_bytes,
+        clock_reads=clock_warnings.reads(),
+    )
     wire.send(sock, record)

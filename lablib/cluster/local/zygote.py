@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 
 from lablib import frameworks
-from lablib.cluster.engine import wire
+from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import import_watcher, private_network
 from lablib.cluster.local.ended_children import ended_children
 from lablib.computer import processes
@@ -60,18 +60,12 @@ class Zygote:
 
     start    "fork", or "spawn" where forking is not safe: slower, same behaviour
     control  the kernel asks for runs on it; its end is the kernel's end
-    become   become(job, fds): what a forked process does to become the rank; never returns
+    become   what a forked process does to become the rank of its job; never returns
     """
 
-    def __init__(
-        self,
-        framework: Framework,
-        start: str,
-        control: socket.socket,
-        become: Callable | None = None,
-    ):
+    def __init__(self, framework: Framework, start: str, control: socket.socket):
         self.framework, self.start, self.control = framework, start, control
-        self.become = become or live
+        self.become: Callable[[messages.RankJob, list[int]], None] = live
         self.runs: dict[int, RunProcesses] = {}
         self.to_import = list(framework.later_imports) if start == "fork" else []
         self.idle_s = _IDLE_S
@@ -143,19 +137,19 @@ class Zygote:
         if message is None or message["op"] == "close":
             self._close(run)
         elif message["op"] == "rank":
-            self._start_rank(run, message["job"], fds)
+            self._start_rank(run, messages.read(message["job"], messages.RankJob), fds)
         elif message["op"] == "ports":
             run.tell({"ports": self._ports(run, message["count"])})
         elif message["op"] == "signal":
             run.signal(message["number"])
 
     def _start_rank(self, run, job, fds):
-        job["parent"] = os.getpid()
-        if run.listening and job["seat"]["rank"] == 0:
+        job.parent = os.getpid()
+        if run.listening and job.rank == 0:
             fds.append(run.listening.detach())
-            job["listening"], run.listening = fds[-1], None
+            job.listening, run.listening = fds[-1], None
         pid = self._fork(job, fds) if self.start == "fork" else self._spawn(job, fds)
-        run.alive[pid] = job["seat"]["rank"]
+        run.alive[pid] = job.rank
         run.sessions.add(pid)
         for fd in fds:
             os.close(fd)
@@ -178,7 +172,7 @@ class Zygote:
 
     def _spawn(self, job, fds):
         command = processes.command("lablib.cluster.local.zygote", "rank", *map(str, fds))
-        child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job["cwd"])
+        child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job.cwd)
         child.stdin.write(wire.pack(job))
         child.stdin.close()
         child.returncode = 0  # this process waits for all its children itself
@@ -248,7 +242,7 @@ def _watch(pid):
     return os.pidfd_open(pid) if pid and hasattr(os, "pidfd_open") else None
 
 
-def live(job: dict, fds: list[int]) -> None:
+def live(job: messages.RankJob, fds: list[int]) -> None:
     """Become the rank of this job. Never returns."""
     from lablib.cluster.local import rank
 
@@ -309,7 +303,8 @@ def share_what_is_there() -> None:
 
 def main(arguments: list[str]) -> None:
     if arguments[0] == "rank":
-        live(wire.unpack(sys.stdin.buffer.read()), list(map(int, arguments[1:])))
+        job = messages.read(wire.unpack(sys.stdin.buffer.read()), messages.RankJob)
+        live(job, list(map(int, arguments[1:])))
     name, start, folder, descriptor, kernel = arguments
     framework = frameworks.get(name)
     adopt_orphans()
