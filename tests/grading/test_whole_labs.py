@@ -21,7 +21,7 @@ def test_a_solution_earns_all_and_a_lab_as_released_nothing(name, tmp_path):
     (tmp_path / "class").mkdir()
     for whose in ("solutions", "labs"):
         shutil.copy(ROOT / whose / name, tmp_path / "class" / f"{whose}.ipynb")
-    asked = pipeline.Asked(tmp_path / "class", name[:2], tmp_path / "out", jobs=2)
+    asked = pipeline.Asked(tmp_path / "class", name[:2], tmp_path / "out")
     rows = {row.id: row for row in pipeline.grade(asked)}
     solution, released = rows["solutions"], rows["labs"]
     assert (solution.total, solution.reason) == (sum(solution.of.values()), ""), solution
