@@ -1,12 +1,13 @@
-"""Make .venv/ ready: what `make` runs before anything else.
+"""Make the environment .venv/. `make` runs this before anything else.
 
-    python3 setup_env.py                      make or renew .venv/, if there is anything to do
+    python3 setup_env.py                      make or renew .venv/, if that is necessary
     python3 setup_env.py current              exit status 0: .venv/ is ready; 1: it is not
     python3 setup_env.py suits                exit status 0: this Python can make .venv/
     .venv/bin/python setup_env.py test-packages   Debian packages that some tests need
     python3 setup_env.py constraints          a fresh .venv/ with the newest versions, then its list
 
-Standard library only, in the syntax of Python 3.6: it must run where the kit cannot, to say why.
+It uses only the standard library and the syntax of Python 3.6, because it must run where the kit
+cannot run, to say why.
 """
 
 import contextlib
@@ -41,10 +42,14 @@ PIP_FAILURES = [
     (r"No space left on device|Disk quota exceeded", "The disk is full.", FREE_SPACE),
     (
         r"requires a different Python",
-        "The Python of .venv does not suit.",
-        "remove it (rm -r .venv), then make again",
+        "The Python of .venv has an unsuitable version.",
+        "remove .venv (rm -r .venv), then make again",
     ),
-    (r"Permission denied", "A file may not be written.", "see the path above, and who owns it"),
+    (
+        r"Permission denied",
+        "You have no permission to write a file.",
+        "check the owner of the path above",
+    ),
     (
         r"NewConnectionError|ConnectionError|ConnectTimeout|ReadTimeout|ProxyError|name resolution",
         "The packages cannot be downloaded.",
@@ -52,7 +57,7 @@ PIP_FAILURES = [
     ),
     (
         r"No matching distribution|ResolutionImpossible",
-        "A package is not offered for this computer.",
+        "A package is not available for this computer.",
         "check the network; if it works, try another Python: make PYTHON=python3.12",
     ),
 ]
@@ -118,9 +123,9 @@ def check_python(version):
     if not suits(version):
         low, high = python_bounds()
         raise SetupError(
-            "This Python does not suit.",
+            "This Python has an unsuitable version.",
             saw="Python %s (%s)" % (".".join(map(str, version[:3])), sys.executable),
-            do="install Python >=%d.%d,<%d.%d, or name one that is there: make PYTHON=/path/to/it"
+            do="install Python >=%d.%d,<%d.%d, or use one that you have: make PYTHON=/path/to/it"
             % (low + high),
         )
 
@@ -160,7 +165,7 @@ def check_writable(folder):
         raise SetupError(
             "This folder cannot be written.",
             saw="%s: %s" % (folder, error.strerror),
-            do="clone the repository into a folder of your own",
+            do="clone the repository into a folder that you may write to",
         ) from None
 
 
@@ -176,9 +181,9 @@ def check_disk(folder):
 
 def from_os(error):
     return SetupError(
-        "The set-up could not go on.",
+        "The set-up could not continue.",
         saw="%s: %s" % (error.filename or ROOT, error.strerror or error),
-        do="cure that, then make again",
+        do="correct this, then make again",
     )
 
 
@@ -201,7 +206,7 @@ def alone():
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("Another set-up is at work in this folder; waiting for it.", flush=True)
+            print("Another set-up is running in this folder; waiting for it.", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -236,7 +241,7 @@ def other_python(stamp):
 
 def remove(folder):
     if os.path.exists(folder):
-        print("Removing %s, to make it afresh." % folder, flush=True)
+        print("Removing %s, to make it again." % folder, flush=True)
         shutil.rmtree(folder)
 
 
@@ -296,7 +301,7 @@ def torch_index():
         return []
     if not wanted and (has_nvidia_gpu() or not can_be_reached(CPU_BUILDS + "/torch/")):
         return []
-    print("Taking the CPU build of torch (make TORCH=cuda takes the other one).", flush=True)
+    print("Using the CPU build of torch (make TORCH=cuda uses the CUDA build).", flush=True)
     return ["--extra-index-url", CPU_BUILDS]
 
 
@@ -323,7 +328,7 @@ def explain_pip(log, status):
     return SetupError(
         "pip could not install the packages.",
         saw="exit status %d" % status,
-        do="read pip's lines above; the whole log is %s" % log,
+        do="read pip's messages above; the whole log is in %s" % log,
     )
 
 
@@ -385,7 +390,7 @@ def system_packages():
     if not missing:
         return True
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        print("Not here: %s. The tests that need them are skipped." % ", ".join(missing))
+        print("Not installed: %s. The tests that need them are skipped." % ", ".join(missing))
         return True
     print("Installing %s for the tests" % ", ".join(missing), flush=True)
     if not apt_get("update") or not apt_get("install", "-y", "--no-install-recommends", *missing):

@@ -285,12 +285,12 @@ def venv_fails(patch, setup):
 @pytest.mark.parametrize(
     "cause, wrong, do",
     [
-        (too_old, "This Python does not suit", "make PYTHON=/path/to/it"),
+        (too_old, "This Python has an unsuitable version", "make PYTHON=/path/to/it"),
         (no_ensurepip, "venv module is not complete", "-venv   (Debian, Ubuntu)"),
         (full_disk, "The disk is too full", "the environment needs about 5 GB"),
-        (read_only, "This folder cannot be written", "a folder of your own"),
+        (read_only, "This folder cannot be written", "a folder that you may write to"),
         (no_fcntl, "does not run on Windows itself", "use WSL"),
-        (disk_fills_up, "could not go on", "cure that, then make again"),
+        (disk_fills_up, "could not continue", "correct this, then make again"),
         (venv_fails, "could not make the environment", "try another Python"),
     ],
 )
@@ -317,10 +317,10 @@ def test_after_the_cause_is_cured_the_same_command_succeeds(tree, monkeypatch):
     "logged, wrong",
     [
         ("ERROR: [Errno 28] No space left on device", "The disk is full."),
-        ("ERROR: [Errno 13] Permission denied: 'x'", "A file may not be written."),
+        ("ERROR: [Errno 13] Permission denied: 'x'", "You have no permission to write a file."),
         ("NewConnectionError('...: [Errno 111] refused')", "The packages cannot be downloaded."),
         ("Temporary failure in name resolution", "The packages cannot be downloaded."),
-        ("ERROR: No matching distribution found for torch==2.13.0", "A package is not offered"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "A package is not available"),
         ("requires a different Python: 3.9.1 not in '>=3.11'", "The Python of .venv"),
         ("something that nobody thought of", "pip could not install the packages."),
     ],
@@ -418,7 +418,7 @@ def test_make_with_a_python_that_is_too_old_says_so(tree, tmp_path):
     )
     (tmp_path / "python3").chmod(0o755)
     done = make(tree.root, "--no-print-directory", "environment", PATH=str(tmp_path))
-    assert done.returncode != 0 and "This Python does not suit." in done.stderr
+    assert done.returncode != 0 and "This Python has an unsuitable version." in done.stderr
     assert "Traceback" not in done.stderr and "3.9.1" in done.stderr
 
 

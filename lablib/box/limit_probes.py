@@ -1,4 +1,4 @@
-"""Whether each limit holds: tried in a rank set, by a process that does what the limit forbids."""
+"""Test whether each limit holds, with a process in a rank set that tries to exceed it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lablib.box.namespaces import FURNISHED, NEW_USER
 
 
 def held(limits: Limits) -> dict[str, bool]:
-    """For each limit, by its name in words, whether it held."""
+    """Return for each limit, by its name in words, whether it held."""
     return {name: _in_a_child(trial, limits) for name, trial in _TRIALS.items()}
 
 

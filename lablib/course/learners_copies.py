@@ -223,5 +223,5 @@ def _writing(root):
         raise LabError(
             "Your copies of the labs cannot be written.",
             saw=f"{error.filename or root / 'my_labs'}: {error.strerror}",
-            do="free some space, or clone the repository into a folder of your own",
+            do="free some space, or clone the repository into a folder that you may write to",
         ) from error

@@ -48,7 +48,7 @@ class Prediction:
     def reveal(self, happened: object, why: str = "", show: Callable | None = None) -> Reveal:
         """Show the result beside the guess. Without a guess, show the field instead.
 
-        happened   a value of the same kind as the guess (a NumPy number will do), or a function
+        happened   a value of the same kind as the guess (also a NumPy number), or a function
                    that returns it and is called when there is a guess
         why        an explanation, shown below the result
         show       a function that returns what else to show then, for example a figure
@@ -142,7 +142,7 @@ def predict(
 ) -> Prediction:
     """Ask for a guess; `.reveal(what_happened)` then shows the result beside it.
 
-    question   what is asked, such as "speed-up on 4 ranks"
+    question   the question, such as "speed-up on 4 ranks"
     guess      None: show a field to type it into. A number, True, False or a short text: take this.
                The environment variable LABLIB_GUESSES gives guesses in runs without a learner:
                "skip", or JSON such as {"speed-up on 4 ranks": 3}

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from lablib.record.repeated import MEASURED_ONCE, NO_DIFFERENCE
 
 NO_FINDING = "≈ 1"
-RULE = (
-    f"{NO_FINDING} means that the range includes 1: no difference that this measurement can show."
-)
+RULE = f"{NO_FINDING} means that the range includes 1: this measurement shows no difference."
 
 
 def has_range(row: Mapping) -> bool:
@@ -41,8 +39,9 @@ def speedup(row: Mapping) -> str:
 
 
 def efficiency(row: Mapping) -> str:
-    """Return a row's efficiency: its range where the speed-up is no finding, "≈ 100%" where that
-    range includes 100 %.
+    """Return a row's efficiency, or its range if the speed-up shows no difference.
+
+    If that range includes 100 %, return "≈ 100%".
 
     >>> row = {"ranks": 2, "efficiency": 0.7, "speedup_low": 1.2, "speedup_high": 1.6}
     >>> efficiency(row | {"finding": "faster"})

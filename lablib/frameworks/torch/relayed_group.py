@@ -93,7 +93,7 @@ def refuse(method: str, name: str) -> None:
     """Let a collective say that it is not here."""
 
     def call(self, *_, **__):
-        raise RuntimeError(f"{method}, a rare form of {name}, is not offered in this exercise")
+        raise RuntimeError(f"{method}, a rare form of {name}, is not supported in this exercise")
 
     setattr(RelayedGroup, method, call)
 
@@ -162,7 +162,7 @@ def _into(tensors):
 def _type(dtype):
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
-        raise RuntimeError(f"collectives of {name} are not offered in this exercise")
+        raise RuntimeError(f"collectives of {name} are not supported in this exercise")
     return DTYPES.index(name)
 
 
@@ -170,4 +170,4 @@ def _operation(operation):
     for number, name in enumerate(OPERATIONS):
         if operation == getattr(dist.ReduceOp, name):
             return number
-    raise RuntimeError(f"{operation} is not offered in this exercise: use one of {OPERATIONS}")
+    raise RuntimeError(f"{operation} is not supported in this exercise: use one of {OPERATIONS}")
