@@ -22,7 +22,8 @@ class RankConfig:
     threads        of each of the framework's pools
     timeout_s      the framework gives up a message after so many seconds
     port           where the ranks meet, or where this rank's server listens
-    counts         write down FLOPs and bytes of what the rank computes, else its seconds
+    counts         write down FLOPs and bytes of what the rank computes, and count the bytes of its
+                   tensors; else write down its seconds
     modelled       the run is played on modelled hardware: refuse what cannot be modelled
     rank_of_task   the rank of each (role, index) that takes part in messages
     listening      descriptor of the socket that already listens on `port`; rank 0 only

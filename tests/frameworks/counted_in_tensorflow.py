@@ -11,6 +11,7 @@ import warnings
 
 import tensorflow as tf
 
+from lablib.frameworks.framework import RankConfig
 from lablib.frameworks.tensorflow import compute_seconds, thread_pools
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
@@ -19,8 +20,11 @@ from lablib.record.rows import Computed
 
 N = 64
 recorder = Recorder()
-thread_pools.limit(1)
-tensorflow_recorder.join(recorder, rank=0, rank_of_task={}, ranks=1, threads=1, counts=True)
+RANK = RankConfig(
+    rank=0, ranks=1, device="cpu", threads=1, timeout_s=60, port=0, counts=True
+)  # fmt: skip
+thread_pools.limit(RANK.threads)
+tensorflow_recorder.join(recorder, RANK)
 x = tf.ones([N, N])
 weights = tf.Variable(x)
 image = tf.ones([2, 8, 8, 3])

@@ -13,13 +13,17 @@ import keras
 import tensorflow as tf
 
 import lablib as lab
+from lablib.frameworks.framework import RankConfig
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow import thread_pools
 from lablib.record.recorder import Recorder
 
 recorder = Recorder()
-thread_pools.limit(1)
-tensorflow_recorder.join(recorder, rank=0, rank_of_task={}, ranks=1, threads=1, counts=True)
+RANK = RankConfig(
+    rank=0, ranks=1, device="cpu", threads=1, timeout_s=60, port=0, counts=True
+)  # fmt: skip
+thread_pools.limit(RANK.threads)
+tensorflow_recorder.join(recorder, RANK)
 tf.zeros([]).numpy()  # no allocator, no account
 
 

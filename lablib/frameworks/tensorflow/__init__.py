@@ -68,12 +68,9 @@ class TensorFlow(Framework):
         state begins with the first number that a rank draws."""
 
     def join(self, recorder, config):
-        from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
+        from lablib.frameworks.tensorflow.recorder import join
 
-        tensorflow_recorder.join(
-            recorder, rank=config.rank, rank_of_task=config.rank_of_task, ranks=config.ranks,
-            threads=config.threads, counts=config.counts, modelled=config.modelled,
-        )  # fmt: skip
+        join(recorder, config)
 
     def server(self):
         from lablib.frameworks.tensorflow import recorder

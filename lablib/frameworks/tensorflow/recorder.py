@@ -27,6 +27,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
+from lablib.frameworks.framework import RankConfig
 from lablib.frameworks.refusals import ServerNotStarted
 from lablib.frameworks.tensorflow import compat, graph, placement
 from lablib.frameworks.tensorflow.compute_seconds import (
@@ -70,41 +71,26 @@ _to_monotonic_s: float
 _in_seconds: CpuSeconds | ElapsedSeconds | None = None  # None: FLOPs and bytes are counted
 
 
-def join(
-    recorder: Recorder,
-    *,
-    rank: int,
-    rank_of_task: dict,
-    ranks: int,
-    threads: int,
-    counts: bool = False,
-    modelled: bool = False,
-) -> None:
-    """Record what this process, rank `rank`, sends and computes.
-
-    rank_of_task   the rank of each (job, task) that TF_CONFIG names
-    threads        threads that each of TensorFlow's pools has
-    counts         write down FLOPs and bytes of what it computes, and count the bytes of its
-                   tensors; else the seconds that it took
-    modelled       the run is to be played on modelled hardware: refuse what cannot be
-    """
+def join(recorder: Recorder, config: RankConfig) -> None:
+    """Record what this process sends and computes."""
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     compat.NAMES.check()
-    _recorder, _home, _ranks, _rank_of_task = recorder, rank, ranks, rank_of_task
+    _recorder, _home, _ranks = recorder, config.rank, config.ranks
+    _rank_of_task = config.rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
     paths = compat.collectives()
     for function, about in {**compat.COLLECTIVES, **compat.RAW_COLLECTIVES}.items():
         compat.replace(paths[function], functools.partial(_recorded, *about))
-    if ranks > 1:
+    if _ranks > 1:
         compat.close_gaps()
     compat.replace("tensorflow.python.ops.while_v2:_build_while_op", _reported)
     compat.replace(compat.CALL_OF_A_GRAPH, _watched)
     _record_phases()
-    if counts:
+    if config.counts:
         recorder.spent, recorder.memory = CountedCosts().take, LiveBytes()
     else:
-        recorder.spent = _in_seconds = CpuSeconds() if threads == 1 else ElapsedSeconds()
-    if modelled and ranks > 1:
+        recorder.spent = _in_seconds = CpuSeconds() if config.threads == 1 else ElapsedSeconds()
+    if config.modelled and _ranks > 1:
         for what, paths in _NOT_MODELLED.items():
             compat.NAMES.forbid(paths, what)
 

@@ -69,13 +69,9 @@ class Torch(Framework):
         torch.default_generator.seed()
 
     def join(self, recorder, config):
-        from lablib.frameworks.torch import recorder as torch_recorder
+        from lablib.frameworks.torch.recorder import join
 
-        torch_recorder.join(
-            recorder, rank=config.rank, ranks=config.ranks, port=config.port,
-            listening=config.listening, timeout_s=config.timeout_s, device=config.device,
-            counts=config.counts, relay=config.relay,
-        )  # fmt: skip
+        join(recorder, config)
 
     def device(self, name):
         import torch

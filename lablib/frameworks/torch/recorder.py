@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from lablib.errors import LabError
+from lablib.frameworks.framework import RankConfig
 from lablib.frameworks.torch import agreement, compat
 from lablib.frameworks.torch.clocks import clock_of
 from lablib.frameworks.torch.costs import CountedCosts
@@ -40,41 +41,35 @@ _destroyed: list[dist.ProcessGroup] = []
 _under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
 
 
-def join(
-    recorder: Recorder, *, rank, ranks, port, listening, timeout_s, device, counts, relay=None
-) -> None:
-    """Make this process rank `rank` of the default process group, recorded.
-
-    counts      write down FLOPs and bytes of what it computes; else its seconds
-    listening   descriptor of the socket that the store is served on; rank 0 only
-    relay       descriptor of the line to the relay, when the ranks have no common network
-    """
+def join(recorder: Recorder, config: RankConfig) -> None:
+    """Make this process a rank of the default process group, and record its messages."""
     global _recorder, _line_to_relay, _table, _ranks
     compat.NAMES.check()
-    _recorder, _ranks = recorder, ranks
-    shared = os.path.join(tempfile.gettempdir(), "messages") if ranks > 1 and not relay else None
-    _table = MessageTable(shared, rank, ranks)
-    timeout = timedelta(seconds=timeout_s)
-    if relay is None:
-        where = "127.0.0.1", port, ranks, rank == 0, timeout
-        store = dist.TCPStore(*where, master_listen_fd=listening)
+    rank, _recorder, _ranks = config.rank, recorder, config.ranks
+    shares_memory = _ranks > 1 and config.relay is None
+    shared = os.path.join(tempfile.gettempdir(), "messages") if shares_memory else None
+    _table = MessageTable(shared, rank, _ranks)
+    timeout = timedelta(seconds=config.timeout_s)
+    if config.relay is None:
+        where = "127.0.0.1", config.port, _ranks, rank == 0, timeout
+        store = dist.TCPStore(*where, master_listen_fd=config.listening)
     else:
-        store, _line_to_relay = dist.HashStore(), RelayLink(socket.socket(fileno=relay))
+        store, _line_to_relay = dist.HashStore(), RelayLink(socket.socket(fileno=config.relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     compat.replace(f"{_C10D}:_new_process_group_helper", _recorded_too)
     record_phases(recorder)
     see_waits(recorder)
     compat.replace(f"{_C10D}:monitored_barrier", lambda _: _monitored_barrier)
-    if device.startswith("cuda"):
-        torch.cuda.set_device(torch.device(device))
+    if config.device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(config.device))
         recorder.memory = GpuBytes()
-    dist.init_process_group("lab", store=store, rank=rank, world_size=ranks, timeout=timeout)
-    Membership(rank, ranks, _kind().name.lower(), store).replace_torchs()
-    recorder.spent = clock_of(torch.device(device))
-    if relay is not None:
+    dist.init_process_group("lab", store=store, rank=rank, world_size=_ranks, timeout=timeout)
+    Membership(rank, _ranks, _kind().name.lower(), store).replace_torchs()
+    recorder.spent = clock_of(torch.device(config.device))
+    if config.relay is not None:
         what = "ranks without a common network", "in this exercise"
         compat.NAMES.forbid([_RPC], *what, "use dist.send, dist.recv and dist.barrier")
-    if counts:
+    if config.counts:
         compat.NAMES.forbid([_RPC], "remote calls, which the recorder does not see")
         costs = CountedCosts()
         costs.__enter__()  # for as long as the rank lives
