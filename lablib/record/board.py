@@ -20,7 +20,9 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from lablib.record.fields import check_message, checked
+import msgspec
+
+from lablib.record.bounds import Channel, Count, Group, Line, Logged, Name, State, check_message
 
 _READS = 5  # a board that is being written is whole again within microseconds
 _SUM = 9  # bytes: the flag and eight digits
@@ -42,15 +44,15 @@ class Board(NamedTuple):
                  when the state was written for another reason
     """
 
-    state: str = ""
-    steps: int = 0
-    sent_bytes: int = 0
-    logged: dict[str, float | str] = {}
-    name: str = ""
-    group: tuple[int, ...] = ()
-    channel: str = ""
-    order: int = 0
-    line: str = ""
+    state: State = ""
+    steps: Count = 0
+    sent_bytes: Count = 0
+    logged: Logged = {}
+    name: Name = ""
+    group: Group = ()
+    channel: Channel = ""
+    order: Count = 0
+    line: Line = ""
 
 
 class BoardFile:
@@ -134,7 +136,9 @@ def board_of(values: object) -> Board:
     Traceback (most recent call last):
     ValueError: no message 'recv' has 1 ranks
     """
-    board = checked(Board, values)
+    if not isinstance(values, list) or len(values) != len(Board._fields):
+        raise ValueError("a board has other fields")
+    board = msgspec.convert(values, Board)
     if board.name or board.state == "waiting":
         check_message(board.name, board.group)
     return board

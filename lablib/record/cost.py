@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lablib.record.bounds import Amount, Count, Name
+
 
 class Cost(NamedTuple):
     """What one operation costs on any device.
@@ -13,7 +15,7 @@ class Cost(NamedTuple):
     count    how many such operations there were
     """
 
-    flops: float
-    nbytes: float = 0
-    precision: str = "fp32"
-    count: int = 1
+    flops: Amount
+    nbytes: Amount = 0
+    precision: Name = "fp32"
+    count: Count = 1

@@ -162,8 +162,9 @@ def _busy(rows, waits):
     returned = next(iter(_of(rows, Returned)), None)
     if returned is None:
         return
-    phases = [(float("-inf"), "other"), *_of(rows, PhaseChanged)]
-    ends = [at_s for at_s, _ in phases[1:]] + [float("inf")]
+    changes = [(row.at_s, row.phase) for row in _of(rows, PhaseChanged)]
+    phases = [(float("-inf"), "other"), *changes]
+    ends = [at_s for at_s, _ in changes] + [float("inf")]
     for (from_s, phase), until_s in zip(phases, ends):
         now_s, end_s = max(returned.start_s, from_s), min(returned.end_s, until_s)
         for start_s, stop_s, _ in waits:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from itertools import starmap
 
 from lablib.record.board import Board, BoardFile
+from lablib.record.bounds import LARGEST, LONGEST_LABEL, LONGEST_LOGGED, MOST_LOGGED
 from lablib.record.cost import Cost
-from lablib.record.fields import LARGEST, LONGEST_LABEL, MOST_LOGGED
 from lablib.record.learners_code import learners_line
 from lablib.record.rows import (
     Computed,
@@ -29,8 +29,6 @@ from lablib.record.rows import (
     StepEnded,
     Waited,
 )
-
-_LONGEST_LOGGED = 40  # characters
 
 
 class Recorder:
@@ -156,7 +154,7 @@ class Recorder:
     def show_logged(self, values: dict) -> None:
         """Show these values on the board, numbers and short texts, and the newest of the others."""
         for name, value in values.items():
-            name = name[:_LONGEST_LOGGED]
+            name = name[:LONGEST_LOGGED]
             self._logged.pop(name, None)  # what is put in again is the newest
             self._logged[name] = _short(value)
         for name in list(self._logged)[:-MOST_LOGGED]:
@@ -207,7 +205,7 @@ class Recorder:
 def _short(value):
     """Return the value as a board shows it: a number, or a short text."""
     small = isinstance(value, int) and abs(value) <= LARGEST
-    return value if small or isinstance(value, float) else str(value)[:_LONGEST_LOGGED]
+    return value if small or isinstance(value, float) else str(value)[:LONGEST_LOGGED]
 
 
 class CpuSeconds:

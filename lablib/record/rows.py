@@ -1,20 +1,36 @@
 """The rows that a rank writes down while it runs, in its order: one class for each kind of row.
 
 A rank's times are seconds on a clock that all ranks of the computer share; `nbytes` is payload.
-Rows are sent to the kernel as plain lists, the kind first. `typed` reads them there: it believes
-nothing, because the learner's code can write rows, too.
+Rows are sent to the kernel as plain lists, the kind first. The kernel checks their types and
+bounds, because the learner's code can write rows, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Sequence
 
+import msgspec
+
+from lablib.record.bounds import (
+    Channel,
+    Count,
+    Group,
+    Label,
+    Line,
+    Name,
+    Phase,
+    Seconds,
+    Whole,
+    check_message,
+)
 from lablib.record.cost import Cost
-from lablib.record.fields import check_message, checked
 
 
-class Computed(NamedTuple):
+class Row(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Any row. To make one takes no longer than to make a tuple."""
+
+
+class Computed(Row, tag="computed"):
     """The rank computed something after the row before.
 
     phase    "forward", "backward" or "other"
@@ -22,12 +38,12 @@ class Computed(NamedTuple):
     cpu_s    CPU seconds that the operations took, where they are not counted
     """
 
-    phase: str
+    phase: Phase
     costs: tuple[Cost, ...]
-    cpu_s: float
+    cpu_s: Seconds
 
 
-class Issued(NamedTuple):
+class Issued(Row, tag="issued"):
     """The rank started a message.
 
     number   of the message on this rank, from 0
@@ -38,135 +54,91 @@ class Issued(NamedTuple):
     channel, order    messages of one channel match one another across ranks by their order, from 1
     """
 
-    number: int
-    at_s: float
-    name: str
-    nbytes: int
-    group: tuple[int, ...]
-    phase: str
-    line: str
-    channel: str
-    order: int
+    number: Count
+    at_s: Seconds
+    name: Name
+    nbytes: Count
+    group: Group
+    phase: Phase
+    line: Line
+    channel: Channel
+    order: Count
 
 
-class Ended(NamedTuple):
+class Ended(Row, tag="ended"):
     """The message has ended. A thread of the framework can write this row."""
 
-    number: int
-    at_s: float
+    number: Count
+    at_s: Seconds
 
 
-class Waited(NamedTuple):
+class Waited(Row, tag="waited"):
     """The rank's main thread stood still for a message.
 
     end_s    -1 if nobody saw the end: then it is the end of the message
     """
 
-    number: int
-    start_s: float
-    end_s: float
+    number: Count
+    start_s: Seconds
+    end_s: Seconds
 
 
-class StepBegun(NamedTuple):
+class StepBegun(Row, tag="step begun"):
     """A training step begins."""
 
-    at_s: float
+    at_s: Seconds
 
 
-class StepEnded(NamedTuple):
+class StepEnded(Row, tag="step ended"):
     """A training step has ended; `samples` are this rank's own."""
 
-    start_s: float
-    end_s: float
-    samples: int
+    start_s: Seconds
+    end_s: Seconds
+    samples: Whole
 
 
-class PhaseChanged(NamedTuple):
+class PhaseChanged(Row, tag="phase changed"):
     """The forward or backward pass begins or ends; `phase` is the one from now on."""
 
-    at_s: float
-    phase: str
+    at_s: Seconds
+    phase: Phase
 
 
-class Marked(NamedTuple):
+class Marked(Row, tag="marked"):
     """The learner marked this moment with a label."""
 
-    at_s: float
-    label: str
+    at_s: Seconds
+    label: Label
 
 
-class Derived(NamedTuple):
+class Derived(Row, tag="derived"):
     """A message that follows from the framework's placement: it happened, but nobody saw when."""
 
-    at_s: float
-    name: str
-    nbytes: int
-    group: tuple[int, ...]
-    line: str
+    at_s: Seconds
+    name: Name
+    nbytes: Count
+    group: Group
+    line: Line
 
 
-class Returned(NamedTuple):
+class Returned(Row, tag="returned"):
     """The learner's function has returned; it ran from its first line to its last."""
 
-    start_s: float
-    end_s: float
+    start_s: Seconds
+    end_s: Seconds
 
 
-Row = (
+AnyRow = (
     Computed | Issued | Ended | Waited | StepBegun | StepEnded | PhaseChanged | Marked | Derived
     | Returned
 )  # fmt: skip
-_KINDS: dict[str, type[Row]] = {
-    "computed": Computed,
-    "issued": Issued,
-    "ended": Ended,
-    "waited": Waited,
-    "step begun": StepBegun,
-    "step ended": StepEnded,
-    "phase changed": PhaseChanged,
-    "marked": Marked,
-    "derived": Derived,
-    "returned": Returned,
-}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def plain(rows: Iterable[Row]) -> list[list]:
-    """Return the rows as plain lists, which can be sent: the kind, then the fields.
-
-    >>> plain([Ended(number=3, at_s=0.5)])
-    [['ended', 3, 0.5]]
-    """
-    return [[_NAMES[type(row)], *map(_without_tuples, row)] for row in rows]
-
-
-def typed(rows: object) -> list[Row]:
-    """Return the rows that `plain` wrote. Raises ValueError for a row that no recorder writes.
-
-    >>> typed([["ended", 3, 0.5]])
-    [Ended(number=3, at_s=0.5)]
-    >>> typed([["ended", 3]])
-    Traceback (most recent call last):
-    ValueError: Ended has 2 fields
-    """
-    if type(rows) is not list:
-        raise ValueError("a rank sent no list of rows")
-    found = [_typed(row) for row in rows]
-    issued = {row.number for row in found if isinstance(row, Issued)}
-    if any(row.number not in issued for row in found if isinstance(row, Waited)):
-        raise ValueError("a rank waited for a message that it had not issued")
-    return found
-
-
-def _typed(row):
-    kind = _KINDS.get(row[0]) if type(row) is list and row and type(row[0]) is str else None
-    if kind is None:
-        raise ValueError("a rank sent a row of no known kind")
-    found = checked(kind, row[1:])
-    if kind in (Issued, Derived):
-        check_message(found.name, found.group)
-    return found
-
-
-def _without_tuples(value):
-    return [_without_tuples(part) for part in value] if isinstance(value, tuple) else value
+def check_rows(rows: Sequence[Row]) -> None:
+    """Raise ValueError if rows with the right types do not fit together."""
+    issued = {row.number for row in rows if isinstance(row, Issued)}
+    for row in rows:
+        if isinstance(row, Issued | Derived):
+            check_message(row.name, row.group)
+        elif isinstance(row, Waited) and row.number not in issued:
+            raise ValueError("a rank waited for a message that it had not issued")

@@ -178,7 +178,7 @@ def test_what_a_rank_reports_is_read_as_its_message():
     [
         messages.Value({"a": (1, 2.5, np.arange(3.0))}),
         messages.Failed(messages.LEFT, "SystemExit", "3", [("f.py", 3, "g")], False, 1.5),
-        messages.Record([], [{"loss": 2}], 1.0, 3, [4, 5], []),
+        messages.Record([Ended(3, 0.5)], [{"loss": 2}], 1.0, 3, [4, 5], []),
     ],
     ids=messages.kind,
 )

@@ -62,7 +62,9 @@ def with_cpu_seconds(run, times):
     for rank, record in enumerate(run.records):
         share = busy_computer.cpu_share(run, rank)
         rows = [
-            row._replace(cpu_s=row.cpu_s * times / share) if isinstance(row, Computed) else row
+            msgspec.structs.replace(row, cpu_s=row.cpu_s * times / share)
+            if isinstance(row, Computed)
+            else row
             for row in record.rows
         ]
         records.append(msgspec.structs.replace(record, rows=rows))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from lablib.record import rows
+from lablib.record.rows import AnyRow, check_rows
 
 # Why a rank failed. The rank finds this out from the exception itself, where it still has it.
 RAISED = "raised"
@@ -110,19 +110,21 @@ class Failed(Message, frozen=True, tag="error"):
     at_s: _Seconds
 
 
-class Record(Message, tag="record"):
+class Record(Message, frozen=True, tag="record"):
     """What the rank wrote down while it ran; `Run` reads it.
 
-    rows          plain lists when the record is sent, of which `read` makes each a `rows.Row`
     clock_reads   clock, file and line of the learner's first look at this computer's clock
     """
 
-    rows: list[Any]
+    rows: list[AnyRow]
     logged: list[dict[str, Any]]
     cpu_s: _Seconds
     peak_bytes: _Bytes
     live_bytes: list[_Bytes]
     clock_reads: Annotated[list[tuple[_Name, _LongName, int]], Meta(max_length=1)]
+
+    def __post_init__(self):
+        check_rows(self.rows)
 
 
 class Died(msgspec.Struct, frozen=True):
@@ -145,10 +147,7 @@ def read(message: object, kinds: Any = OF_A_RANK) -> Any:
     ValueError: not a message of a rank: Object contains unknown field `score`
     """
     try:
-        report = msgspec.convert(message, kinds)
-        if isinstance(report, Record):
-            report.rows = rows.typed(report.rows)
-        return report
+        return msgspec.convert(message, kinds)
     except ValueError as error:
         raise ValueError(f"not a message of a rank: {error}"[:300]) from None
 

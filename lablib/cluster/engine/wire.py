@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+import msgspec
 import numpy as np
 
 from lablib.cluster.engine.messages import Message
 from lablib.cluster.engine.sendable import CannotTravel, as_array, refusal
+from lablib.record.rows import Row
 
 _HEADER = struct.Struct("!Q")
 _ARRAY, _TUPLE, _INT, _COMPLEX, _SET = range(1, 6)
@@ -156,6 +158,8 @@ def _exactly(sock, size):
 def _encode(value):
     if isinstance(value, Message):
         return value.plain()
+    if isinstance(value, Row):
+        return msgspec.to_builtins(value)
     array = as_array(value)
     if array is not None:
         return _encode_array(array)

@@ -20,7 +20,7 @@ from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
 from lablib.frameworks.framework import Framework, RankConfig
-from lablib.record import learners_code, rows
+from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
 _PR_SET_PDEATHSIG = 1
@@ -288,7 +288,7 @@ def _send_record(sock, me):
     used = resource.getrusage(resource.RUSAGE_SELF)
     me._peak_bytes = max(me._peak_bytes, own_bytes())
     record = messages.Record(
-        rows=rows.plain(list(me._recorder.rows)),  # a message may still end meanwhile
+        rows=list(me._recorder.rows),  # a message may still end while this is packed
         logged=me._logged,
         cpu_s=used.ru_utime + used.ru_stime,
         peak_bytes=me._peak_bytes,
