@@ -77,7 +77,7 @@ def checked(base):
 @pytest.fixture(scope="module")
 def graded(base):
     """By way, the row of grades.csv."""
-    asked = pipeline.Asked(base / "class", course.LAB, base / "out", 2, root=base / "course")
+    asked = pipeline.Asked(base / "class", course.LAB, base / "out", root=base / "course")
     pipeline.grade(asked)
     with open(base / "out/grades.csv", newline="") as file:
         return {row["id"]: row for row in csv.DictReader(file)}
