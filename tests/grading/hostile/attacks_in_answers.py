@@ -258,7 +258,7 @@ ATTACKS = {
     "leaves a daemon": (body(_DAEMON, good=True), 4, RIGHT),
     "fixed port": (body(_FIXED_PORT, good=True), 4, RIGHT),
     "fixed port too": (body(_FIXED_PORT, good=True), 4, RIGHT),
-    "many lines": (body("if rank == 0: print(*range(10**6), sep='\\n')", good=True), 4, RIGHT),
+    "many lines": (body("if rank == 0: print(*range(10**5), sep='\\n')", good=True), 4, RIGHT),
     "no text": (body("import os; os.write(1, b'\\xff\\x1b[31m\\0' * 1000)", good=True), 4, RIGHT),
     "noisy": (body(_NOISY, good=True), 4, RIGHT),
 } | {
