@@ -28,8 +28,9 @@ def add_grade(commands, add) -> None:
     jobs = "how many submissions to grade at the same time (default: %(default)s)"
     option("-j", "--jobs", type=int, default=1, metavar="N", help=jobs)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--resume", action="store_true",
-                     help="continue where the last run stopped (the default)")  # fmt: skip
+    how.add_argument(
+        "--resume", action="store_true", help="continue where the last run stopped (the default)"
+    )
     how.add_argument("--regrade", action="store_true", help="grade all answers again")
     only = "grade only this learner; can be given more than once"
     option("--only", action="append", default=[], metavar="ID", help=only)

@@ -266,8 +266,9 @@ class _Grading:
     def _quizzes(self, found):
         """Return how many quizzes were answered right, as the submission itself reports."""
         lab = f"{int(self.asked.lab)}."
-        questions = [n for n in quizzes_file.numbers(self.asked.root / "labs/checks")
-                     if n.startswith(lab)]  # fmt: skip
+        questions = [
+            n for n in quizzes_file.numbers(self.asked.root / "labs/checks") if n.startswith(lab)
+        ]
         if not questions or not found.quizzes:
             return ""
         right = 0
@@ -281,9 +282,10 @@ class _Grading:
         out, title = self.asked.out, f"Lab {self.asked.lab}"
         titles = {one.number: one.title for one in self.exercises}
         pairs = similarity.pairs(
-            {i: r.fingerprints for i, r in self.readings.items()}, self.files,
+            {i: r.fingerprints for i, r in self.readings.items()},
+            self.files,
             {i: r.written for i, r in self.readings.items()},
-        )  # fmt: skip
+        )
         names = file_names([row.id for row in rows])
         for row in rows:
             text = feedback.feedback(row, self.asked.lab, titles)

@@ -81,10 +81,11 @@ class Progress:
 
     def _repr_html_(self):
         rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row)
+            "<tr>"
+            + "".join(f"<td style='text-align: left'>{escape(cell)}</td>" for cell in row)
             + "</tr>"
             for row in self._rows()
-        )  # fmt: skip
+        )
         caption = f"{self.points:g} of {self.of:g} points"
         return f"<table><caption>{caption}</caption>{rows}</table>"
 

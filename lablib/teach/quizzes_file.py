@@ -70,5 +70,4 @@ def _question(number, entry, path):
 
 def _malformed(path, number, saw):
     do = "write question, and [[choices]] with text and why; exactly one has right = true"
-    return LabError("The format of a quiz is wrong.", saw=f"{path.name}, {number}: {saw}",
-                    do=do)  # fmt: skip
+    return LabError("The format of a quiz is wrong.", saw=f"{path.name}, {number}: {saw}", do=do)

@@ -73,4 +73,4 @@ def _on_one_machine(run):
         "step_s": max((statistics.median(steps) for steps in medians if steps), default=math.nan),
         "samples_per_s": metrics.samples_per_s(run.trace, batch),
         "comm_share": metrics.comm_share(run.trace),
-    }  # fmt: skip
+    }

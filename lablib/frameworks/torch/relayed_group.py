@@ -56,8 +56,9 @@ class RelayedGroup(dist.ProcessGroup):
         return self._together("gather", inputs, sum(outputs, []), options.rootRank)
 
     def scatter(self, outputs, inputs, options):
-        return self._together("scatter", sum(inputs, []), outputs, options.rootRank,
-                              dtype=outputs[0].dtype)  # fmt: skip
+        return self._together(
+            "scatter", sum(inputs, []), outputs, options.rootRank, dtype=outputs[0].dtype
+        )
 
     def reduce_scatter(self, outputs, inputs, options):
         return self._together("reduce_scatter", inputs[0], outputs, operation=options.reduceOp)

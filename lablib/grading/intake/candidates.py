@@ -62,8 +62,9 @@ class FoundAnswers:
     def _outcome(self, cells, framework):
         key = cells, framework
         if key not in self._outcomes:
-            case = Case("the notebook's cells", framework=framework,
-                        timeout_s=NOTEBOOK_S + _MARGIN_S)  # fmt: skip
+            case = Case(
+                "the notebook's cells", framework=framework, timeout_s=NOTEBOOK_S + _MARGIN_S
+            )
             outcome = self.place.try_case(case, NotebookRun(cells, self.due))
             while len(self._outcomes) >= _REMEMBERED:
                 self._outcomes.pop(next(iter(self._outcomes)))

@@ -70,8 +70,9 @@ def pairs(
         alike = {}
         for exercise in telling[one].keys() | telling[other].keys():
             mine, theirs = (telling[name].get(exercise, set()) for name in (one, other))
-            share = max(_share(mine, theirs), _inside(mine, written[other]),
-                        _inside(theirs, written[one]))  # fmt: skip
+            share = max(
+                _share(mine, theirs), _inside(mine, written[other]), _inside(theirs, written[one])
+            )
             if share >= _ALIKE:
                 alike[exercise] = share
         same = files[one] == files[other]

@@ -63,8 +63,9 @@ def _bound(statement):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
     if isinstance(statement, ast.Assign):
-        yield from (n.id for part in statement.targets for n in ast.walk(part)
-                    if isinstance(n, ast.Name))  # fmt: skip
+        yield from (
+            n.id for part in statement.targets for n in ast.walk(part) if isinstance(n, ast.Name)
+        )
 
 
 def _with_all_it_uses(wanted, definitions):

@@ -183,9 +183,10 @@ def _needs_an_eye(rows):
     lines = [
         [html_page.text(row.id), html_page.text(row.status), html_page.text(row.summary, 300)]
         for row in rows
-        if row.status != GRADED or row.submission.notes
+        if row.status != GRADED
+        or row.submission.notes
         or any(graded.notes for graded in row.exercises.values())
-    ]  # fmt: skip
+    ]
     if lines:
         yield "<h2>To look at</h2>"
         yield html_page.table(["", "", "why"], lines)

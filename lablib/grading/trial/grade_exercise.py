@@ -99,8 +99,9 @@ def untried(exercise: Exercise, answers: Sequence[Answer], tier: str) -> Graded 
         return None
     worst = next((a for a in answers if a.status != NOT_ATTEMPTED), answers[0])
     notes = tuple(note for answer in answers for note in answer.notes)
-    return Graded(exercise.number, 0.0, exercise.points, worst.status, worst.reason, notes,
-                  tier=tier)  # fmt: skip
+    return Graded(
+        exercise.number, 0.0, exercise.points, worst.status, worst.reason, notes, tier=tier
+    )
 
 
 def grade(
@@ -196,8 +197,9 @@ class Trial:
 def _judged(exercise, case, hidden, outcome):
     tried = case.name, case.answer, hidden
     if outcome.status != OK:
-        return GradedCase(*tried, 0.0, outcome.status, _short(outcome.reason),
-                          _short(outcome.detail))  # fmt: skip
+        return GradedCase(
+            *tried, 0.0, outcome.status, _short(outcome.reason), _short(outcome.detail)
+        )
     try:
         with bounded():
             claims = judged(exercise, case, outcome.seen)
@@ -220,8 +222,9 @@ def _together(exercise, tried, notes, tier):
     elif points < exercise.points:
         status, reason = (PARTLY if points else WRONG), _first_that_fails(tried)
     notes = tuple(map(_short, notes))  # some hold words from the learner's process
-    return Graded(exercise.number, points, exercise.points, status, reason, notes, tuple(tried),
-                  tier)  # fmt: skip
+    return Graded(
+        exercise.number, points, exercise.points, status, reason, notes, tuple(tried), tier
+    )
 
 
 def _earned(tried: Iterable[GradedCase]):

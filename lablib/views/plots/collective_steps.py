@@ -245,8 +245,9 @@ def _handles(axes, states, between):
         handles["message"] = arrow
     if any(event.name != "send" for messages in between for event in messages):
         ink = palette.COMMUNICATION
-        handles["a framework's collective"] = Patch(facecolor=ink.color, hatch=ink.hatch,
-                                                    edgecolor=palette.TEXT)  # fmt: skip
+        handles["a framework's collective"] = Patch(
+            facecolor=ink.color, hatch=ink.hatch, edgecolor=palette.TEXT
+        )
     return handles
 
 

@@ -52,8 +52,9 @@ def roofline(
         _draw_roof(axes, rate, speed, [intensity for intensity, _ in points.values()])
         for number, (label, point) in enumerate(points.items()):
             _draw_point(axes, number, label, point, label in seconds)
-        axes.set(xlabel="FLOPs a byte of memory traffic", ylabel="FLOP/s", xscale="log",
-                 yscale="log")  # fmt: skip
+        axes.set(
+            xlabel="FLOPs a byte of memory traffic", ylabel="FLOP/s", xscale="log", yscale="log"
+        )
         axes.yaxis.set_major_formatter(lambda value, _: show_flop_per_s(value))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
