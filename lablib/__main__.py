@@ -15,11 +15,10 @@ def run() -> int:
         print(
             "This Python is too old.\n"
             "  saw: Python {}.{} ({}), and the kit needs {}.{} or newer\n"
-            "  do:  type `make` in the kit's folder: it makes .venv/bin/python, the Python to use".format(
-                *sys.version_info[:2], sys.executable, *OLDEST
-            ),
+            "  do:  type `make` in the kit's folder: it makes .venv/bin/python, the Python to use"
+            .format(*sys.version_info[:2], sys.executable, *OLDEST),
             file=sys.stderr,
-        )
+        )  # fmt: skip
         return 2
     from lablib.computer import processes
 
