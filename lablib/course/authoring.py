@@ -56,11 +56,11 @@ def observe(me, answer, given):
 def judge(case, seen):
     mean = sum(own["x"] for own in case.own) / case.ranks
     yield equal_by_rank("every rank ends with the mean", [mean] * case.ranks, seen.values,
-                        hints=_MEAN)
+                        hints=_MEAN)  # fmt: skip
     calls = [(name, nbytes) for _, name, nbytes in seen.put_in(0)]
     yield Claim("one collective of all numbers at once, and no other message",
                 calls == [("all_reduce", mean.nbytes)], f"all_reduce of {{mean.nbytes}} B",
-                str(calls), 0, _ONCE, seen.evidence)
+                str(calls), 0, _ONCE, seen.evidence)  # fmt: skip
 '''
 _HIDDEN = '''"""{number}, what learners never get: other cases, right answers, wrong ones."""
 

@@ -100,7 +100,7 @@ def step_with_messages(me, timed):
 
 def _times(row):
     names = ("cpu_s", "at_s", "start_s", "end_s")
-    return [getattr(row, name) for name in names if name in row._fields]
+    return [getattr(row, name) for name in names if name in row.__struct_fields__]
 
 
 def end_of_a_message_in_the_backward_pass(me, kind):
