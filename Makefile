@@ -33,9 +33,9 @@ DEMO = single,ddp,pipeline_split,multi_worker_mirrored,device_split
 demo: environment
 	@.venv/bin/python -P -m lablib compare --task digits-cnn --steps 50 --out demo --strategies $(DEMO) $(ARGS)
 
-# Two tests at a time, because ranks often wait; those of a file on one worker, because they share
+# Three tests at a time, because ranks often wait; those of a file on one worker, because they share
 # its fixtures.
-IN_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder --durations 10
+IN_PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: environment
 	@.venv/bin/python setup_env.py test-packages
