@@ -1,4 +1,4 @@
-"""What a rank is told before it starts, and what it may report: one struct for each message.
+"""The messages between the kernel and a rank: a job for the rank, and the reports that it may send.
 
 `live` in `cluster/local/rank.py` writes the reports; but the learner's code runs beside it and may
 write them, too. So `read` accepts only these fields, types and bounds.
