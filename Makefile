@@ -38,6 +38,7 @@ demo: environment
 IN_PARALLEL = -n 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 test: environment
+	@.venv/bin/python setup_env.py ops
 	@.venv/bin/python setup_env.py test-packages
 	@.venv/bin/python -m ruff check
 	@.venv/bin/python -m ruff format --check

