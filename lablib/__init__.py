@@ -21,6 +21,7 @@ _PUBLIC = {
     "predict": "teach.predictions",
     "check": "teach.checks",
     "quiz": "teach.quizzes",
+    "explain": "teach.written_answers",
     "progress": "teach.progress",
 }
 _MODULES = {

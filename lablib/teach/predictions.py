@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 
-from lablib.errors import LabError
-from lablib.teach import progress
+from lablib.teach import given_answers, progress
 from lablib.teach.guess_error import Revealed
 from lablib.teach.guesses import as_guess, plain, with_unit
 from lablib.teach.widget_bundle import bundle
-
-GUESSES = "LABLIB_GUESSES"  # for runs without a learner: "skip", or JSON {question: guess}
 
 
 class Prediction:
@@ -154,25 +149,7 @@ def predict(
     another kind.
     """
     asked = Prediction(question, unit, choices, topic)
-    given = _given() if guess is None else {question: guess}
-    if given == "skip":
+    given = given_answers.find(question) if guess is None else guess
+    if given is given_answers.SKIP:
         return asked.skip()
-    return asked.answer(given[question]) if question in given else asked
-
-
-def _given():
-    """Return the guesses of a run without a learner."""
-    text = os.environ.get(GUESSES, "{}")
-    if text == "skip":
-        return text
-    try:
-        given = json.loads(text)
-    except ValueError:
-        given = None
-    if isinstance(given, dict):
-        return given
-    raise LabError(
-        f"The environment variable {GUESSES} cannot be read.",
-        saw=f"{text!r:.200}",
-        do='set it to skip, or to JSON such as {"speed-up on 4 ranks": 3}',
-    )
+    return asked if given is None else asked.answer(given)

@@ -1,4 +1,4 @@
-"""The learner's progress: points of exercises, errors of predictions, answers to quizzes.
+"""The learner's progress in exercises, predictions, quizzes and written answers.
 
 Each entry is a small file in `.lablib/standing/`, so that two notebooks never disturb one another.
 """
@@ -11,19 +11,23 @@ from pathlib import Path
 
 from lablib.errors import LabError
 from lablib.files import home, write_completely
-from lablib.teach import exercise, quizzes_file
+from lablib.teach import exercise, quizzes_file, written_questions, written_text
 
 _NEAR = 0.25
 
 
-def keep(kind: str, name: str, entry: dict) -> None:
-    """Store `entry` for one exercise, prediction or quiz; on a full disk, only `entry` is lost."""
+def keep(kind: str, name: str, entry: dict) -> bool:
+    """Store `entry` for one exercise, prediction, quiz or written answer.
+
+    Returns False, and stores nothing, if the disk is full.
+    """
     folder = home() / "standing" / kind
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_completely(folder / f"{_file_name(name)}.json", json.dumps({"name": name} | entry))
     except (OSError, LabError):
-        pass
+        return False
+    return True
 
 
 def kept(kind: str, name: str) -> dict:
@@ -32,16 +36,17 @@ def kept(kind: str, name: str) -> dict:
 
 
 def all_kept(kind: str) -> list[dict]:
-    """Return all stored entries of a kind: "exercise", "prediction" or "quiz"."""
+    """Return all stored entries of a kind: "exercise", "prediction", "quiz" or "written"."""
     return [found for path in sorted((home() / "standing" / kind).glob("*.json"))
             if (found := _read(path))]  # fmt: skip
 
 
 class Progress:
-    """The progress in all labs: each exercise with its points, the predictions, the quizzes."""
+    """The progress in all labs: exercises with points, written answers, quizzes, predictions."""
 
     def __init__(self):
         self.exercises = [(one, kept("exercise", one.number)) for one in exercise.every()]
+        self.written = [(one, kept("written", n)) for n, one in written_questions.every().items()]
         self.quizzes = [(number, kept("quiz", number)) for number in quizzes_file.numbers()]
         self.predictions = [entry for entry in all_kept("prediction") if "happened" in entry]
 
@@ -58,6 +63,8 @@ class Progress:
             tries = entry.get("tries", 0)
             state = f"{entry['points']:g} of {one.points:g}" if tries else "not attempted yet"
             yield f"{one.number}", one.title, state
+        for question, entry in self.written:
+            yield question.number, question.title, written_text.state(question, entry)
         right = sum(bool(entry.get("right")) for _, entry in self.quizzes)
         if self.quizzes:
             yield "quizzes", "answered right", f"{right} of {len(self.quizzes)}"

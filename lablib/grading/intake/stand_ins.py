@@ -16,7 +16,9 @@ from lablib import frameworks
 from lablib.errors import LabError
 
 # Functions that start, show or store something. `check` is not here: it says what to grade.
-_OF_THE_KIT = ("Cluster", "train", "compare", "what_if", "doctor", "predict", "quiz", "progress")
+_OF_THE_KIT = """
+    Cluster train compare what_if doctor predict quiz explain progress
+""".split()
 _PICTURES = ("lablib.views", "matplotlib")
 _OPERATORS = "add sub mul matmul truediv floordiv mod pow lshift rshift and or xor".split()
 
