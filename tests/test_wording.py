@@ -83,9 +83,11 @@ ROOT = LABLIB.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Words that nobody says to a colleague at a whiteboard; the right side is what to write.
 RIDDLES = {
-    r"anew": "again",
+    r"anew|once more": "again",
     r"for ever": "forever",
     r"besides": "also, in addition to",
+    r"(is|are) told(?! apart)": "receives, learns",
+    r"held against": "compared with",
     r"mend(s|ed)?": "fix, repair",
     r"who grades": "the instructor, the grader",
     r"cannot travel": "cannot be sent to the ranks",

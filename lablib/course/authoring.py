@@ -112,7 +112,7 @@ Write `{name}`, which runs on every rank.
 - `ranks` is the number of ranks.
 - Afterwards `x` holds the mean of all ranks' tensors. Use one collective.
 
-With `x = [1, 2]` on rank 0 and `x = [3, 6]` on rank 1, both ranks end with `[2, 4]`.
+For example, with `x = [1, 2]` on rank 0 and `x = [3, 6]` on rank 1 both ranks end with `[2, 4]`.
 
 <details><summary>Hint 1</summary>Which collective gives every rank the sum?</details>
 <details><summary>Hint 2</summary>Divide the sum by the number of ranks.</details>"""
@@ -124,6 +124,7 @@ _ANSWER = '''def {name}(x, ranks):
     dist.all_reduce(x)
     x /= ranks
     ### END SOLUTION'''
+_AFTERWARDS = "Say here what the learner has seen, and why."
 _OPENING = """# Lab {lab} · {title}
 
 **Objectives.** After this lab you can
@@ -139,6 +140,13 @@ Two ranks hold 0 and 1. **Predict**: what is the mean of their numbers?"""
 _GUESS = """guess = lab.predict("mean of the ranks' numbers")
 numbers = lab.Cluster(2).run(lambda me: me.rank).values
 guess.reveal(sum(numbers) / len(numbers))"""
+_EXPLAIN = """## Explain
+
+Write two to five sentences. Your instructor reads them."""
+_JUDGE = "Answer this question for yourself, then compare your answer with ours."
+_REAL_WORLD = """## In the real world
+
+On real machines the same program is a file that `torchrun` starts on every node."""
 _ENDING = """## Takeaways
 
 - One sentence for each idea of this lab."""
@@ -160,6 +168,23 @@ why = "An all-reduce gives the sum to every rank."
 text = "1"
 why = "It put 1 in. What it gets out is made of both ranks' numbers."
 """
+_WRITTEN = """["{lab}.w1"]
+title = "One message or many"
+reader = "instructor"
+question = "Why does one all-reduce of n numbers take less time than n all-reduces of one number?"
+points = 2
+rubric = [
+    {{points = 1, text = "Names the latency that each message costs."}},
+    {{points = 1, text = "Says that the number of bytes is the same."}},
+]
+
+["{lab}.w2"]
+title = "The mean of means"
+reader = "yourself"
+question = "When is the mean of the ranks' means not the mean of all samples?"
+rubric = [{{points = 1, text = "Says that the ranks have different numbers of samples."}}]
+answer = "When the ranks have different numbers of samples: a sample of a small share counts more."
+"""
 _MOST_CHARACTERS = 40  # of a name or a title: the lines that hold it stay short enough
 _TAKEN = {"lab", "guess", "numbers", "x", "ranks", "dist"}
 
@@ -167,7 +192,7 @@ _TAKEN = {"lab", "guess", "numbers", "x", "ranks", "dist"}
 def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
     """Write the two files of exercise `number` and its cells; return what to do next, in words.
 
-    The cells go into the lab's notebook, before its takeaways, or into a new notebook. The notebook
+    The cells go into the lab's notebook, before its ending, or into a new notebook. The notebook
     is then a draft: tests of its style ignore what it does not have yet.
 
     Raises LabError if the number, the name or the title is not valid, if the exercise exists, or if
@@ -196,11 +221,13 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
     return (
         f"labs/checks/{file}           the exercise, its public cases and its claims\n"
         f"solutions/hidden/{file}      hidden cases, right answers and wrong answers\n"
-        f"{notebook}: three cells. Move them to the right place. The kit finds the answer's cell "
+        f"{notebook}: four cells. Move them to the right place. The kit finds the answer's cell "
         f"by its id, exercise-{number.replace('.', '-')}, so move it and do not copy it. When the "
         'lab is finished, run all its cells and delete "draft" from its metadata.\n\n'
         f'Now: make test ARGS="tests/teach/test_exercises.py -k {number}"   passes. Run it after '
         "each change.\n"
+        f'And:  make test ARGS="tests/test_lab_style.py -k {notebook.stem}"   says what the lab '
+        "lacks as soon as it is not a draft.\n"
         "Then: python -m lablib release\n"
     )
 
@@ -228,6 +255,7 @@ def _add_cells(number, name, title, root):
         ),
         _cell(f"exercise-{own}", "code", _ANSWER.format(name=name)),
         _cell(f"check-{own}", "code", f'lab.check("{number}", {name})'),
+        _cell(f"check-{own}-said", "markdown", _AFTERWARDS),
     ]
     text = json.dumps(book, indent=1, sort_keys=True, ensure_ascii=False)
     write_completely(path, text + "\n")
@@ -235,19 +263,21 @@ def _add_cells(number, name, title, root):
 
 
 def _begins_the_end(cell):
-    return re.search(r"^#+ Takeaways", "".join(cell["source"]), re.MULTILINE)
+    return re.search(r"^#+ (In the real world|Takeaways)", "".join(cell["source"]), re.MULTILINE)
 
 
 def _new_notebook(lab, title, root):
-    quiz = root / "labs" / "checks" / f"{lab}_quizzes.toml"
-    if not quiz.exists():
-        quiz.parent.mkdir(parents=True, exist_ok=True)
-        write_completely(quiz, _QUIZ)
+    _write_questions(lab, root / "labs" / "checks")
     cells = [
         _cell("title", "markdown", _OPENING.format(lab=lab, title=title)),
         _cell("imports", "code", "import lablib as lab"),
         _cell("question", "markdown", _QUESTION.format(title=title)),
         _cell("guess", "code", _GUESS),
+        _cell("explain", "markdown", _EXPLAIN),
+        _cell("written-1", "code", f'lab.explain("{int(lab)}.w1")'),
+        _cell("judge", "markdown", _JUDGE),
+        _cell("written-2", "code", f'lab.explain("{int(lab)}.w2")'),
+        _cell("real-world", "markdown", _REAL_WORLD),
         _cell("takeaways", "markdown", _ENDING),
         _cell("knowledge-check", "markdown", "## Knowledge check"),
         _cell("quiz", "code", f'lab.quiz("{int(lab)}.a")'),
@@ -255,6 +285,16 @@ def _new_notebook(lab, title, root):
     ]
     metadata = {"kernelspec": release.KERNEL}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _write_questions(lab, checks):
+    """Write the lab's quiz and its written questions, unless they exist."""
+    texts = {"quizzes": _QUIZ, "written": _WRITTEN.format(lab=int(lab))}
+    for kind, text in texts.items():
+        path = checks / f"{lab}_{kind}.toml"
+        if not path.exists():
+            checks.mkdir(parents=True, exist_ok=True)
+            write_completely(path, text)
 
 
 def _cell(identity, kind, source):

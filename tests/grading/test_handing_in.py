@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,8 @@ import zipfile
 from pathlib import Path
 
 import course
+import lab_rules
 import pytest
-import test_lab_style
 
 from lablib import cli
 from lablib.computer.facts import ROOT
@@ -309,13 +310,12 @@ def test_what_author_writes_is_in_the_style_of_the_kit(tmp_path, lab, number, na
     for folder in ("labs", "solutions", "lablib"):
         shutil.copytree(ROOT / folder, tmp_path / folder,
                         ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+    before = violations(tmp_path, lab)
     authoring.begin(number, name, title, tmp_path)
     changed = release.release(tmp_path)
     assert [file[:2] for file in changed] == [lab]
-    for folder in ("labs", "solutions"):
-        book = json.loads((tmp_path / folder / changed[0]).read_text())
-        assert test_lab_style.complaints(book) == []
-        assert test_lab_style.complaints_about_outputs(book) == []
+    for rule, messages in violations(tmp_path, lab).items():
+        assert messages == before.get(rule)
     file = f"{number.replace('.', '_')}_{name}.py"
     written = [tmp_path / "labs/checks" / file, tmp_path / "solutions/hidden" / file]
     for command in (["check"], ["format", "--check"]):
@@ -325,6 +325,44 @@ def test_what_author_writes_is_in_the_style_of_the_kit(tmp_path, lab, number, na
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
     assert leaks.leaks(tmp_path, package.files(tmp_path)) == []
+
+
+def violations(root, lab):
+    """Return which rules the notebooks of a lab do not follow, with messages without places."""
+    found = {}
+    for folder in ("labs", "solutions"):
+        for path in (root / folder).glob(f"{lab}_*.ipynb"):
+            for rule, messages in lab_rules.violations(
+                lab_rules.read(path, root / "labs/checks")
+            ).items():
+                found[folder, rule] = [re.sub(r"\bcell \d+", "cell", one) for one in messages]
+    return found
+
+
+def test_a_whole_lab_can_be_begun_exercise_by_exercise(tmp_path):
+    a_solution(tmp_path)
+    for number in range(1, 6):
+        authoring.begin(f"7.{number}", f"task_{number}", root=tmp_path)
+    assert violations(tmp_path, "07") == {}
+
+
+def test_a_scaffold_that_is_no_draft_says_what_the_lab_lacks(tmp_path):
+    a_solution(tmp_path)
+    authoring.begin("7.1", "top_k", root=tmp_path)
+    path = tmp_path / "solutions" / "07_top_k.ipynb"
+    book = json.loads(path.read_text())
+    del book["metadata"]["lablib"]
+    path.write_text(json.dumps(book))
+    assert violations(tmp_path, "07") == {
+        ("solutions", "number of cells"): ["the lab has 17 cells: give it 50 to 100"],
+        ("solutions", "number of guesses"): [
+            "the lab asks for 1 guesses: ask 6 to 10 times with lab.predict"
+        ],
+        ("solutions", "number of exercises"): [
+            "the lab has 1 core exercises: give it 4 to 6, and mark others with *stretch* in their "
+            "heading"
+        ],
+    }
 
 
 def test_the_quizzes_of_a_new_lab_can_be_asked(tmp_path):
