@@ -29,6 +29,7 @@ _MODULES = {
     "datasets": "datasets",
     "hardware": "hardware",
     "machine": "computer.facts",
+    "ops": "ops",
     "record": "record",
     "strategies": "strategies",
     "tasks": "tasks",

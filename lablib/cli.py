@@ -24,8 +24,9 @@ DEMO_RANKS = "1,2,4"
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; print errors to stderr."""
     parser = _parser()
-    ours, of_program = cli_run.split(sys.argv[1:] if arguments is None else arguments)
-    asked = parser.parse_args(ours, argparse.Namespace(of_program=of_program))
+    typed = sys.argv[1:] if arguments is None else arguments
+    ours, of_program = cli_run.split(typed)
+    asked = parser.parse_args(ours, argparse.Namespace(of_program=of_program, typed=typed))
     if not hasattr(asked, "command"):
         parser.print_help()
         return 0

@@ -45,12 +45,17 @@ The exit status is 1 if a rank fails, or if the ranks can no longer make progres
 def _run(asked):
     from lablib.cluster import script
     from lablib.cluster.cluster import Cluster
+    from lablib.ops import warm_runs
 
     program = script.script(asked.program, asked.of_program, asked.module)
+    framework = asked.framework or script.framework_of(program)
+    status = warm_runs.forward(framework, asked.typed)
+    if status is not None:
+        return status
     if asked.out:
         _make(asked.out)
     cluster = Cluster(
-        asked.ranks, nodes=asked.nodes, framework=asked.framework or script.framework_of(program),
+        asked.ranks, nodes=asked.nodes, framework=framework,
         hardware=asked.hardware, timeout_s=asked.timeout, echo=True,
     )  # fmt: skip
     run = cluster.run(program)

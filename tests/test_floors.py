@@ -15,8 +15,8 @@ import pytest
 LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 ROOMS = """
     errors files units progress_bars computer datasets hardware record frameworks tasks cluster
-    box strategies views training teach grading course doctor_report
-    __init__ cli_run cli_teaching cli __main__
+    box strategies views training ops teach grading course doctor_report
+    __init__ cli_run cli_teaching cli cli_warm __main__
 """.split()
 # Rooms side by side, of which none knows another.
 SIBLINGS = [

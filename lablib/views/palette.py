@@ -55,6 +55,13 @@ CHANGED = Ink("#FFF3B0", "", "changed in this step")
 NUMBER = Ink("#ffffff", "", "")  # what a number in a bar stands on
 IDEAL = Ink("#6b6b6b", "", "ideal")
 NEUTRAL = Ink("#1a1a1a", "", "")
+# Tints behind text: the word beside it and a sign say the same as the colour.
+JOB_STATES = {
+    "running": Ink("#FFF3B0", "", "running"),
+    "succeeded": Ink("#D3EFE4", "", "succeeded"),
+    "failed": Ink("#F6D3BF", "", "failed"),
+    "stopped": Ink("#F6D3BF", "", "stopped"),
+}
 
 # Phases of messages share their colour and differ in the hatch.
 PHASE_HATCH = {"forward": "\\\\\\", "backward": "///", "other": ".."}

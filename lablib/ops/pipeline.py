@@ -1,0 +1,141 @@
+"""`Pipeline`: a repository, its pipeline and the served model, as a notebook uses them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from lablib.cluster.cluster import Interrupted
+from lablib.errors import LabError
+from lablib.ops import delivery, installation, repository, service_process
+from lablib.ops.delivery import Delivery
+from lablib.ops.live_graph import LiveGraph
+
+_LOOK_EVERY_S = 0.1
+_END_WITHIN_S = 20
+
+
+class Pipeline:
+    """A project whose commits are tested, trained, checked and deployed when they are pushed.
+
+    folder   for the bare repository `remote.git`, the work tree `work` and the pipeline's own
+             files, `state`. If it exists, the pipeline continues from there.
+
+    All processes of the pipeline end with the notebook's kernel, or by `close()`. Only one notebook
+    can open a folder at a time. Raises LabError if it is open elsewhere, or if git or a package is
+    missing (see `lab.ops.install`).
+    """
+
+    def __init__(self, folder: str | os.PathLike = "pipeline"):
+        if absent := installation.missing():
+            raise LabError(
+                "The pipeline needs more packages.",
+                saw=f"not installed: {', '.join(absent)}",
+                do="lab.ops.install()",
+            )
+        self.folder = Path(folder).resolve()
+        self.work, self.state = self.folder / "work", self.folder / "state"
+        repository.create(self.folder)
+        self._service = service_process.of(self.folder)
+        self._one_push = threading.Lock()
+
+    def push(self, message: str) -> Delivery:
+        """Commit all changes of the work tree, push them, and follow the delivery to its end.
+
+        message   of the commit
+
+        While the pipeline runs, a graph shows its jobs. Interrupting the cell stops the delivery.
+        Raises LabError if nothing has changed since the last push, or a delivery is running.
+        """
+        if not self._one_push.acquire(blocking=False):
+            raise _busy("a push of this notebook")
+        try:
+            self._service = service_process.of(self.folder)
+            if self._service.is_busy():
+                raise _busy("a push from another place")
+            commit = repository.commit(self.work, message)
+            return self._follow(commit, before=len(self._folders()))
+        finally:
+            self._one_push.release()
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        """Return all deliveries, the oldest first."""
+        return [found for found in map(delivery.read, self._folders()) if found]
+
+    def close(self) -> None:
+        """End all processes of the pipeline. The files stay; a second call does nothing."""
+        self._service.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        state = "open" if self._service.runs() else "closed"
+        return f"<Pipeline in {self.folder}, {len(self._folders())} deliveries, {state}>"
+
+    def _follow(self, commit, before):
+        graph = LiveGraph()
+        command = ["git", "push", "--quiet", "origin", "HEAD:refs/heads/main"]
+        push = subprocess.Popen(
+            command, cwd=self.work, env=repository.environment(), start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, errors="replace",
+        )  # fmt: skip
+        printed = []
+        reader = threading.Thread(target=lambda: printed.extend(push.stderr), daemon=True)
+        reader.start()
+        try:
+            while push.poll() is None:
+                if found := self._newest(before):
+                    graph(found)
+                time.sleep(_LOOK_EVERY_S)
+        except KeyboardInterrupt:
+            os.killpg(push.pid, signal.SIGTERM)  # with the hook: the service then ends the delivery
+            push.wait()
+            self._ended(before, commit)
+            raise Interrupted("the delivery was stopped; you can push again") from None
+        finally:
+            graph.close()
+            reader.join()
+            push.stderr.close()
+        found = self._ended(before, commit)
+        if found is None:
+            raise LabError(
+                "The push did not start a delivery.",
+                saw="".join(printed)[-2000:] or f"git push ended with status {push.returncode}",
+                do="push again",
+            )
+        graph(found)
+        return found
+
+    def _ended(self, before, commit):
+        """Return the delivery of this push at its end; None if there is none.
+
+        The service notes the end of a delivery a moment after the hook has ended.
+        """
+        until_s = time.monotonic() + _END_WITHIN_S
+        while time.monotonic() < until_s and self._service.runs() and self._service.is_busy():
+            time.sleep(_LOOK_EVERY_S)
+        found = self._newest(before)
+        return found if found and found.commit == commit else None
+
+    def _newest(self, before):
+        folders = self._folders()[before:]
+        return delivery.read(folders[-1]) if folders else None
+
+    def _folders(self):
+        runs = self.state / "runs"
+        numbers = (each for each in runs.iterdir() if each.name.isdigit()) if runs.exists() else ()
+        return sorted(numbers, key=lambda each: int(each.name))
+
+
+def _busy(saw):
+    return LabError("A delivery is running already.", saw=saw, do="wait until it has ended")

@@ -1,0 +1,277 @@
+"""The service of a pipeline: runs its deliveries, and ends everything when the notebook ends.
+
+`Pipeline` starts it as a child of the notebook's kernel; it lives as long as the kernel. All other
+processes of the pipeline are its descendants: the runner with its steps, and the processes that it
+keeps alive, which are the model server and a trainer for each framework. It adopts orphans, so
+it finds them all. Only one service runs for each folder.
+
+It listens at `state/service.sock`. A request and an answer are a line of JSON each:
+
+    {"op": "deliver", "commit": "..."}   -> {"line": "..."} for each thing that happens
+    {"op": "status"}                     -> {"busy": false}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from lablib import frameworks
+from lablib.computer import processes
+from lablib.errors import LabError
+from lablib.ops import act, delivery, descendants, outcome, own_runner, workflow_file
+from lablib.ops.event_log import EventLog
+from lablib.ops.repository import git
+from lablib.ops.unix_socket import listen
+from lablib.ops.warm_runs import VARIABLE
+
+_LONGEST_LINE = 1 << 12
+_LOCK_WITHIN_S = 10  # for the service of a kernel that has just ended
+_SERVER_WITHIN_S = 60
+_LOOK_EVERY_S = 0.1
+_END_WITHIN_S = 5
+
+
+class Request(msgspec.Struct, forbid_unknown_fields=True):
+    """A line that a client sends."""
+
+    op: Literal["deliver", "status"]
+    commit: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")] = ""
+
+
+class Kept:
+    """A process that is started again whenever it ends, less often if it keeps ending."""
+
+    def __init__(self, name: str, module: str, arguments: list[str], log: Path):
+        self._command = processes.command(module, *arguments)
+        self._log = log / f"{name}.log"
+        self.process: subprocess.Popen | None = None
+
+    async def keep(self) -> None:
+        """Keep it alive until this task is cancelled."""
+        pause_s = _LOOK_EVERY_S
+        while True:
+            begun_s = time.monotonic()
+            self._start()
+            while self.process.poll() is None:
+                await asyncio.sleep(_LOOK_EVERY_S)
+            pause_s = min(2 * pause_s, 30) if time.monotonic() - begun_s < 10 else _LOOK_EVERY_S
+            await asyncio.sleep(pause_s)
+
+    def _start(self):
+        with open(self._log, "ab") as log:
+            self.process = subprocess.Popen(
+                self._command, env=processes.environment(), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, preexec_fn=descendants.end_with_parent,
+            )  # fmt: skip
+
+
+class Service:
+    """See the head of this file.
+
+    folder   of the pipeline; it has `remote.git` and `state`
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.state = folder, folder / "state"
+        self.kept = [self._kept("server", "lablib.ops.server", [str(self.state)])]
+        for name in frameworks.NAMES:
+            self.kept.append(self._kept(name, "lablib.cli_warm", [str(self.state), name]))
+        self.busy = False
+
+    def _kept(self, name, module, arguments):
+        return Kept(name, module, arguments, self.state)
+
+    async def serve(self, until: asyncio.Event) -> None:
+        """Serve until the event is set, then end everything."""
+        tasks = [asyncio.create_task(each.keep()) for each in self.kept]
+        socket = listen(self.state, "service.sock")
+        server = await asyncio.start_unix_server(self._answer, sock=socket, limit=_LONGEST_LINE)
+        print(json.dumps({"ready": True}), flush=True)
+        try:
+            await until.wait()
+        finally:
+            server.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._end()
+
+    def _end(self):
+        """End all descendants. A zygote removes its files when it sees that its trainer is dead."""
+        for each in self.kept:
+            if each.process and each.process.poll() is None:
+                each.process.kill()
+                each.process.wait()
+        until_s = time.monotonic() + _END_WITHIN_S
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() < until_s:
+                if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                    time.sleep(0.02)
+        descendants.end()
+
+    async def _answer(self, reader, writer):
+        def say(**message):
+            writer.write(json.dumps(message).encode() + b"\n")
+
+        try:
+            request = msgspec.json.decode(await reader.readline(), type=Request)
+            if request.op == "status":
+                say(busy=self.busy)
+            elif self.busy:
+                say(line="Another delivery is running. Push again when it has ended.")
+            else:
+                await self._deliver(request.commit, reader, lambda line: say(line=line))
+        except (msgspec.DecodeError, ValueError):
+            pass  # not a client of the kit: it gets no answer
+        finally:
+            writer.close()
+
+    async def _deliver(self, commit, reader, say):
+        """Run a delivery; end it if the client, which is the hook, ends before."""
+        self.busy = True
+        work = asyncio.create_task(self._run(commit, say))
+        gone = asyncio.create_task(reader.read())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            self.busy = False
+
+    async def _run(self, commit, say):
+        folder = self._new_folder()
+        runner = act if act.find() else own_runner
+        say(f"Delivery {folder.name} of commit {commit[:7]}, run by {runner.NAME}")
+        log = EventLog(folder, commit, runner.NAME, say)
+        end = outcome.Conclusion(delivery.FAILED, "the push was stopped")
+        try:
+            end = await self._outcome(runner, log)
+        except LabError as error:
+            end = outcome.Conclusion(delivery.FAILED, str(error))
+        except Exception as error:
+            end = outcome.Conclusion(delivery.FAILED, f"{type(error).__name__}: {error}")
+        finally:
+            descendants.end({each.process.pid for each in self.kept if each.process})
+            shutil.rmtree(folder / "source", ignore_errors=True)
+            log.end(*end)
+
+    def _new_folder(self):
+        runs = self.state / "runs"
+        runs.mkdir(exist_ok=True)
+        number = max((int(each.name) for each in runs.iterdir() if each.name.isdigit()), default=0)
+        folder = runs / str(number + 1)
+        folder.mkdir()
+        return folder
+
+    async def _outcome(self, runner, log):
+        source = log.folder / "source"
+        await asyncio.to_thread(git, self.folder, "clone", "-q", "remote.git", source)
+        await asyncio.to_thread(git, source, "checkout", "-q", "-B", "main", log.commit)
+        try:
+            content = (source / workflow_file.PATH).read_bytes()
+        except OSError as error:
+            saw = f"{workflow_file.PATH}: {error.strerror}"
+            raise LabError("The commit has no workflow file.", saw=saw, do="add it") from None
+        log.plan(workflow_file.planned(workflow_file.read(content)))
+        await self._server_is_ready()
+        environment = self._environment() | outcome.remember_statuses(log.folder)
+        own = self.state / "runner"
+        own.mkdir(exist_ok=True)
+        status = await runner.run(source, environment, own, log)
+        return outcome.conclude(log, status)
+
+    async def _server_is_ready(self):
+        """Wait for the model server, which also creates MLflow's database."""
+        until_s = time.monotonic() + _SERVER_WITHIN_S
+        while not self._server_answers():
+            if time.monotonic() > until_s:
+                raise LabError(
+                    "The model server does not start.",
+                    saw=_tail(self.state / "server.log"),
+                    do=f"read {self.state / 'server.log'}",
+                )
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _server_answers(self):
+        """Return whether `server.json` is that of the server that runs now."""
+        server = self.kept[0].process
+        try:
+            return json.loads((self.state / "server.json").read_text())["pid"] == server.pid
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def _environment(self):
+        """Return the environment of the steps. `python` is the one that runs the kit."""
+        kept = {k: v for k, v in processes.environment().items() if not k.startswith("GIT_")}
+        return kept | {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")]),
+            "PIPELINE_STATE": str(self.state),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.state / 'mlflow.db'}",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_LOGGING_LEVEL": "ERROR",
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+            "PY_COLORS": "0",
+            VARIABLE: str(self.state),
+        }
+
+
+def _tail(path):
+    try:
+        return path.read_text(errors="replace").strip()[-800:] or "it has printed nothing"
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
+
+
+def _lock(state):
+    """Return the open file that makes this the only service of the folder; None if it is not."""
+    file = open(state / "lock", "w")
+    until_s = time.monotonic() + _LOCK_WITHIN_S
+    while time.monotonic() < until_s:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            time.sleep(_LOOK_EVERY_S)
+    return None
+
+
+async def _serve(folder, kernel):
+    until, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, until.set)
+    loop.add_reader(0, until.set)  # the kernel has the other end of this pipe
+    with contextlib.suppress(AttributeError, ProcessLookupError):  # only Linux has pidfd_open
+        loop.add_reader(os.pidfd_open(kernel), until.set)
+    if os.getppid() != kernel:
+        until.set()
+    await Service(folder).serve(until)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the pipeline in a folder until the kernel ends; print a line of JSON at the start."""
+    folder, kernel = Path(arguments[0]), int(arguments[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel gets it, too, and stops the push
+    descendants.adopt_orphans()
+    lock = _lock(folder / "state")
+    if lock is None:
+        print(json.dumps({"ready": False}), flush=True)
+        return
+    (folder / "state" / "server.json").unlink(missing_ok=True)
+    with lock:
+        asyncio.run(_serve(folder, kernel))

@@ -1,0 +1,97 @@
+"""Start the service of a pipeline, as a child of this notebook's kernel."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from lablib import progress_bars
+from lablib.computer import processes
+from lablib.errors import LabError
+from lablib.ops.unix_socket import connect
+
+_CLOSE_WITHIN_S = 15
+_services: dict[Path, ServiceProcess] = {}
+
+
+def of(folder: Path) -> ServiceProcess:
+    """Return this kernel's service of the pipeline in a folder; start it if it does not run.
+
+    Raises LabError if another notebook has opened this pipeline.
+    """
+    known = _services.get(folder)
+    if known is None or not known.runs():
+        known = _services[folder] = ServiceProcess(folder)
+    return known
+
+
+class ServiceProcess:
+    """The service, as the notebook sees it."""
+
+    def __init__(self, folder: Path):
+        self.state, self._owner = folder / "state", os.getpid()
+        command = processes.command("lablib.ops.service", str(folder), str(os.getpid()))
+        with open(self.state / "service.log", "ab") as log:
+            # A session of its own: signals for the kernel and all of its group do not reach it.
+            self.process = subprocess.Popen(
+                command, env=processes.environment(), start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        with progress_bars.bar("starting the pipeline") as bar:
+            bar.refresh()
+            answer = self.process.stdout.readline()
+        if not answer or not json.loads(answer)["ready"]:
+            self.close()
+            raise _not_started(self.state, bool(answer))
+
+    def runs(self) -> bool:
+        """True if it is this process's own, not that of a parent it was forked from, and alive."""
+        return self._owner == os.getpid() and self.process.poll() is None
+
+    def is_busy(self) -> bool:
+        """Return whether a delivery is running. Raises LabError if the service does not answer."""
+        connection = connect(self.state, "service.sock")
+        if connection is None:
+            raise _not_started(self.state, False)
+        with connection, connection.makefile("rw") as stream:
+            stream.write('{"op": "status"}\n')
+            stream.flush()
+            return json.loads(stream.readline())["busy"]
+
+    def close(self) -> None:
+        """End the service and all processes of the pipeline. Calling it twice is harmless."""
+        if self._owner != os.getpid():
+            return
+        self.process.stdin.close()
+        try:
+            self.process.wait(_CLOSE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def _not_started(state, is_open):
+    if is_open:
+        return LabError(
+            "Another notebook has opened this pipeline.",
+            saw=f"{state / 'lock'} is locked",
+            do="close the other notebook, or use another folder: lab.ops.Pipeline('pipeline2')",
+        )
+    with contextlib.suppress(OSError):
+        return LabError(
+            "The service of the pipeline has ended.",
+            saw=(state / "service.log").read_text(errors="replace").strip()[-800:],
+            do="open the pipeline again: lab.ops.Pipeline('pipeline')",
+        )
+
+
+@atexit.register
+def close_all() -> None:
+    """End the services of this process, as leaving the kernel does."""
+    while _services:
+        _services.popitem()[1].close()
