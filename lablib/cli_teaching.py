@@ -60,6 +60,9 @@ def _grade(asked: argparse.Namespace) -> int:
         print(f"{row.id} was not graded: {row.reason}")
     print(f"Graded {len(rows) - len(failed)} of {len(rows)} submissions.")
     print(f"See {asked.out / 'grades.csv'} and {asked.out / 'report.html'}.")
+    if to_read := sum(len(row.to_read) for row in rows):
+        print(f"Written answers to be read: {to_read}. Read {asked.out / 'written.html'}, write")
+        print(f"points into {asked.out / 'overrides.csv'} and type the same command again.")
     return 1 if failed else 0
 
 

@@ -14,6 +14,7 @@ from lablib.computer.facts import ROOT
 from lablib.course import spoilers
 from lablib.errors import NOT_ATTEMPTED, LabError
 from lablib.files import write_completely
+from lablib.teach import written_questions
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _NAMES = "[0-9][0-9]_*.ipynb"
@@ -68,10 +69,12 @@ def complaints(root: Path = ROOT) -> list[str]:
     Each line of a solution is searched in all texts of every lab: sources, outputs, metadata,
     attachments. So is each line of solutions/hidden, unless learners may read it anyway. Imports
     and lines of fewer than 4 words do not count, because anybody may write them. The checks share
-    single lines with answers by chance, so there two lines in a row are searched.
+    single lines with answers by chance, so there two lines in a row are searched. Written questions
+    must not have a model answer if the instructor grades them.
     """
     made, there = _made(root), _found(root / "labs")
-    found = [f"labs/{name} is out of date: python -m lablib release" if name in made
+    found = _about_written(root)
+    found += [f"labs/{name} is out of date: python -m lablib release" if name in made
              else f"labs/{name} has no solution: python -m lablib release --remove"
              for name in _differing(made, there)]  # fmt: skip
     in_labs, in_checks = _secrets(root, made.values())
@@ -80,6 +83,14 @@ def complaints(root: Path = ROOT) -> list[str]:
         found += [f"{path.relative_to(root)} contains a line of {of}: {line}"
                   for line, of in spoilers.find(secrets, path)]  # fmt: skip
     return found
+
+
+def _about_written(root):
+    try:
+        written_questions.every(root / "labs/checks")
+    except LabError as error:
+        return [f"labs/checks/{error.saw}"]
+    return []
 
 
 def _secrets(root, made):

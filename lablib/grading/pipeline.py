@@ -5,7 +5,9 @@ It writes:
     grades.csv, exercises.csv, grades_canvas.csv, grades_nbgrader.csv     see `gradebook`
     feedback/ID.html       a page for each learner
     report.html            a page for the class
-    overrides.csv          points that the instructor gave by hand, stored for the next time
+    written.html           the answers to written questions, for the instructor who reads them
+    overrides.csv          points that the instructor gave by hand, stored for the next time, and
+                           an empty row for each written answer that is to be read
     log.jsonl              what was done and when; lines are only added
     seed.txt               the secret seed of the cases' data: see `secret_seed`
     results/               results by content, so that grading can continue where it stopped
@@ -21,7 +23,7 @@ import time
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,20 +34,29 @@ from lablib.files import write_completely
 from lablib.grading.intake import safe_reading, similarity, submissions
 from lablib.grading.intake.safe_reading import Reading
 from lablib.grading.intake.submissions import HANDED_IN, UNREADABLE, Submission
-from lablib.grading.results import class_report, feedback, gradebook, lateness, overrides
-from lablib.grading.results.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.results import (
+    class_report,
+    feedback,
+    gradebook,
+    lateness,
+    overrides,
+    written_page,
+)
+from lablib.grading.results.gradebook import GRADED, NOT_GRADED, TO_READ, Row, Written
+from lablib.grading.results.overrides import Override
 from lablib.grading.trial import secret_seed
 from lablib.grading.trial.grade_exercise import Graded, cases_of, untried
 from lablib.grading.trial.isolation import UNSANDBOXED
 from lablib.grading.trial.results_cache import Kept, digest
 from lablib.grading.trial.worker_pool import Crew, GradingJob, Worker
 from lablib.progress_bars import bar
-from lablib.teach import exercise, quizzes_file
+from lablib.teach import exercise, quizzes_file, written_questions
 from lablib.teach.exercise import Exercise
 
 _IMPORT_S, _PER_CASE_S = 300, 10
 _LONGEST_NAME_BYTES = 120  # of the 255 that a name may have
 _WORK = ".work"
+_NOT_BY_SUBMIT = "the file has no written answers, because lablib submit did not write it"
 _LEFT_OUT = "not graded, because --only named other learners"
 
 
@@ -115,6 +126,7 @@ class _Grading:
         self.containment = None if self.asked.unsafe else containment()
         self.exercises = self.asked.exercises()
         self.numbers = [one.number for one in self.exercises]
+        self.questions = written_questions.graded(self.asked.root / "labs/checks", self.asked.lab)
         self.found = submissions.find(self.asked.folder, self.asked.lab)
         ids = {one.id for one in self.found}
         strangers = [one for one in self.asked.only if one not in ids]
@@ -140,7 +152,8 @@ class _Grading:
     def _overrides(self, ids):
         kept = self.asked.out / "overrides.csv"
         given = self.asked.overrides or (kept if kept.exists() else None)
-        return overrides.read(given, ids, self.numbers) if given else []
+        most = {number: one.points for number, one in self.questions.items()}
+        return overrides.read(given, ids, self.numbers, most) if given else []
 
     def _prepare(self):
         out = self.asked.out
@@ -177,7 +190,8 @@ class _Grading:
             data = submissions.read(self.asked.folder, one)
         except OSError as error:
             return Reading(error.strerror or str(error)), ""
-        return safe_reading.read(data, self.exercises, self._released()), digest(data)
+        found = safe_reading.read(data, self.exercises, self._released(), self.questions)
+        return found, digest(data)
 
     def _released(self):
         found = sorted((self.asked.root / "labs").glob(f"{self.asked.lab}_*.ipynb"))
@@ -252,12 +266,20 @@ class _Grading:
             reason = found.problem
         elif lacking:
             status, reason = NOT_GRADED, "; ".join(dict.fromkeys(lacking.values()))
-        return Row(
-            one, status, reason, exercises, {e.number: e.points for e in self.exercises},
+        everything = [*self.exercises, *self.questions.values()]
+        row = Row(
+            one, status, reason, exercises, {each.number: each.points for each in everything},
             tuple(change for change in self.changes if change.id == one.id),
             self.policy.of(one) if self.policy else lateness.Lateness(),
-            self._quizzes(found), self.tier,
+            self._quizzes(found), self.tier, dict(self._written(found)),
         )  # fmt: skip
+        return replace(row, status=TO_READ) if row.status == GRADED and row.to_read else row
+
+    def _written(self, found):
+        not_by_submit = found.written_answers is None and not found.problem
+        note = _NOT_BY_SUBMIT if not_by_submit else ""
+        for number, question in self.questions.items():
+            yield number, Written(question, (found.written_answers or {}).get(number, ""), note)
 
     @property
     def tier(self):
@@ -296,10 +318,24 @@ class _Grading:
         left_out = submissions.left_out(self.asked.folder)
         report = class_report.report(rows, self.asked.lab, titles, pairs, left_out)
         write_completely(out / "report.html", report)
-        write_completely(out / "exercises.csv", gradebook.by_exercise(rows, self.numbers))
+        if self.questions:
+            write_completely(out / "written.html", written_page.page(rows, self.asked.lab))
+        changes = [*self.changes, *self._rows_to_fill(rows)]
+        write_completely(out / "overrides.csv", overrides.text_of(changes))
+        write_completely(out / "exercises.csv", gradebook.by_exercise(rows))
         write_completely(out / "grades_canvas.csv", gradebook.for_canvas(rows, title))
         write_completely(out / "grades_nbgrader.csv", gradebook.for_nbgrader(rows, title))
-        write_completely(out / "grades.csv", gradebook.grades(rows, self.numbers))
+        write_completely(
+            out / "grades.csv", gradebook.grades(rows, [*self.numbers, *self.questions])
+        )
+
+    def _rows_to_fill(self, rows):
+        """Yield an empty override for each answer to be read, if there is no row for it yet."""
+        there = {(change.id, change.exercise) for change in self.changes}
+        for row in rows:
+            for number in row.to_read:
+                if (row.id, number) not in there:
+                    yield Override(row.id, number)
 
     def _log(self, event, **told):
         line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | told)

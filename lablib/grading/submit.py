@@ -1,7 +1,7 @@
 """`python -m lablib submit`: check a learner's notebook and write the file to hand in.
 
-The file is the notebook, with the learner's quiz answers and predictions in its metadata. The
-notebook's cells run once to find the answers, as they do when it is graded.
+The file is the notebook, with the learner's quiz answers, predictions and written answers in its
+metadata. The notebook's cells run once to find the answers, as they do when it is graded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lablib.grading.intake import notebook_file, safe_reading
 from lablib.grading.intake.answers import FOUND, NOT_ATTEMPTED, Answer
 from lablib.grading.intake.candidates import FoundAnswers
 from lablib.grading.trial.isolation import InTheOpen
-from lablib.teach import exercise, progress
+from lablib.teach import exercise, progress, written_questions, written_text
 
 _MOST_BYTES = notebook_file.MOST_BYTES // 2
 
@@ -61,8 +61,9 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
         raise LabError("Your notebook cannot be read.", saw=f"{path}: {found.problem}",
                        do="save it again in JupyterLab, or restore it: "
                        f"python -m lablib reset {lab}")  # fmt: skip
-    book, notes = json.loads(notebook_file.decoded(data)), []
-    book.setdefault("metadata", {})["lablib"] = _kept(lab)
+    written = written_questions.every(root / "labs/checks", lab)
+    book, notes = json.loads(notebook_file.decoded(data)), list(_states(written))
+    book.setdefault("metadata", {})["lablib"] = _kept(lab, written)
     text = json.dumps(book, indent=1, ensure_ascii=False)
     if len(text.encode()) > _MOST_BYTES:
         for cell in book.get("cells", ()):
@@ -105,10 +106,20 @@ def _notebook(lab, root):
                    do="open the lab with python -m lablib lab, or give another number")  # fmt: skip
 
 
-def _kept(lab):
+def _states(written):
+    """Say how far each written answer is."""
+    for number, question in written.items():
+        state = written_text.state(question, progress.kept("written", number))
+        where = "" if question.is_graded else " (it is not handed in, only you read it)"
+        yield f"{number}  {question.title}: {state}{where}"
+
+
+def _kept(lab, written):
     number = f"{int(lab)}."
     chosen = {entry["name"]: entry["choice"] for entry in progress.all_kept("quiz")
               if str(entry.get("name", "")).startswith(number) and "choice" in entry}  # fmt: skip
     guesses = [{key: entry[key] for key in ("name", "guess", "happened") if key in entry}
                for entry in progress.all_kept("prediction")]  # fmt: skip
-    return {"lab": lab, "quizzes": chosen, "predictions": guesses}
+    texts = {number: text for number, question in written.items() if question.is_graded
+             and (text := progress.kept("written", number).get("text"))}  # fmt: skip
+    return {"lab": lab, "quizzes": chosen, "predictions": guesses, "written": texts}

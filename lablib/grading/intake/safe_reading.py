@@ -13,7 +13,7 @@ import re
 import resource
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from lablib.grading.intake import notebook_file, written_code
 from lablib.grading.intake.answers import FOUND, Answer, AnswerReader
 from lablib.grading.intake.notebook_file import Cell
 from lablib.teach.exercise import Exercise
+from lablib.teach.written_text import MOST_CHARACTERS, cleaned
 
 _SECONDS = 60
 _PROCESSOR_S = 15
@@ -35,12 +36,14 @@ _QUIZ = re.compile(r"\d{1,2}\.[a-z]")
 class Reading:
     """The content of a notebook.
 
-    problem        why it cannot be read; "" if it can be read
-    answers        by exercise, one for each function that the exercise asks for
-    cells          the program: the cells that are Python, without IPython's lines
-    fingerprints   by exercise, the fingerprints of its answers; see `similarity`
-    written        the fingerprints of all code that the learner wrote
-    quizzes        by number, the learner's choice, counted from 1
+    problem          why it cannot be read; "" if it can be read
+    answers          by exercise, one for each function that the exercise asks for
+    cells            the program: the cells that are Python, without IPython's lines
+    fingerprints     by exercise, the fingerprints of its answers; see `similarity`
+    written          the fingerprints of all code that the learner wrote
+    quizzes          by number, the learner's choice, counted from 1
+    written_answers  by number, the learner's text; None if the file has no place for it, because
+                     `submit` did not write the file
     """
 
     problem: str = ""
@@ -49,6 +52,7 @@ class Reading:
     fingerprints: dict[str, list[int]] = field(default_factory=dict)
     written: list[int] = field(default_factory=list)
     quizzes: dict[str, int] = field(default_factory=dict)
+    written_answers: dict[str, str] | None = None
 
     @cached_property
     def program(self) -> str:
@@ -57,15 +61,24 @@ class Reading:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read(data: bytes, exercises: Sequence[Exercise], released: Path | None = None) -> Reading:
+def read(
+    data: bytes,
+    exercises: Sequence[Exercise],
+    released: Path | None = None,
+    questions: Collection[str] = (),
+) -> Reading:
     """Read these exercises from a notebook's bytes; raise nothing, whatever the bytes are.
 
-    released   the lab as learners got it: an unchanged answer counts as not attempted
+    released    the lab as learners got it: an unchanged answer counts as not attempted
+    questions   the numbers of the written questions
     """
     if len(data) > notebook_file.MOST_BYTES:
         return Reading(f"the file is larger than {notebook_file.MOST_BYTES // 2**20} MB")
-    wanted = {"exercises": {one.number: one.answers for one in exercises},
-              "released": str(released or "")}  # fmt: skip
+    wanted = {
+        "exercises": {one.number: one.answers for one in exercises},
+        "released": str(released or ""),
+        "questions": list(questions),
+    }
     try:
         done = subprocess.run(
             processes.command("lablib.grading.intake.safe_reading"),
@@ -123,13 +136,32 @@ def _found(wanted, data):
         "fingerprints": prints,
         "written": written,
         "quizzes": _quizzes(notebook.metadata),
+        "written_answers": _written_answers(notebook.metadata, wanted["questions"]),
     }
 
 
-def _quizzes(metadata):
-    """Return the choices that `submit` wrote there, and ignore everything else."""
+def _by_submit(metadata, kind):
+    """Return the dictionary that `submit` wrote there; None if there is none."""
     ours = metadata.get("lablib")
-    told = ours.get("quizzes") if isinstance(ours, dict) else None
-    if not isinstance(told, dict):
-        return {}
+    told = ours.get(kind) if isinstance(ours, dict) else None
+    return told if isinstance(told, dict) else None
+
+
+def _quizzes(metadata):
+    """Return the choices, and ignore everything else."""
+    told = _by_submit(metadata, "quizzes") or {}
     return {n: c for n, c in told.items() if _QUIZ.fullmatch(n) and type(c) is int and c < 100}
+
+
+def _written_answers(metadata, numbers):
+    """Return the answers to these written questions, each short and without hidden characters."""
+    told = _by_submit(metadata, "written")
+    if told is None:
+        return None
+    texts = {number: told[number] for number in numbers if isinstance(told.get(number), str)}
+    return {number: short for number, text in texts.items() if (short := _shortened(text))}
+
+
+def _shortened(text):
+    more = "\n[The rest is not shown: it is too long.]" * (len(text) > MOST_CHARACTERS)
+    return cleaned(text[:MOST_CHARACTERS]) + more

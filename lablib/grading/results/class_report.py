@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lablib.grading.intake.similarity import Pair
 from lablib.grading.results import html_page
-from lablib.grading.results.gradebook import GRADED, Row
+from lablib.grading.results.gradebook import GRADED, TO_READ, Row
 from lablib.grading.trial.isolation import UNSANDBOXED
 from lablib.teach.claims import OUTSIDE, RANK, VALUES
 
@@ -48,6 +48,7 @@ def report(
         *_warning(rows),
         *_distribution(rows),
         *_exercises(rows, titles),
+        *_written(rows),
         *_claims(rows),
         *_pairs(pairs),
         *_evidence(rows),
@@ -64,16 +65,17 @@ def _warning(rows):
 
 
 def _distribution(rows):
-    graded = [row for row in rows if row.status == GRADED]
+    graded = [row for row in rows if row.status in (GRADED, TO_READ)]
     states = Counter(row.status for row in rows)
     told = ", ".join(f"{times} {html_page.text(state)}" for state, times in sorted(states.items()))
     yield f"<p>{len(rows)} submissions: {told}.</p>"
     if not graded:
         return
-    shares = sorted(row.total / sum(row.of.values()) for row in graded)
+    shares = sorted(row.total / sum(row.of[number] for number in row.points) for row in graded)
     middle = (shares[(len(shares) - 1) // 2] + shares[len(shares) // 2]) / 2
     mean = sum(shares) / len(shares)
-    yield f"<p>Share of the points: mean {mean:.0%}, median {middle:.0%}.</p>"
+    without = "Answers that are still to be read do not count. " * any(r.to_read for r in graded)
+    yield f"<p>{without}Share of the points: mean {mean:.0%}, median {middle:.0%}.</p>"
     bins = Counter(min(_BINS - 1, int(share * _BINS)) for share in shares)
     yield _bars([(f"{10 * n}–{10 * n + 10} %", bins[n]) for n in range(_BINS)])
 
@@ -108,6 +110,18 @@ def _exercises(rows, titles):
             [html_page.text(number), html_page.text(title), f"{share:.0%}", html_page.text(told)]
         )
     yield html_page.table(["exercise", "", "points", "how they ended"], lines, numbers=[2])
+
+
+def _written(rows):
+    """Say for each written question how many answers are still to be read."""
+    lines = []
+    for number, one in rows[0].written.items() if rows else ():
+        states = Counter(row.state_of(number) for row in rows)
+        told = ", ".join(f"{times} {state}" for state, times in states.most_common())
+        lines.append([html_page.text(number), html_page.text(one.question.title), told])
+    if lines:
+        yield '<h2>Written answers</h2><p><a href="written.html">Read them here.</a></p>'
+        yield html_page.table(["question", "", "how far"], lines)
 
 
 def _claims(rows):
@@ -183,9 +197,10 @@ def _needs_an_eye(rows):
     lines = [
         [html_page.text(row.id), html_page.text(row.status), html_page.text(row.summary, 300)]
         for row in rows
-        if row.status != GRADED
+        if row.status not in (GRADED, TO_READ)
         or row.submission.notes
         or any(graded.notes for graded in row.exercises.values())
+        or any(written.note for written in row.written.values())
     ]
     if lines:
         yield "<h2>To look at</h2>"

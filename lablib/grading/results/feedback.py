@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 
 from lablib.grading.intake.answers import NOT_ATTEMPTED
-from lablib.grading.results import html_page
-from lablib.grading.results.gradebook import GRADED, NOT_GRADED, Row
+from lablib.grading.results import html_page, written_page
+from lablib.grading.results.gradebook import GRADED, NOT_GRADED, TO_READ, Row
 from lablib.grading.trial.grade_exercise import OK, UNJUDGED, Graded, GradedCase
 
 MOST_BYTES = 900_000
@@ -54,12 +54,14 @@ def _page(row, lab, titles, show_case):
     of, so_far = sum(row.of.values()), "" if row.is_whole else ", not all graded yet"
     parts = [f"<p><b>{row.total:g} of {of:g} points</b>{so_far} · {html_page.text(row.id)}</p>"]
     parts += _asides(row)
-    if row.status not in (GRADED, NOT_GRADED):
+    if row.status not in (GRADED, NOT_GRADED, TO_READ):
         why = f"{html_page.text(row.status)}: {html_page.text(row.reason)}"
         parts.append(f'<p class="wrong">{why}</p>')
     parts.append(f'<p class="aside">{html_page.text(_RULE)}</p>')
-    for number in row.of:
-        parts += _exercise(row, number, titles[number], show_case)
+    for number, title in titles.items():
+        parts += _exercise(row, number, title, show_case)
+    for number in row.written:
+        parts += written_page.for_learner(row, number)
     return html_page.page(f"Lab {lab}", "\n".join(parts))
 
 
@@ -74,13 +76,10 @@ def _asides(row):
 def _exercise(row, number, title, show_case):
     graded = row.exercises.get(number)
     yield f"<h2>{html_page.text(number)} · {html_page.text(title)}</h2>"
-    by_hand = [change for change in row.changes if change.exercise == number]
     status = graded.status if graded else row.status
     points = f"{row.points[number]:g} of " if number in row.points else ""
     yield f"<p>{points}{row.of[number]:g} points: {html_page.text(status)}</p>"
-    for change in by_hand:
-        points = "the points were set by hand. " if change.points is not None else ""
-        yield f"<p><b>Your instructor:</b> {points}{html_page.text(change.comment)}</p>"
+    yield from written_page.by_hand(row, number)
     if graded:
         yield from (f'<p class="aside">{html_page.text(note, _FIELD)}</p>' for note in graded.notes)
         yield from _cases(graded, show_case)

@@ -11,6 +11,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62em; margin: 2em auto; 
 table { border-collapse: collapse } td, th { text-align: left; padding: .2em .8em .2em 0;
   vertical-align: top } td.n, th.n { text-align: right }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .2em 0 .2em 1.4em }
+.answer { white-space: pre-wrap; overflow-wrap: anywhere; border-left: .2em solid #888;
+  padding-left: 1em }
 ul { list-style: none; padding-left: 1em; margin: .2em 0 }
 .wrong { color: #cc5500 } .right { color: #00885f } .aside { opacity: .75 }
 @media (prefers-color-scheme: dark) { .wrong { color: #ff9d5c } .right { color: #4fd1b0 } }
@@ -30,8 +32,10 @@ def page(title: str, body: str) -> str:
     )
 
 
-def text(words: object, most: int = 2000) -> str:
+def text(words: object, most: int = 2000, keep: str = "\n") -> str:
     """Return any text as HTML that only shows it.
+
+    keep   invisible characters that stay
 
     >>> text("<b>\\x1b[31m")
     '&lt;b&gt;\\ufffd[31m'
@@ -39,7 +43,7 @@ def text(words: object, most: int = 2000) -> str:
     words = str(words)
     words = words if len(words) <= most else words[:most] + " ..."
     # Characters that move the cursor or change the direction of reading could mislead readers.
-    plain = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in words)
+    plain = "".join(c if c.isprintable() or c in keep else "\ufffd" for c in words)
     return escape(plain)
 
 

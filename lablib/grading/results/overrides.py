@@ -5,6 +5,7 @@ As YAML                                     or as CSV
     jane:                                   id,exercise,points,comment
       comment: See me after class.          jane,,,See me after class.
       "3.2": {points: 3, comment: Nice.}    jane,3.2,3,Nice.
+      "3.w1": {points: 2}                   jane,3.w1,2,
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lablib.errors import LabError
 from lablib.grading.intake.submission_names import composed
 from lablib.grading.results.spreadsheet import csv_text, plain
 
 _COLUMNS = ["id", "exercise", "points", "comment"]
+_FORM = "write the columns id, exercise, points, comment; points for an exercise only"
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,25 @@ class Override:
     comment: str = ""
 
 
-def read(path: Path, ids: Iterable[str], exercises: Iterable[str]) -> list[Override]:
-    """Read the file. Raises LabError for ids, exercises or points that are not valid."""
-    found = []
+def read(
+    path: Path,
+    ids: Iterable[str],
+    exercises: Iterable[str],
+    questions: Mapping[str, float] = MappingProxyType({}),
+) -> list[Override]:
+    """Read the file; ignore rows with neither points nor a comment.
+
+    exercises   the numbers of the exercises, which can get any number of points
+    questions   by number, the most points that a written question can get
+
+    Raises LabError for ids, exercises or points that are not valid.
+    """
+    found, known = [], set(ids)
+    most = dict.fromkeys(exercises, math.inf) | dict(questions)
     for row in rows(path):
-        row["id"] = composed(row["id"])
-        found.append(_override(path, row, set(ids), set(exercises)))
+        if row["points"] or row["comment"]:
+            row["id"] = composed(row["id"])
+            found.append(_override(path, row, known, most))
     return found
 
 
@@ -94,10 +110,10 @@ def _yaml_rows(path, text):
             yield dict(id=str(identity), exercise=str(key), points=points, comment=comment)
 
 
-def _override(path, row, ids, exercises):
+def _override(path, row, ids, most):
     if row["id"] not in ids:
         raise _wrong(path, f"there is no submission of {row['id']!r}")
-    if row["exercise"] and row["exercise"] not in exercises:
+    if row["exercise"] and row["exercise"] not in most:
         raise _wrong(path, f"{row['id']}: there is no exercise {row['exercise']!r}")
     try:
         points = float(row["points"]) if row["points"] else None
@@ -105,12 +121,14 @@ def _override(path, row, ids, exercises):
         points = math.nan
     if points is not None and not (math.isfinite(points) and points >= 0 and row["exercise"]):
         raise _wrong(path, f"{row['id']}, {row['exercise'] or 'no exercise'}: {row['points']}")
+    if points is not None and points > most[row["exercise"]]:
+        raise _wrong(
+            path,
+            f"{row['id']}, {row['exercise']}: {points:g} points",
+            f"give at most {most[row['exercise']]:g} points for {row['exercise']}",
+        )
     return Override(row["id"], row["exercise"], points, row["comment"])
 
 
-def _wrong(path, saw):
-    return LabError(
-        "The file with overrides is not valid.",
-        saw=f"{path}: {saw}",
-        do="write the columns id, exercise, points, comment; points for an exercise only",
-    )
+def _wrong(path, saw, do=_FORM):
+    return LabError("The file with overrides is not valid.", saw=f"{path}: {saw}", do=do)
