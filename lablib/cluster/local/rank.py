@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import resource
@@ -19,11 +18,11 @@ from lablib.cluster import definitions
 from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
+from lablib.computer.end_with_parent import end_with_parent
 from lablib.frameworks.framework import Framework, RankConfig
 from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
-_PR_SET_PDEATHSIG = 1
 _LOOK_EVERY_S = 0.25
 
 
@@ -170,10 +169,7 @@ def own_bytes() -> int:
 
 def _take_place(job, framework):
     os.setsid()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != job.parent:
-        os._exit(1)  # the parent died before the death signal was in place
+    end_with_parent(job.parent)
     log = os.open(job.files["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
