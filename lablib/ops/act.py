@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
+from lablib.computer.end_with_parent import end_with_parent
 from lablib.ops import workflow_file
 from lablib.ops.event_log import EventLog
 
@@ -41,6 +44,7 @@ async def run(source: Path, environment: dict[str, str], folder: Path, log: Even
         find(), "push", "-W", workflow_file.PATH, *_OPTIONS,
         cwd=source, env=environment | own, limit=_LONGEST_LINE, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        preexec_fn=partial(end_with_parent, os.getpid()),
     )  # fmt: skip
     try:
         while line := await process.stdout.readline():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import signal
 import sys
 from collections.abc import Iterable
 
 import psutil
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
 
 
@@ -19,12 +18,6 @@ def adopt_orphans() -> None:
     """Become the parent of processes whose own parent ends, so that `end` finds them (Linux)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-
-
-def end_with_parent() -> None:
-    """Pass this as `preexec_fn`: Linux kills the child when the thread that starts it has ended."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end(spared: Iterable[int] = ()) -> None:

@@ -12,8 +12,10 @@ import os
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
+from lablib.computer.end_with_parent import end_with_parent
 from lablib.errors import LabError
 from lablib.ops import workflow_file
 from lablib.ops.event_log import EventLog
@@ -139,7 +141,8 @@ class _Runner:
     async def _shell(self, script, planned, **options):
         process = await asyncio.create_subprocess_exec(
             "bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=partial(end_with_parent, os.getpid()), **options,
         )  # fmt: skip
         try:
             while line := await process.stdout.readline():

@@ -7,13 +7,21 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lablib.cluster.cluster import Interrupted
 from lablib.errors import LabError
-from lablib.ops import delivery, installation, repository, service_process
+from lablib.ops import client, delivery, installation, repository, service_process, traffic
 from lablib.ops.delivery import Delivery
 from lablib.ops.live_graph import LiveGraph
+from lablib.ops.registry import Registry, Serving
+from lablib.ops.traffic import Traffic
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 _LOOK_EVERY_S = 0.1
 _END_WITHIN_S = 20
@@ -41,6 +49,7 @@ class Pipeline:
         self.work, self.state = self.folder / "work", self.folder / "state"
         repository.create(self.folder)
         self._service = service_process.of(self.folder)
+        self._registry = Registry(self.state)
         self._one_push = threading.Lock()
 
     def push(self, message: str) -> Delivery:
@@ -66,6 +75,44 @@ class Pipeline:
     def deliveries(self) -> list[Delivery]:
         """Return all deliveries, the oldest first."""
         return [found for found in map(delivery.read, self._folders()) if found]
+
+    def versions(self) -> pd.DataFrame:
+        """Return the registered versions, the newest first, with what was recorded about each."""
+        return self._registry.versions()
+
+    def serving(self) -> Serving:
+        """Return which versions answer requests, and the challenger's share of them."""
+        return client.serving(self.state)
+
+    def ask(self, images: np.ndarray) -> client.Answer:
+        """Send images [N, 64] with pixels from 0 to 16 to the server, as one request."""
+        return client.ask(self.state, images)
+
+    def traffic(
+        self, requests: int = 200, share: float = 0.2, shift: Callable | None = None
+    ) -> Traffic:
+        """Send images of the labelled stream, one in each request; return what was measured.
+
+        share   the challenger's share of the requests, 0 to 1, if there is a challenger
+        shift   applied to the images [N, 64] before they are sent, such as
+                `lablib.ops.traffic.brighter`
+        """
+        if (challenger := self.serving().challenger) is not None:
+            self._registry.set_challenger(challenger, share)
+            client.reload(self.state)
+        return traffic.send(self.state, requests, shift=shift)
+
+    def promote(self, version: int) -> Serving:
+        """Let a version answer all requests. Raises LabError if there is no such version."""
+        self._registry.promote(version)
+        client.reload(self.state)
+        return self.serving()
+
+    def roll_back(self) -> Serving:
+        """Drop the challenger; if there is none, the champion before answers again."""
+        self._registry.roll_back()
+        client.reload(self.state)
+        return self.serving()
 
     def close(self) -> None:
         """End all processes of the pipeline. The files stay; a second call does nothing."""

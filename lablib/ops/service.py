@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,7 @@ import msgspec
 
 from lablib import frameworks
 from lablib.computer import processes
+from lablib.computer.end_with_parent import end_with_parent
 from lablib.errors import LabError
 from lablib.ops import act, delivery, descendants, outcome, own_runner, workflow_file
 from lablib.ops.event_log import EventLog
@@ -74,7 +76,7 @@ class Kept:
         with open(self._log, "ab") as log:
             self.process = subprocess.Popen(
                 self._command, env=processes.environment(), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=descendants.end_with_parent,
+                stdout=log, stderr=log, preexec_fn=partial(end_with_parent, os.getpid()),
             )  # fmt: skip
 
 

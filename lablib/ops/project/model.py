@@ -16,8 +16,8 @@ def initial_weights(hidden, seed):
 
 
 def scale(images):
-    """Return pixels from 0 to 1 instead of 0 to 16."""
-    return images / np.float32(16)
+    """Return pixels from -1 to 1 instead of 0 to 16."""
+    return images / np.float32(8) - 1
 
 
 def probabilities(weights, images):

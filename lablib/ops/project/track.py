@@ -64,15 +64,6 @@ def runs(commit):
 
 
 def _experiment(client):
-    from mlflow import MlflowException
-
+    """Return the id of the experiment. The pipeline has created it, with a place for files."""
     found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return found.experiment_id
-    # A job's own folder is deleted when the job ends, so the files need a lasting place.
-    state = os.environ.get("PIPELINE_STATE")
-    place = (Path(state) / "artifacts").as_uri() if state else None
-    try:
-        return client.create_experiment(EXPERIMENT, artifact_location=place)
-    except MlflowException:  # the other framework's job has just created it
-        return client.get_experiment_by_name(EXPERIMENT).experiment_id
+    return found.experiment_id if found else client.create_experiment(EXPERIMENT)
