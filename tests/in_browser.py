@@ -26,6 +26,10 @@ RUN_WITHIN_MS = 240_000
 _RUN_ALL = "async () => await window.jupyterapp.commands.execute('notebook:run-all-cells')"
 _RUN_ONE = "async () => await window.jupyterapp.commands.execute('notebook:run-cell')"
 _SAVE = "async () => await window.jupyterapp.commands.execute('docmanager:save')"
+_RESTART = (
+    "async () => "
+    "await window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+)
 _SHUT_DOWN = (
     "async () => { for (const k of window.jupyterapp.serviceManager.sessions.running())"
     " await window.jupyterapp.serviceManager.sessions.shutdown(k.id); }"
@@ -144,6 +148,11 @@ class Lab:
         """The cells of the notebook, saved now."""
         self.page.evaluate(_SAVE)
         return json.loads(path.read_text("utf-8"))["cells"]
+
+    def restart_kernel(self) -> None:
+        """Restart the notebook's kernel, and wait until it is ready."""
+        self.page.evaluate(_RESTART)
+        self.page.wait_for_function(_READY)
 
     def shut_down_kernels(self) -> None:
         self.page.evaluate(_SHUT_DOWN)

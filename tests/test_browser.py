@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+import written
 from in_browser import page_of, server
 from test_notebooks import LABS_IN_A_BROWSER, complaints_about
 
@@ -102,6 +103,51 @@ def test_a_locked_result_unlocks_after_a_guess_typed_into_its_field(jupyter):
     output.first.get_by_text("the figure").wait_for()
     lab.keep_screenshot("unlocked")
     assert output.first.get_by_text("It is four.").count() == 1
+
+
+WRITTEN = """import pathlib
+from lablib.teach import written_questions
+written_questions.find.__defaults__ = (pathlib.Path(CHECKS),)
+import lablib as lab
+lab.explain("NUMBER")
+"""
+
+
+def written_field(lab, folder, number):
+    """Run a cell that asks the question; the cell's output, with its text field."""
+    lab.go_to("exercise-0-1")
+    lab.type_over(WRITTEN.replace("CHECKS", repr(str(folder))).replace("NUMBER", number))
+    lab.run_cell()
+    output = lab.page.locator(".jp-Notebook-cell.jp-mod-active .jp-OutputArea").first
+    output.locator("textarea").wait_for()
+    return output
+
+
+def test_an_answer_that_was_typed_survives_a_restart_of_the_kernel(jupyter, tmp_path):
+    lab, _ = jupyter
+    written.plant(tmp_path)
+    output = written_field(lab, tmp_path, "9.w1")
+    output.locator("textarea").press_sequentially(written.ANSWER)
+    output.get_by_text("14 words, kept").wait_for()
+    lab.keep_screenshot("written")
+    lab.restart_kernel()
+    again = written_field(lab, tmp_path, "9.w1")
+    again.get_by_text("14 words, kept").wait_for()
+    assert again.locator("textarea").input_value() == written.ANSWER
+
+
+def test_a_saved_answer_is_compared_with_the_model_answer(jupyter, tmp_path):
+    lab, _ = jupyter
+    written.plant(tmp_path)
+    output = written_field(lab, tmp_path, "9.w2")
+    output.locator("textarea").fill(written.ANSWER)
+    output.get_by_text("14 words, kept").wait_for()
+    assert output.get_by_text(written.MODEL).count() == 0
+    output.get_by_role("button", name="Save").click()
+    output.get_by_text(written.MODEL).wait_for()
+    output.get_by_label("Point 3").check()
+    output.get_by_text("self-assessed 2 of 4").first.wait_for()
+    lab.keep_screenshot("self-assessed")
 
 
 def test_a_moved_slider_draws_anew(jupyter):

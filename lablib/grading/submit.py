@@ -110,7 +110,7 @@ def _states(written):
     """Say how far each written answer is."""
     for number, question in written.items():
         state = written_text.state(question, progress.kept("written", number))
-        where = "" if question.is_graded else " (it is not handed in, only you read it)"
+        where = "" if question.is_graded else " (only you read it, so it is not handed in)"
         yield f"{number}  {question.title}: {state}{where}"
 
 

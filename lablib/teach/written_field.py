@@ -53,7 +53,7 @@ def field(answer):
         rows=8,
         placeholder="Write 2 to 5 sentences.",
         tooltip="Your answer",
-        layout={"width": "100%", "max_width": "60em"},
+        layout={"width": "auto", "max_width": "60em"},
     )
     save = widgets.Button(description="Save", tooltip="Save the answer")
     note = widgets.HTML(_note(answer))
@@ -103,26 +103,30 @@ def _below(answer):
         box.observe(ticked, "value")
     texts = [widgets.HTML(escape(point.text)) for point in answer.question.rubric]
     lines = [widgets.HBox(pair) for pair in zip(boxes, texts)]
-    title = widgets.HTML(f"{_model_answer(answer.question)}<p>{_WHICH}</p>")
+    title = widgets.HTML(f"{_model_answer(answer.question)}{_paragraph(_WHICH)}")
     return (title, *lines, result)
 
 
 def _note(answer):
     count = words(answer.text)
     if not count:
-        return "Your answer is stored while you type."
-    return f"{count} word{'s' * (count > 1)}, stored: {escape(answer.state)}."
+        return "Your answer is kept while you type."
+    if not answer.is_saved:
+        state = "kept as a draft. Press Save when you have finished."
+    else:
+        state = "saved for your instructor." if answer.question.is_graded else "saved."
+    return f"{count} word{'s' * (count > 1)}, {state}"
 
 
 def _question(question):
     parts = [
         f"<b>{escape(question.number)} {escape(question.title)}</b>",
         _paragraphs(question.question),
-        f"<p>{escape(_reader(question))}</p>",
+        _paragraph(escape(_reader(question))),
     ]
     if question.is_graded:
-        parts += ["<p>What counts:</p>", _rubric(question)]
-    return f'<div style="max-width: 60em">{"".join(parts)}</div>'
+        parts += [_paragraph("What counts:"), _rubric(question)]
+    return f'<div style="max-width: 60em; line-height: 1.5">{"".join(parts)}</div>'
 
 
 def _reader(question):
@@ -130,16 +134,20 @@ def _reader(question):
 
 
 def _model_answer(question):
-    return f"<p><b>A model answer</b></p>{_paragraphs(question.answer)}"
+    return f"{_paragraph('<b>A model answer</b>')}{_paragraphs(question.answer)}"
 
 
 def _paragraphs(text):
-    return "".join(f"<p>{escape(part)}</p>" for part in text.strip().split("\n\n"))
+    return "".join(_paragraph(escape(part)) for part in text.strip().split("\n\n"))
+
+
+def _paragraph(html):
+    return f'<p style="margin: .3em 0">{html}</p>'
 
 
 def _rubric(question):
     items = "".join(f"<li>{escape(line)}</li>" for line in map(_point, question.rubric))
-    return f"<ol>{items}</ol>"
+    return f'<ol style="margin: .3em 0">{items}</ol>'
 
 
 def _rubric_lines(question):

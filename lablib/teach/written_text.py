@@ -43,7 +43,7 @@ def state(question, kept: Mapping) -> str:
     if not kept.get("text"):
         return "not written yet"
     if not kept.get("saved"):
-        return "begun, not saved yet"
+        return "a draft, not saved yet"
     if question.is_graded:
         return "saved, to be read by the instructor"
     if kept.get("ticked") is None:

@@ -84,7 +84,7 @@ def test_the_file_to_hand_in_has_the_answer_that_the_instructor_reads(root, tmp_
     keep("9.w2", "Only for me.", ticked=[1, 3])
     report = submit.submit("9", tmp_path / "mine.ipynb", root)
     assert "9.w1  Post-mortem <i>: saved, to be read by the instructor" in str(report)
-    assert "9.w2  Trade-off: self-assessed 3 of 4 (it is not handed in" in str(report)
+    assert "9.w2  Trade-off: self-assessed 3 of 4 (only you read it" in str(report)
     data = (tmp_path / "mine.ipynb").read_bytes()
     assert json.loads(data)["metadata"]["lablib"]["written"] == {"9.w1": written.ANSWER}
     assert safe_reading.read(data, [], None, ["9.w1"]).written_answers == {"9.w1": written.ANSWER}

@@ -36,12 +36,12 @@ def parts(shown):
 def test_an_answer_is_kept_while_it_is_typed():
     entry, _, note, _ = parts(lab.explain("9.w1"))
     entry.value = "The gate"
-    assert note.value == "2 words, stored: begun, not saved yet."
+    assert note.value == "2 words, kept as a draft. Press Save when you have finished."
     again, save, note, _ = parts(lab.explain("9.w1"))
     assert again.value == "The gate"
     again.value = written.ANSWER
     save.click()
-    assert note.value == "14 words, stored: saved, to be read by the instructor."
+    assert note.value == "14 words, saved for your instructor."
     assert lab.explain("9.w1").text == written.ANSWER
 
 
@@ -81,7 +81,10 @@ def test_an_answer_survives_a_restart_of_the_kernel(checks):
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    assert printed == f"{written.ANSWER} 14 words, stored: begun, not saved yet.\n"
+    assert (
+        printed
+        == f"{written.ANSWER} 14 words, kept as a draft. Press Save when you have finished.\n"
+    )
 
 
 def test_that_claim_can_fail(checks, tmp_path, monkeypatch):

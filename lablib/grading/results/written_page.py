@@ -48,7 +48,8 @@ def for_learner(row: Row, number: str) -> Iterator[str]:
     yield from by_hand(row, number)
     yield f"<p>{html_page.text(one.note)}</p>" * bool(one.note)
     yield from _question(one.question)
-    yield _text(one.text)
+    if one.text:
+        yield f"<p>Your answer:</p>{_text(one.text)}"
 
 
 def by_hand(row: Row, number: str) -> Iterator[str]:
