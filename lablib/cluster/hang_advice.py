@@ -34,8 +34,9 @@ def advice(boards: Sequence[Board], issued: Issued) -> str:
     waiting = {n: board for n, board in enumerate(boards) if board.state == "waiting"}
     absent = {n: missing(board, boards, issued) for n, board in waiting.items()}
     pairs = [(n, peer) for n, peers in absent.items() for peer in peers if peer != n]
-    for state, text in (("returned", _after_its_end), ("running", _while_it_works)):
-        found = next((pair for pair in pairs if boards[pair[1]].state == state), None)
+    # A rank that has not called anything of the kit yet has not written a state.
+    for states, text in ((("returned",), _after_its_end), (("running", ""), _while_it_works)):
+        found = next((pair for pair in pairs if boards[pair[1]].state in states), None)
         if found:
             return text(boards[found[0]].name, *found)
     if not waiting:

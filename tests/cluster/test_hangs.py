@@ -132,6 +132,7 @@ def test_what_boards_show_is_believed_when_it_stays_the_same():
     "boards, advice",
     [
         ([ALL, RUNNING], "rank 0 waits in all_reduce for rank 1, which has not reached that call"),
+        ([ALL, Board()], "rank 0 waits in all_reduce for rank 1, which has not reached that call"),
         ([RUNNING, RUNNING], "in a long loop"),
         ([Board(), Board()], "in a long loop"),
         ([RETURNED, RETURNED], "a thread or a child process"),

@@ -15,7 +15,7 @@ from lablib.record.rows import Ended
 
 PLAIN = [
     None, True, 3, 2**80, -1.5, 1 + 2j, "text", b"bytes", [1, [2]], (1, (2, 3)), {1: "a", "b": 2},
-    {3, 4},
+    {3, 4}, frozenset([3]), {frozenset([3]): "a", (4, frozenset()): "b"},
 ]  # fmt: skip
 
 
@@ -124,6 +124,9 @@ FORGED = {
     "a key that can be made to collide": msgpack.packb({2**61 - 1: 1}),
     "a set whose members can be made to collide": msgpack.packb(
         msgpack.ExtType(5, msgpack.packb([1.5]))
+    ),
+    "a frozen set whose members can be made to collide": msgpack.packb(
+        msgpack.ExtType(6, msgpack.packb([1.5]))
     ),
     "a whole number of 5,000 digits": msgpack.packb(msgpack.ExtType(3, b"9" * 5000)),
     "a whole number that is none": msgpack.packb(msgpack.ExtType(3, b"1_0")),

@@ -117,6 +117,10 @@ def of_another_size(me):
     dist.init_process_group("gloo", rank=me.rank, world_size=8)
 
 
+def of_a_size_in_text(me):
+    dist.init_process_group("gloo", world_size="2")
+
+
 def of_one_rank(me):
     dist.init_process_group("gloo", rank=0, world_size=me.ranks)
 
@@ -126,5 +130,6 @@ REFUSED = [
     (over_nccl, "communicate over gloo", 'write dist.init_process_group("gloo")'),
     (over_nothing_that_torch_knows, "communicate over gloo", 'init_process_group("gloo")'),
     (of_another_size, "world_size=8; the cluster has 2 ranks", "lab.Cluster(8)"),
+    (of_a_size_in_text, "world_size='2'; the cluster has 2 ranks", "world_size=me.ranks"),
     (of_one_rank, "rank=0 on rank 1 of 2", "rank=me.rank"),
 ]

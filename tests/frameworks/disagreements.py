@@ -48,6 +48,11 @@ def layouts(me):
     dist.all_reduce(x if me.rank else x.t().contiguous().t())
 
 
+def sparse_and_dense(me):
+    x = torch.eye(2)
+    dist.all_reduce(x if me.rank else x.to_sparse())
+
+
 def sizes_in_a_group(me):
     dist.all_reduce(torch.ones(2 + me.rank), group=dist.new_group([0, 1]))
 
@@ -91,6 +96,26 @@ def message_of_another_type(me):
     ].wait()
 
 
+def first_of_many(me, dtype=torch.int32):
+    """Rank 0 is 300 messages ahead when rank 1 receives the first of them."""
+    if me.rank == 0:
+        under_way = [dist.isend(torch.ones(4), 1) for _ in range(300)]
+        dist.send(torch.ones(1), 1, tag=7)
+        for work in under_way:
+            work.wait()
+        return None
+    dist.recv(torch.ones(1), 0, tag=7)
+    first = torch.zeros(4, dtype=dtype)
+    dist.recv(first, 0)
+    for _ in range(299):
+        dist.recv(torch.zeros(4), 0)
+    return first.tolist()
+
+
+def first_of_many_of_the_right_type(me):
+    return first_of_many(me, torch.float32)
+
+
 def splits(me):
     mine = [[1, 3], [2, 2]][me.rank]
     dist.all_to_all_single(torch.empty(4), torch.ones(4), [2, 2], mine)
@@ -117,6 +142,7 @@ DISAGREE = [
     (destinations_of_gather, "different roots to this gather", ["root 0", "root 1"]),
     (lists, "different shapes to this all_gather", ["float32 [3]"]),
     (layouts, "different memory layouts", ["strides [1, 2]", "contiguous"]),
+    (sparse_and_dense, "different memory layouts", ["layout sparse_coo", "float32 [2, 2], SUM"]),
     (sizes_in_a_group, "different shapes", ["float32 [3], SUM"]),
     (sizes_under_way, "different shapes", ["float32 [3], SUM"]),
     (many, "different shapes", ["float32 [2], float32 [3]"]),
@@ -177,6 +203,10 @@ def receives_into_a_column(me):
     dist.send(torch.ones(3), 1) if me.rank == 0 else dist.recv(_column(), 0)
 
 
+def reduces_a_conjugated_view(me):
+    dist.reduce(torch.ones(2, dtype=torch.complex64).conj(), 0)
+
+
 def splits_too_few(me):
     dist.all_to_all_single(torch.empty(4), torch.ones(4), [1, 2], [2, 2])
 
@@ -204,6 +234,7 @@ ALONE = [
     (exchanges_into_a_transposed, "all_to_all needs a contiguous tensor"),
     (sends_a_column, "send needs a contiguous tensor"),
     (receives_into_a_column, "recv needs a contiguous tensor"),
+    (reduces_a_conjugated_view, "reduce needs a tensor whose memory holds its values"),
     (splits_too_few, "output split sizes of all_to_all_single do not match"),
     (cannot_be_split, "cannot cut its input into 2 equal parts"),
     (sends_out_of_range, "There is no rank 5"),

@@ -46,6 +46,15 @@ def test_a_tensor_too_small_for_a_message_from_anybody_is_named_as_the_cause(clu
     assert "larger than the tensor" in caught.value.saw
 
 
+def test_the_first_of_many_messages_is_compared_though_its_words_are_no_longer_there(cluster):
+    with pytest.raises(lab.RankFailed, match="Rank 0 passes something else") as caught:
+        cluster.run(disagreements.first_of_many)
+    assert "int32, 4 elements (disagreements.py, line" in caught.value.wrong
+    assert "many messages ahead" in caught.value.wrong
+    right = cluster.run(disagreements.first_of_many_of_the_right_type)
+    assert right.values == [None, [1.0] * 4]
+
+
 @pytest.mark.parametrize("hardware", [None, "dgx-a100"])
 def test_what_may_differ_from_rank_to_rank_is_accepted(hardware):
     first, second = lab.Cluster(2, hardware=hardware).run(disagreements.agrees).values
@@ -86,7 +95,15 @@ def test_entries_of_other_messages_are_not_compared(tables):
     tables[0].write(Entry("0", 1, "sum: 2"))
     assert differing(tables[1], Entry("0", 2, "sum: 3")) == []
     assert differing(tables[1], Entry("1", 1, "sum: 3")) == []
-    assert differing(tables[1], Entry("0", 1 + 128, "sum: 3")) == []  # the same slot
+    assert differing(tables[1], Entry("0", 1 + 16384, "sum: 3")) == []  # the same slot
+
+
+def test_a_rank_that_is_far_ahead_is_compared_without_its_words(tables):
+    for order in range(1, 1000):
+        tables[0].write(Entry("0", order, "sum: 2"))
+    assert differing(tables[1], Entry("0", 1, "sum: 2")) == []
+    assert list(tables[1].different(Entry("0", 1, "sum: 3"), (0,))) == [(0, Entry("0", 1, ""))]
+    assert differing(tables[1], Entry("0", 1, "sum", sends=(1,))) == [0]
 
 
 def test_a_long_entry_is_compared_whole_though_it_is_shown_in_part(tables):

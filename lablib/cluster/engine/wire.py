@@ -22,7 +22,7 @@ from lablib.cluster.engine.sendable import CannotTravel, as_array, refusal
 from lablib.record.rows import Row
 
 _HEADER = struct.Struct("!Q")
-_ARRAY, _TUPLE, _INT, _COMPLEX, _SET = range(1, 6)
+_ARRAY, _TUPLE, _INT, _COMPLEX, _SET, _FROZEN_SET = range(1, 7)
 _ARRAY_KINDS = "biufcSU"
 _DEEPEST = 64  # tuples, sets and arrays inside one another
 _MOST_DIGITS = 1000
@@ -169,7 +169,8 @@ def _encode(value):
     if isinstance(value, tuple):
         return msgpack.ExtType(_TUPLE, pack(list(value)))
     if isinstance(value, (set, frozenset)):
-        return msgpack.ExtType(_SET, pack(list(value)))
+        code = _SET if isinstance(value, set) else _FROZEN_SET
+        return msgpack.ExtType(code, pack(list(value)))
     if isinstance(value, int):
         digits = str(int(value)).encode()
         if len(digits) > _MOST_DIGITS:
@@ -252,9 +253,9 @@ class _Unpacking:
         if code == _COMPLEX:
             real, imaginary = members
             return complex(float(real), float(imaginary))
-        if code == _SET:
+        if code in (_SET, _FROZEN_SET):
             self._check_keys(members)
-        return {_TUPLE: tuple, _SET: set}[code](members)
+        return {_TUPLE: tuple, _SET: set, _FROZEN_SET: frozenset}[code](members)
 
 
 def _is_plain_key(key):

@@ -26,11 +26,11 @@ _BY_ROOT = ("broadcast", "reduce", "gather", "scatter")
 _REDUCES = ("all_reduce", "reduce", "reduce_scatter")
 _LONGEST_SHOWN = 200
 _DTYPES = re.compile(r"(\w+) \[")
-_STRIDES = re.compile(r" with strides \[[^]]*\]")
+_LAYOUT = re.compile(r" with (strides \[[^]]*\]|layout \w+)")
 _CURES = {
     "types": "convert the tensor to the same dtype on every rank, for example with .float()",
     "shapes": "give the tensor the same shape on every rank",
-    "memory layouts": "pass x.contiguous() on every rank",
+    "memory layouts": "pass x.contiguous() on every rank; of a sparse tensor, x.to_dense()",
     "operations": "write the same op= on every rank",
     "roots": "write the same src= or dst= on every rank",
 }
@@ -85,7 +85,11 @@ def check(table: MessageTable, entry: Entry, rank: int, group: Sequence[int]) ->
     """
     table.write(entry)
     for other_rank, other in table.different(entry, group):
-        if other_rank == rank or other.signature.split(":")[0] != entry.signature.split(":")[0]:
+        if other_rank == rank:
+            continue
+        if not other.signature:
+            raise _far_ahead(rank, entry, other_rank)
+        if other.signature.split(":")[0] != entry.signature.split(":")[0]:
             continue  # two different calls: the search for deadlocks explains them
         both = sorted([(rank, entry), (other_rank, other)])
         if entry.sends and entry.signature == other.signature:
@@ -108,6 +112,16 @@ def _unlike(one, other):
     )
 
 
+def _far_ahead(rank, entry, other_rank):
+    return LabError(
+        f"Rank {other_rank} passes something else to this message.",
+        saw=f"rank {rank} passes {_shown(entry.signature)}{_at(entry)}\n"
+        f"rank {other_rank} is many messages ahead, so its part of this message is known only to "
+        "be different",
+        do="make the same call with the same shape and dtype on every rank of the message",
+    )
+
+
 def _shown(signature):
     return signature.partition(": ")[2].replace("; ", ", ")[:_LONGEST_SHOWN]
 
@@ -122,7 +136,7 @@ def _difference(one, other):
         return "roots"
     if mine.isupper():
         return "operations"
-    if len({_STRIDES.sub("", tensors) for tensors in (mine, theirs)}) == 1:
+    if len({_LAYOUT.sub("", tensors) for tensors in (mine, theirs)}) == 1:
         return "memory layouts"
     dtypes, others = (set(_DTYPES.findall(tensors)) for tensors in (mine, theirs))
     return "shapes" if dtypes and dtypes == others else "types"  # an all_to_all shows types only
@@ -166,6 +180,8 @@ def _at(entry):
 def _check_layouts(method, name, args):
     if method in _CONTIGUOUS or method in _NO_GAPS:
         for tensor in _flat(args):
+            if tensor.is_conj() or tensor.is_neg():
+                raise _unresolved(name)
             if tensor.layout is torch.strided and not tensor.is_contiguous():
                 if method in _CONTIGUOUS or not _fills_its_memory(tensor):
                     raise _not_contiguous(name, tensor)
@@ -182,6 +198,14 @@ def _not_contiguous(name, tensor):
         saw=f"shape {list(tensor.shape)} with strides {list(tensor.stride())}: a view of a larger "
         "tensor, or a transposed tensor, whose elements are not next to one another in memory",
         do="pass x.contiguous() instead; if the call writes into it, copy the result back to x",
+    )
+
+
+def _unresolved(name):
+    return LabError(
+        f"{name} needs a tensor whose memory holds its values.",
+        saw="a conjugated or negated view, such as x.conj(): its signs change when it is read",
+        do="pass x.resolve_conj().resolve_neg() instead",
     )
 
 
@@ -213,7 +237,9 @@ def _tensors(value, layouts):
 
 def _looks(tensor, layouts):
     text = _dtype_and_shape(tensor.dtype, tensor.shape)
-    if layouts and tensor.layout is torch.strided and not tensor.is_contiguous():
+    if tensor.layout is not torch.strided:
+        return f"{text} with layout {str(tensor.layout).removeprefix('torch.')}"
+    if layouts and not tensor.is_contiguous():
         return f"{text} with strides {list(tensor.stride())}"
     return text
 

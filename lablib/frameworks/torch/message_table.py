@@ -13,10 +13,13 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_SLOTS = 128  # how many messages a rank can be ahead of another before its oldest entry is lost
+_SLOTS = 1 << 14  # how many messages a rank can be ahead of another and still be compared with it
+_TEXTS = 128  # how many of its last messages can be shown in words
 _TEXT_BYTES = 2048  # of an entry
-_HEAD = struct.Struct("<QIIH")  # channel and order, checksum of the signature, of the text, length
+# Channel and order, checksum of the signature, of the text, length; checksum of all these.
+_HEAD = struct.Struct("<QIIHI")
 _KEY = 12  # bytes: the first two of them
+_SUM = 4  # bytes: the last of them
 _READS = 5  # an entry that is being written is complete within microseconds
 
 
@@ -24,7 +27,8 @@ class Entry(NamedTuple):
     """One rank's part of a message.
 
     channel, order    messages of one channel match one another across ranks by their order
-    signature         what all ranks of the message must have in common, in words
+    signature         what all ranks of the message must have in common, in words; "" of a rank
+                      that is so far ahead that its words are no longer there
     sends, receives   elements for and from each rank, where they may differ from rank to rank
     line              "file:line" of the learner
     """
@@ -47,7 +51,7 @@ class MessageTable:
         # Flags of the ranks; heads, slot by slot, so that one look finds all ranks'; texts.
         self._heads = ranks
         self._texts = ranks + ranks * _SLOTS * _HEAD.size
-        size = self._texts + ranks * _SLOTS * _TEXT_BYTES
+        size = self._texts + ranks * _TEXTS * _TEXT_BYTES
         self._map = _shared(path, size) if path else mmap.mmap(-1, size)
         self._rank, self._ranks = rank, ranks
 
@@ -68,8 +72,8 @@ class MessageTable:
         start = self._text(slot, self._rank)
         self._map[start : start + len(text)] = text
         start = self._head(slot, self._rank)
-        packed = _HEAD.pack(channel, signature, zlib.crc32(text), len(text))
-        self._map[start : start + _HEAD.size] = packed
+        packed = _HEAD.pack(channel, signature, zlib.crc32(text), len(text), 0)[:-_SUM]
+        self._map[start : start + _HEAD.size] = packed + _sum(packed)
 
     def different(self, entry: Entry, ranks: Iterable[int]) -> Iterator[tuple[int, Entry]]:
         """Ranks whose entry for the same message has another signature, each with its entry.
@@ -77,32 +81,44 @@ class MessageTable:
         Where the entry has `sends`, all that have written theirs: the caller compares the numbers.
         """
         slot, *numbers = _key(entry)
-        key = _HEAD.pack(*numbers, 0, 0)[:_KEY]
+        key = _HEAD.pack(*numbers, 0, 0, 0)[:_KEY]
         start = self._head(slot, 0)
         heads = self._map[start : start + self._ranks * _HEAD.size]
         for rank in ranks:
             shown = heads[rank * _HEAD.size : rank * _HEAD.size + _KEY]
             if shown[:8] != key[:8] or (shown == key and not entry.sends):
                 continue
-            signature, other = self._read(slot, rank)
-            same = signature == numbers[1] and not entry.sends
-            if other and other[:2] == entry[:2] and not same:
+            found = self._read(slot, rank)
+            if found is None or found[0] != numbers[0]:
+                continue
+            _, signature, other = found
+            differs = signature != numbers[1]
+            if other is None and differs:
+                yield rank, Entry(entry.channel, entry.order, "")
+            elif other and other[:2] == entry[:2] and (differs or entry.sends):
                 yield rank, other
 
     def _head(self, slot, rank):
         return self._heads + (slot * self._ranks + rank) * _HEAD.size
 
     def _text(self, slot, rank):
-        return self._texts + (rank * _SLOTS + slot) * _TEXT_BYTES
+        return self._texts + (rank * _TEXTS + slot % _TEXTS) * _TEXT_BYTES
 
     def _read(self, slot, rank):
-        head, text = self._head(slot, rank), self._text(slot, rank)
+        """The head of a slot, and its entry: None if another one has taken the place of its text.
+
+        None for a head that is being written.
+        """
+        start, text = self._head(slot, rank), self._text(slot, rank)
         for _ in range(_READS):
-            _, signature, checksum, length = _HEAD.unpack(self._map[head : head + _HEAD.size])
-            shown = self._map[text : text + length]
-            if zlib.crc32(shown) == checksum:
-                return signature, _entry(shown.decode("utf-8", "replace").split("\n", 5))
-        return 0, None
+            head = self._map[start : start + _HEAD.size]
+            if head[-_SUM:] == _sum(head[:-_SUM]):
+                key, signature, checksum, length, _ = _HEAD.unpack(head)
+                shown = self._map[text : text + length]
+                whole = zlib.crc32(shown) == checksum
+                parts = shown.decode("utf-8", "replace").split("\n", 5) if whole else ()
+                return key, signature, _entry(parts)
+        return None
 
 
 def _shared(path, size):
@@ -115,6 +131,10 @@ def _key(entry):
     channel = zlib.crc32(entry.channel.encode())
     slot = (channel + entry.order) % _SLOTS
     return slot, channel << 32 | entry.order, zlib.crc32(entry.signature.encode())
+
+
+def _sum(head):
+    return zlib.crc32(head).to_bytes(_SUM, "little")
 
 
 def _entry(parts):

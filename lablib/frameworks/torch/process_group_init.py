@@ -76,13 +76,14 @@ class Membership:
         if ranks not in (-1, None, self.ranks):
             raise LabError(
                 "The world_size of init_process_group is not the number of ranks of this cluster.",
-                saw=f"world_size={ranks}; the cluster has {self.ranks} ranks",
-                do=f"omit world_size, or start the function with lab.Cluster({ranks})",
+                saw=f"world_size={ranks!r}; the cluster has {self.ranks} ranks",
+                do="write world_size=me.ranks, or omit it; for another number of ranks, start the "
+                f"function with lab.Cluster({ranks})",
             )
         if rank not in (-1, None, self.rank):
             raise LabError(
                 "The rank of init_process_group is not the rank of this process.",
-                saw=f"rank={rank} on rank {self.rank} of {self.ranks}",
+                saw=f"rank={rank!r} on rank {self.rank} of {self.ranks}",
                 do="write rank=me.rank, or omit rank",
             )
 
