@@ -7,12 +7,14 @@ in the notebook. So whatever pickles by name finds them there: `all_gather_objec
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import pickle
 import sys
 import types
+import typing
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -25,6 +27,14 @@ _MAIN = "__main__"
 _PAYLOAD = "LABLIB_DEFINITIONS"  # where a process that a rank spawns finds them
 _DISPATCHER = functools.singledispatch(lambda argument: None)
 _MISSING = object()
+# Types of `typing` that Python pickles by their name alone, and what their constructors need.
+_BY_NAME = {
+    typing.NewType: ("__name__", "__supertype__"),
+    typing.ParamSpec: ("__name__",),
+    typing.TypeVarTuple: ("__name__",),
+}
+if hasattr(typing, "TypeAliasType"):  # from Python 3.12 on: what `type X = int` makes
+    _BY_NAME[typing.TypeAliasType] = ("__name__", "__value__")
 
 
 def packed(function: Any) -> bytes:
@@ -135,6 +145,9 @@ class _Pickler(cloudpickle.Pickler):
             return _dispatcher, (obj.registry[object], list(obj.registry.items()))
         if type(obj) is functools.cached_property:
             return _cached_property, (obj.func, obj.attrname)
+        if type(obj) in _BY_NAME:
+            self._collect(obj)
+            return _of_main, (type(obj), *(getattr(obj, name) for name in _BY_NAME[type(obj)]))
         if isinstance(obj, types.FunctionType):
             self._collect(obj)
         return self._class(obj) if isinstance(obj, type) else super().reducer_override(obj)
@@ -151,7 +164,7 @@ class _Pickler(cloudpickle.Pickler):
             return
         if isinstance(obj, types.FunctionType):
             self.globals_ref.setdefault(id(obj.__globals__), _MainNames())
-        name, *inner = obj.__qualname__.split(".")
+        name, *inner = getattr(obj, "__qualname__", obj.__name__).split(".")
         found = getattr(sys.modules[_MAIN], name, _MISSING)
         if found is not _MISSING:
             self.definitions[name] = found
@@ -168,6 +181,13 @@ def _is_found_by_name(obj):
     for name in getattr(obj, "__qualname__", "<none>").split("."):
         found = getattr(found, name, _MISSING)
     return found is obj
+
+
+def _of_main(kind, *arguments):
+    made = kind(*arguments)
+    with contextlib.suppress(AttributeError):  # a TypeAliasType does not let it be set
+        made.__module__ = _MAIN
+    return made
 
 
 def _cached(function, parameters):

@@ -52,6 +52,10 @@ class Options(typing.TypedDict, total=False):
 
 
 T = typing.TypeVar("T")
+P = typing.ParamSpec("P")
+Ts = typing.TypeVarTuple("Ts")
+Hits = typing.NewType("Hits", int)
+MoreHits = typing.NewType("MoreHits", Hits)
 
 
 class Box(typing.Generic[T]):
@@ -155,6 +159,18 @@ def factorial(n):
     return 1 if n < 2 else n * factorial(n - 1)
 
 
+def twice(function: typing.Callable[P, T]) -> typing.Callable[P, tuple[T, T]]:
+    def call(*args: P.args, **options: P.kwargs) -> tuple[T, T]:
+        return function(*args, **options), function(*args, **options)
+
+    return call
+
+
+@twice
+def typed(hits: Hits, *others: *Ts) -> MoreHits:
+    return MoreHits(hits + 1)
+
+
 add_three = functools.partial(lambda a, b: a + b, SCALE)
 vectorized = np.vectorize(square)
 METRIC = Metric(5)
@@ -200,6 +216,11 @@ def job_an_exception(me):
 def job_functions(me):
     same = [again(f) is f for f in (square, factorial, fibonacci, described)]
     return all(same) and add_three(1) == 4 and factorial(4) == 24
+
+
+def job_names_for_types(me):
+    same = [again(name) is name for name in (Hits, MoreHits, P, Ts)]
+    return all(same) and typed(Hits(1)) == (2, 2) and MoreHits.__supertype__ is Hits
 
 
 def job_save_a_model(me):
