@@ -39,7 +39,7 @@ class WrittenAnswer:
             raise LabError(
                 "The answer is too short.",
                 saw=f"{written} word{'s' * (written != 1)}",
-                do=f"write at least {LEAST_WORDS} words; 2 to 5 sentences are a good length",
+                do=f"write at least {LEAST_WORDS} words",
             )
         self.is_saved = True
         return self._store()

@@ -51,7 +51,7 @@ def field(answer):
     entry = widgets.Textarea(
         value=answer.text,
         rows=8,
-        placeholder="Write 2 to 5 sentences.",
+        placeholder="Type your answer here.",
         tooltip="Your answer",
         layout={"width": "auto", "max_width": "60em"},
     )

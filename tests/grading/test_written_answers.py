@@ -11,13 +11,14 @@ import course
 import pytest
 import written
 
+import lablib as lab
 from lablib import cli
 from lablib.course import learners_copies, package, release
 from lablib.errors import LabError
 from lablib.grading import pipeline, submit
 from lablib.grading.intake import safe_reading
 from lablib.grading.results import feedback
-from lablib.teach import progress
+from lablib.teach import written_questions
 from lablib.teach.written_text import MOST_CHARACTERS
 
 HTML = "<script>alert('x')</script> & more words than that, of course. <img src=x>"
@@ -72,23 +73,21 @@ def root(tmp_path, monkeypatch):
     root = course.make(tmp_path / "course")
     written.plant(root / "labs/checks")
     learners_copies.bring(root)
+    monkeypatch.setattr(written_questions.find, "__defaults__", (root / "labs/checks",))
+    monkeypatch.delenv("LABLIB_GUESSES", raising=False)
     return root
 
 
-def keep(number, text=written.ANSWER, **more):
-    progress.keep("written", number, {"text": text, "saved": True} | more)
-
-
 def test_the_file_to_hand_in_has_the_answer_that_the_instructor_reads(root, tmp_path):
-    keep("9.w1")
-    keep("9.w2", "Only for me.", ticked=[1, 3])
+    lab.explain("9.w1", written.ANSWER)
+    lab.explain("9.w2", "Only I read this text, and so I assess it.").assess(1, 3)
     report = submit.submit("9", tmp_path / "mine.ipynb", root)
     assert "9.w1  Post-mortem <i>: saved, to be read by the instructor" in str(report)
     assert "9.w2  Trade-off: self-assessed 3 of 4 (only you read it" in str(report)
     data = (tmp_path / "mine.ipynb").read_bytes()
     assert json.loads(data)["metadata"]["lablib"]["written"] == {"9.w1": written.ANSWER}
     assert safe_reading.read(data, [], None, ["9.w1"]).written_answers == {"9.w1": written.ANSWER}
-    assert b"Only for me." not in data
+    assert b"Only I read this text" not in data
 
 
 def test_what_is_missing_is_said_and_nothing_is_handed_in_for_it(root, tmp_path):
@@ -98,7 +97,8 @@ def test_what_is_missing_is_said_and_nothing_is_handed_in_for_it(root, tmp_path)
 
 
 def test_an_answer_goes_all_the_way_to_the_instructors_page(root, tmp_path):
-    keep("9.w1", HTML)
+    _, entry, *_ = lab.explain("9.w1").widget().children
+    entry.value = HTML  # typed, and never saved by the button
     (tmp_path / "class").mkdir()
     submit.submit("9", tmp_path / "class/ann.ipynb", root)
     pipeline.grade(asked(tmp_path))

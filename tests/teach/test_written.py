@@ -12,7 +12,7 @@ from jupyter_client.manager import start_new_kernel
 
 import lablib as lab
 from lablib.computer.facts import ROOT
-from lablib.teach import progress, written_questions, written_text
+from lablib.teach import progress, written_answers, written_questions, written_text
 
 KERNEL_WITHIN_S = 60
 
@@ -245,3 +245,10 @@ def test_a_malformed_question_is_said(checks, what):
     (checks / "09_written.toml").write_text(text.replace(*SPOILT[what]))
     with pytest.raises(lab.LabError, match="format of a written question is wrong"):
         lab.explain("9.w1")
+
+
+def test_the_kits_own_questions_can_be_asked():
+    questions = written_questions.every(ROOT / "labs/checks").values()
+    assert {question.reader for question in questions} == {"instructor", "yourself"}
+    for question in questions:
+        assert question.title in repr(written_answers.WrittenAnswer(question))
