@@ -76,7 +76,7 @@ def test_a_quiz_answers_when_its_choice_is_clicked(jupyter):
     lab.go_to("quiz-0")
     lab.run_cell()
     lab.page.get_by_text("2: its own number").click()
-    lab.page.get_by_text("It put 2 in.").wait_for()
+    lab.page.get_by_text("Rank 1 put 2 in.").wait_for()
     lab.keep_screenshot("quiz")
     assert lab.page.get_by_text("Not right.").count() == 1
 

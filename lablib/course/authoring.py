@@ -62,7 +62,7 @@ def judge(case, seen):
                 calls == [("all_reduce", mean.nbytes)], f"all_reduce of {{mean.nbytes}} B",
                 str(calls), 0, _ONCE, seen.evidence)  # fmt: skip
 '''
-_HIDDEN = '''"""{number}, what learners never get: other cases, right answers, wrong ones."""
+_HIDDEN = '''"""{number}, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist

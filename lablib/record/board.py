@@ -1,12 +1,12 @@
-"""What a rank is doing now, in a small file in memory that the notebook's kernel reads.
+"""Show what a rank is doing now, in a small file in memory that the notebook's kernel reads.
 
 The file has two parts:
 
-    head    a flag, a checksum, and a `Board` as one line of JSON, written at every wait
-    table   how many channels there are, then for each channel a hash of its name and how many
-            messages the rank has issued on it; one number is written for every message
+  head    a flag, a checksum, and a `Board` as one line of JSON, written at every wait
+  table   the number of channels, then for each channel a hash of its name and the number of
+          messages that the rank has issued on it; every message changes one number
 
-The head stays small however many channels a rank uses. The table is read only when all ranks wait.
+The head stays small even if a rank uses many channels. The table is read only when all ranks wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import msgspec
 
 from lablib.record.bounds import Channel, Count, Group, Line, Logged, Name, State, check_message
 
-_READS = 5  # a board that is being written is whole again within microseconds
+_READS = 5  # A reader tries this often: writing a board takes only microseconds.
 _SUM = 9  # bytes: the flag and eight digits
 _HEAD_BYTES = 1 << 16
 _FIRST_READ_BYTES = 4096
@@ -35,13 +35,13 @@ _NUMBER = struct.Struct("=Q")
 class Board(NamedTuple):
     """What one rank is doing now.
 
-    state        "running", "waiting" for a message, or "returned"; "" when nothing can be read yet
-    steps        how many training steps the rank has finished
-    sent_bytes   payload that the rank has passed to messages
+    state        "running", "waiting" for a message, or "returned"; "" if nothing can be read yet
+    steps        the number of training steps that the rank has finished
+    sent_bytes   the payload that the rank has passed to messages
     logged       the last value of each name that it gave to `me.log`: numbers and short texts
     name, group, channel, order, line
                  the message that it waits for, or waited for last, as in `rows.Issued`; all empty
-                 when the state was written for another reason
+                 if the state was written for another reason
     """
 
     state: State = ""
@@ -56,18 +56,18 @@ class Board(NamedTuple):
 
 
 class BoardFile:
-    """A file in memory that both the rank and the kernel map. Only pages that are used cost memory.
+    """A file in memory that both the rank and the kernel map. Only pages that are used need memory.
 
     It is written at every wait, so writing must take microseconds: it makes no system call and
-    holds no lock. A reader can therefore see half of one board and half of the next. The checksum
-    shows this.
+    holds no lock. A reader may therefore see half of one board and half of the next. It recognises
+    this by the checksum.
     """
 
     SIZE = 1 << 22
     CHANNELS = (SIZE - _HEAD_BYTES) // _ENTRY.size - 1
 
     def __init__(self, path: str):
-        # Not emptied first: in the box it is a file whose size is sealed.
+        # Do not empty the file first: in the box its size is sealed.
         with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             file.truncate(self.SIZE)
             self._map = mmap.mmap(file.fileno(), self.SIZE)
@@ -81,7 +81,7 @@ class BoardFile:
         self._map[: len(line)] = line
 
     def running(self) -> None:
-        """Change the state to "running"; the other fields stay."""
+        """Change the state to "running" and keep the other fields."""
         self._map[:1] = b"-"
 
     def add_channel(self, number: int, channel: str) -> None:
@@ -114,9 +114,10 @@ class BoardFile:
 
     @classmethod
     def issued(cls, path, channel: str) -> float:
-        """How many messages the rank has issued on the channel.
+        """Return how many messages the rank has issued on the channel.
 
-        Infinity if that is unknown, because the rank uses more channels than the table has places.
+        Returns infinity if this is unknown, because the rank uses more channels than the table can
+        hold.
         """
         with open(path, "rb") as file:
             file.seek(_HEAD_BYTES)
@@ -157,6 +158,6 @@ def _at(number):
 
 
 def _key(channel):
-    """64 bits that are the same in every process, unlike those of `hash`."""
+    """Return 64 bits that are the same in every process, unlike those of `hash`."""
     digest = hashlib.blake2b(channel.encode(errors="backslashreplace"), digest_size=_NUMBER.size)
     return _NUMBER.unpack(digest.digest())[0]

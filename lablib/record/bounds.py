@@ -1,7 +1,7 @@
-"""What the fields of a recorder's rows and boards may hold when they come from a rank.
+"""Bounds for the fields of a recorder's rows and boards that come from a rank.
 
 The learner's code runs in the same process as the recorder and can write anything in its place.
-`msgspec.convert` refuses whatever does not have these types or lies outside of these bounds.
+`msgspec.convert` refuses values that do not have these types or lie outside of these bounds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from lablib.record.event import PHASES
 
-LARGEST = 2**53  # up to here a float holds every whole number
+LARGEST = 2**53  # a float represents every whole number up to this one
 LONGEST_LABEL, LONGEST_LOGGED, MOST_LOGGED = 1000, 40, 100
 
 Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]

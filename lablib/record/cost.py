@@ -1,4 +1,4 @@
-"""What one operation costs, wherever it runs."""
+"""The cost of one operation, independent of the device."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lablib.record.bounds import Amount, Count, Name
 
 
 class Cost(NamedTuple):
-    """What one operation costs on any device.
+    """The cost of one operation on any device.
 
     flops    floating point operations; a multiplication and an addition are two
-    nbytes   read from and written to the device's memory
-    count    how many such operations there were
+    nbytes   bytes read from and written to the device's memory
+    count    the number of such operations
     """
 
     flops: Amount

@@ -1,4 +1,4 @@
-"""The critical path: the chain of compute and messages that decided how long a run took."""
+"""Find the critical path: the chain of compute and messages that determined how long a run took."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ _POINT_TO_POINT = ("send", "recv")
 def critical_path(
     trace: Trace, since_s: float | None = None, until_s: float | None = None
 ) -> tuple[Event, ...]:
-    """Walk back from the last end; from each wait to the rank that was waited for.
+    """Return the critical path, found by walking back from the last end.
 
-    since_s, until_s    the stretch to explain, on the trace's clock; None: from its first start
-                        to its last end
+    At each wait the walk continues on the rank that was waited for.
 
-    Events in the order of time, each cut to the part that counted and starting where the one
-    before it ended. A "message" bears the rank whose issue let it start. Kind "unknown": the
-    trace does not tell what this rank did, or for whom it waited. Empty where the trace has
-    messages but saw no waits (graphs of TensorFlow, messages derived from placement): whatever the
-    ranks waited for is then not known.
+    since_s, until_s    the time span to explain, on the trace's clock; None: from the trace's first
+                        start to its last end
 
-    Messages match across ranks by group, name and order. A collective starts when its last rank
-    has issued it; on the modelled clock a send needs nobody, measured it starts when both sides
-    are there. One that the same group, or the same sender, issued before goes first. What messages
-    of other groups on the same link cost is part of the message.
+    The events are in the order of time. Each is cut to the part that counted and starts where the
+    event before it ended. A "message" has the rank whose issue let it start. An event of kind
+    "unknown" means that the trace does not show what this rank did or for whom it waited. The path
+    is empty if the trace has messages but could not observe waits (TensorFlow's graphs, messages
+    derived from placement), because then it is unknown what the ranks waited for.
+
+    Messages match across ranks by group, name and order. A collective starts when its last rank has
+    issued it. A send starts without the receiver on the modelled clock; if measured, it starts when
+    both sides are ready. Earlier messages of the same group, or of the same sender, go first.
+    Delays by messages of other groups on the same link count as part of the message.
 
     >>> slow, quick = (Event(r, "compute", "compute", 0, s) for r, s in ((1, 3), (0, 1)))
     >>> sums = [Event(r, "message", "all_reduce", s, 5, group=(0, 1)) for r, s in ((0, 1), (1, 3))]
@@ -47,7 +49,7 @@ def critical_path(
     if not ends:
         return ()
     since_s = trace[0].start_s if since_s is None else since_s
-    # Of what ends last, a rank's own doing before a message that nobody waited for.
+    # If several events end last, prefer a rank's own work to a message that no rank waited for.
     last = max(ends, key=lambda event: (event.end_s, event.kind != "message", -event.rank))
     path = []
     for event in _Walk(trace, since_s).back_from(last):
@@ -65,7 +67,7 @@ def _ends_by(event, until_s):
 
 @dataclass
 class _Message:
-    """One collective, or a send and its recv: what each rank saw of it."""
+    """One collective, or a send and its recv, as each rank recorded it."""
 
     group: tuple[int, ...]
     parts: dict[int, Event] = field(default_factory=dict)
@@ -81,8 +83,8 @@ class _Walk:
         self.sends_need_nobody = trace.clock == "modelled"
         self.threads = defaultdict(list)
         self.messages: dict[tuple, _Message] = {}
-        self.issued = defaultdict(list)  # by rank and name, in their order
-        self.queues = defaultdict(list)  # those that go one after the other
+        self.issued = defaultdict(list)  # by rank and name, in the order of issue
+        self.queues = defaultdict(list)  # messages that are sent one after the other
         self.explained: set[tuple] = set()
         messages = [event for event in trace if event.kind == "message" and not event.derived]
         for event, order in _orders(messages):
@@ -102,7 +104,7 @@ class _Walk:
         self.queues[_queue(event)].append((event, message))
 
     def back_from(self, last: Event) -> Iterator[Event]:
-        """The path's events, the last one first."""
+        """Yield the path's events, the last one first."""
         rank, now_s = last.rank, last.end_s
         if last.kind == "message":
             message = next(m for e, m in self.issued[last.rank, last.name] if e is last)
@@ -121,7 +123,7 @@ class _Walk:
                 now_s = event.start_s
 
     def _doing(self, rank, now_s):
-        """What the rank's main thread was busy with until this moment."""
+        """Return what the rank's main thread did until this moment."""
         thread = self.threads[rank]
         before = bisect_left(self.starts.get(rank, ()), now_s) - 1
         if before >= 0 and thread[before].end_s >= now_s:
@@ -130,8 +132,8 @@ class _Walk:
         return Event(rank, UNKNOWN, "nothing recorded", start_s, now_s)
 
     def _waited_for(self, wait, now_s):
-        """The message whose end was this wait's, with all its ranks; None when it is not known."""
-        # Waits without length in a circle of messages without length would lead round forever.
+        """Return the event and the message whose end ended this wait; None if they are unknown."""
+        # Waits without length in a cycle of messages without length would be followed forever.
         again = (wait.rank, wait.start_s) in self.explained
         self.explained.add((wait.rank, wait.start_s))
         fitting = [
@@ -144,7 +146,7 @@ class _Walk:
         return min(fitting, key=lambda found: abs(found[0].end_s - wait.end_s))
 
     def _through(self, event, message, now_s):
-        """Back through a message and those it queued behind; then (rank, when it issued)."""
+        """Walk back through a message and those it queued behind; return (rank, issue time)."""
         while True:
             began = self._began(event, message, now_s)
             held = self._held_by(began, now_s)
@@ -156,14 +158,14 @@ class _Walk:
             now_s = event.end_s
 
     def _began(self, event, message, now_s):
-        """Of the message's parts the one that let it start: the last that was issued."""
+        """Return the part of the message that let it start: the part that was issued last."""
         parts = [part for part in message.parts.values() if part.start_s <= now_s]
         if self.sends_need_nobody and event.name in _POINT_TO_POINT:
             parts = [part for part in parts if part.name == "send"] or [event]
         return max(parts, key=lambda part: (part.start_s, part.rank == event.rank))
 
     def _held_by(self, began, now_s):
-        """The message that went before this one and ended while it could have been under way."""
+        """Return the earlier message of the queue that delayed this one; None if there is none."""
         queue = self.queues[_queue(began)]
         place = next(place for place, (event, _) in enumerate(queue) if event is began)
         for event, message in reversed(queue[:place]):
@@ -175,7 +177,7 @@ class _Walk:
 
 
 def _orders(messages):
-    """(event, which of the messages of its name that its rank shares with this group)."""
+    """Return (event, its position among its rank's messages with the same name and group)."""
     alike = defaultdict(list)
     for event in messages:
         alike[event.rank, event.name, event.group].append(event)
@@ -188,7 +190,7 @@ def _orders(messages):
 
 
 def _queue(event):
-    """Messages of one group go one after the other, and so do the sends of one rank."""
+    """Return the queue of a message: those of one group, or the sends of one rank, go in turn."""
     if event.name in _POINT_TO_POINT:
         return event.rank, event.name
     return event.rank, event.group

@@ -1,4 +1,4 @@
-"""One event of a run: what happened when on which rank, with bytes."""
+"""One event of a run: what happened on which rank and when, with its bytes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ class Event:
     """What one rank did between two moments of the run's clock.
 
     kind     "message"  a collective, a send or a recv, from its issue to its end
-             "wait"     the rank's main thread stood still for the message `name`
+             "wait"     the rank's main thread waited for the message `name`
              "compute"  the rank was busy between two waits
              "step"     one training step
              "mark"     a moment; start_s equals end_s
-    nbytes   payload this rank passed to the call, not what crossed a wire
-    group    global ranks that take part; of a send or a recv: (source, destination)
+    nbytes   payload that this rank passed to the call, not the bytes on the wire
+    group    global ranks that take part; for a send or a recv: (source, destination)
     phase    "forward", "backward" or "other"
     line     the learner's line that caused it, such as "cell [7], line 5"
-    derived  the message follows from TensorFlow's placement: it did happen in this step,
-             but when was not seen, so its times are the step's
+    derived  True: the message follows from TensorFlow's placement. It happened in this step, but
+             its time could not be observed, so it has the times of the step
 
     >>> Event(0, "message", "all_reduce", 0.25, 0.5, nbytes=4000, group=(0, 1)).seconds
     0.25
@@ -44,17 +44,17 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """Return how long it took."""
         return self.end_s - self.start_s
 
     @property
     def sent_bytes(self) -> int:
-        """Payload this rank put into a message; 0 for a recv, whose send counts it already."""
+        """Return the payload that this rank sent; 0 for a recv, because its send counts it."""
         return self.nbytes if self.kind == "message" and self.name != "recv" else 0
 
     @property
     def wire_bytes(self) -> float:
-        """Bytes that this rank's link carries because of the message (`record.wire_bytes`)."""
+        """Return the bytes that this rank's link carries because of it (`record.wire_bytes`)."""
         if self.kind != "message":
             return 0.0
         return wire_bytes.wire_bytes(self.name, self.nbytes, len(set(self.group)))

@@ -1,4 +1,4 @@
-"""Stretches of time as (start, end) pairs: join, cross, add up, lay in lanes."""
+"""Calculate with time intervals, which are (start, end) pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Interval = tuple[float, float]
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time as disjoint stretches in order; empty ones vanish.
+    """Return the same time as disjoint intervals in order, without empty ones.
 
     >>> union([(3, 4), (0, 2), (1, 3), (9, 9)])
     [(0, 4)]
@@ -24,7 +24,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
-    """The time that lies in both.
+    """Return the time that lies in both.
 
     >>> common([(0, 4), (6, 9)], [(3, 7)])
     [(3, 4), (6, 7)]
@@ -43,7 +43,7 @@ def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
 
 
 def without(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
-    """The time that lies in the first and not in the second.
+    """Return the time that lies in the first but not in the second.
 
     >>> without([(0, 4), (6, 9)], [(3, 7)])
     [(0, 3), (7, 9)]
@@ -55,7 +55,7 @@ def without(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
 
 
 def seconds(intervals: Iterable[Interval]) -> float:
-    """How long they take; time that several share counts once.
+    """Return the length of the intervals; time that several share counts once.
 
     >>> seconds([(0, 2), (1, 3)])
     3
@@ -64,7 +64,9 @@ def seconds(intervals: Iterable[Interval]) -> float:
 
 
 def lanes(intervals: Sequence[Interval]) -> list[int]:
-    """The lane of each, from 0, so that no two in a lane overlap; `intervals` come by start.
+    """Return a lane for each interval, from 0, so that intervals in one lane do not overlap.
+
+    `intervals` must be sorted by start.
 
     >>> lanes([(0, 2), (1, 3), (2, 4)])
     [0, 1, 0]

@@ -1,4 +1,4 @@
-"""Which lines of code are the learner's own, and how such a line is named to the learner."""
+"""Find the lines of code that are the learner's own, and name them for the learner."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ _NOT_THE_LEARNERS = (
     "<eval_with_key>",  # torch.compile writes functions under this name
 )
 _STACK_LINE = re.compile(r'^  File "(.+)", line (\d+) in ')
-_LONGEST_PATH = 200  # more than a file's own name, which is all that the learner is shown
+_LONGEST_PATH = 200  # longer than a file's own name, which is all that the learner sees
 _cells: dict[str, str] = {}
 _learners: dict[str, bool] = {}
 
 
 def is_learners(filename: str) -> bool:
-    """Whether a line of this file is the learner's own. Strategies count: they are lab text."""
+    """Return True if this file is the learner's own. Strategies count, because labs show them."""
     known = _learners.get(filename)
     if known is None:
         kit = filename.startswith(_KIT) and not filename.startswith(_STRATEGIES)
-        # A package's own .pyx is named without a folder; the other is what inductor writes.
+        # A package's own .pyx file has a name without a folder. The other kind is written by
+        # inductor.
         compiled = filename.endswith(".pyx") or f"{os.sep}torchinductor_" in filename
         known = not (kit or compiled or filename.startswith(_NOT_THE_LEARNERS))
         _learners[filename] = known
@@ -34,7 +35,7 @@ def is_learners(filename: str) -> bool:
 
 
 def learners_line() -> str:
-    """ "file:line" of the innermost frame that is the learner's own, "" when there is none."""
+    """Return "file:line" of the learner's innermost frame, or "" if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
         if is_learners(frame.f_code.co_filename):
@@ -44,7 +45,7 @@ def learners_line() -> str:
 
 
 def place(where: str) -> str:
-    """What the learner calls "file:line": the cell's number, or the file's name.
+    """Return "file:line" as the learner knows it: with the number of the cell, or the file's name.
 
     >>> place("train.py:5")
     'train.py, line 5'
@@ -55,7 +56,7 @@ def place(where: str) -> str:
 
 
 def cell_name(filename: str) -> str:
-    """ "cell 3" for the file name of a notebook's cell; "" for other files."""
+    """Return, for example, "cell 3" for the file name of a notebook's cell; "" for other files."""
     if filename in _cells:
         return _cells[filename]
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -65,12 +66,12 @@ def cell_name(filename: str) -> str:
 
 
 def know_cells(names: dict[str, str]) -> None:
-    """On a rank, which has no notebook: the kernel's names of its cells, by file name."""
+    """Store the kernel's names of its cells by file name; a rank has no notebook of its own."""
     _cells.update(names)
 
 
 def stack_line(stack: str) -> str:
-    """ "file:line" of the innermost learner's frame in what faulthandler wrote."""
+    """Return "file:line" of the learner's innermost frame in faulthandler's output."""
     for text in stack.splitlines():
         found = _STACK_LINE.match(text)
         if found and is_learners(found[1]):

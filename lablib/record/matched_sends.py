@@ -1,4 +1,4 @@
-"""Which recv belongs to which send of the same two ranks: a trace has no tags that would tell."""
+"""Match each recv with its send between two ranks. A trace has no tags that would identify them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from lablib.record.event import Event
 
 
 def in_order(sends: Iterable[Event], recvs: Iterable[Event]) -> list[Event]:
-    """The recvs in the order of their sends, which is that of the sends' starts.
+    """Return the recvs in the order of their sends, which are ordered by their starts.
 
-    It is the order in which they were asked for. Where one would end before its send starts, the
-    tags cross: then it is the order in which they end.
+    Usually this is the order in which the recvs were issued. If a recv would then end before its
+    send starts, the tags are crossed, and the recvs are returned in the order in which they end.
 
     >>> sends = [Event(0, "message", "send", start_s, start_s) for start_s in (1, 5)]
     >>> late, soon = (Event(1, "message", "recv", 0, end_s) for end_s in (6, 2))

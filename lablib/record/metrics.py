@@ -150,15 +150,15 @@ def _messages_by_step(trace, windows):
 
 
 def _carried(messages):
-    """rank -> bytes that its link carries in its busier direction."""
+    """Return {rank: bytes that its link carries in its busier direction}."""
     sent, received = Counter(), Counter()
     for event in messages:
         if event.name == "recv":
-            continue  # counted at its send: a message that was only derived has no recv
+            continue  # counted at its send, because a derived message has no recv
         source, target = event.group if event.name == "send" else (event.rank, event.rank)
         sent[source] += event.wire_bytes
         received[target] += event.wire_bytes
-    return sent | received  # of two counters: the larger of each
+    return sent | received  # `|` of two counters takes the larger value of each
 
 
 def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
@@ -375,7 +375,7 @@ def _steps(trace):
 
 
 def _windows(trace, first=1):
-    """rank -> the (start, end) of its steps from this one on; ranks without any are left out."""
+    """Return {rank: (start, end) of its steps from number `first` on}; omit ranks without any."""
     return {
         rank: [(event.start_s, event.end_s) for event in steps[first:]]
         for rank, steps in _steps(trace).items()
@@ -384,13 +384,13 @@ def _windows(trace, first=1):
 
 
 def _seen(part, kind):
-    """When events of this kind were under way; derived ones were not seen."""
+    """Return when events of this kind took place; the times of derived events are unknown."""
     return [
         (event.start_s, event.end_s) for event in part if event.kind == kind and not event.derived
     ]
 
 
 def _step_of(event, window):
-    """The number of the step in which the event began, None when in none of them."""
+    """Return the number of the step in which the event began; None if it began outside of steps."""
     number = bisect_right(window, (event.start_s, math.inf)) - 1
     return number if number >= 0 and event.start_s < window[number][1] else None

@@ -1,13 +1,14 @@
-"""Events in the trace-event format that ui.perfetto.dev and chrome://tracing open.
+"""Write events in the trace-event format that ui.perfetto.dev and chrome://tracing open.
 
-One process a rank; in it a thread each for steps ("main"), marks, compute, messages and waits.
-The format lets two events of a thread nest but not overlap, so overlapping messages get threads
-of their own ("messages 2"). Source of the format: "Trace Event Format", Google, 2016. Process 0
-is avoided: Perfetto takes it for Linux's idle process (github.com/google/perfetto, issue 394).
+Each rank is a process with threads for steps ("main"), marks, compute, messages and waits. In this
+format, two events of a thread may be nested but must not overlap, so overlapping messages get
+further threads ("messages 2"). Source of the format: "Trace Event Format", Google, 2016. Process 0
+is not used, because Perfetto takes it for Linux's idle process (github.com/google/perfetto, issue
+394).
 
-Perfetto lets an arrow lead from the slice that starts first, whatever the file says (`End` in its
-src/trace_processor/importers/common/flow_tracker.cc). A recv is often there before its send: such
-a one holds a slice "transfer" from when the send starts, and the arrow leads to that.
+Perfetto draws an arrow from the slice that starts first, even if the file says otherwise (`End` in
+its src/trace_processor/importers/common/flow_tracker.cc). A recv often starts before its send. Such
+a recv contains a slice "transfer", which starts with the send, and the arrow ends there.
 """
 
 from __future__ import annotations
@@ -31,17 +32,17 @@ _THREADS = {
 
 
 def text(events: Sequence[Event], clock: str) -> str:
-    """The whole file as JSON; `events` are sorted by start. Times count from the first event."""
+    """Return the file as JSON; `events` are sorted by start, times count from the first one."""
     origin_s = events[0].start_s if events else 0.0
     threads = _threads(events)
     rows = [*_names(threads, clock), *_slices(threads, origin_s), *_arrows(threads, origin_s)]
     file = {"traceEvents": rows, "displayTimeUnit": "ms", "otherData": {"clock": clock}}
-    # Perfetto refuses a file with an escaped surrogate, and UTF-8 has none that stands alone.
+    # Perfetto refuses escaped surrogates, and UTF-8 cannot represent a lone surrogate.
     return json.dumps(file, ensure_ascii=False).encode(errors="replace").decode()
 
 
 def _threads(events):
-    """(rank, thread's number, thread's name) -> the events in it, none overlapping."""
+    """Return {(rank, number of the thread, name of the thread): events that do not overlap}."""
     by_name = defaultdict(list)
     for event in events:
         by_name[event.rank, _THREADS[event.kind]].append(event)
@@ -50,7 +51,7 @@ def _threads(events):
         order = list(_THREADS.values()).index(name)
         spans = [(event.start_s, event.end_s) for event in members]
         for event, lane in zip(members, lanes(spans), strict=True):
-            # Room for extra lanes between the numbers: viewers sort threads by them.
+            # Viewers sort threads by number, so leave room for further lanes between the numbers.
             number = 1 + order * 10_000 + lane
             threads[rank, number, name if lane == 0 else f"{name} {lane + 1}"].append(event)
     return dict(sorted(threads.items()))
@@ -81,7 +82,8 @@ def _slices(threads, origin_s):
 
 
 def _slice(place, name, kind, span_s):
-    # Whole nanoseconds: rounding start and length apart would make neighbours overlap.
+    # Round to whole nanoseconds. If start and length were rounded separately, neighbours would
+    # overlap.
     start_ns, end_ns = map(_ns, span_s)
     row = _at(place, "X", name, kind, start_ns)
     return row | {"dur": (end_ns - start_ns) / 1e3}
@@ -113,7 +115,7 @@ def _args(event):
 
 
 def _arrows(threads, origin_s):
-    """From each send to its recv."""
+    """Yield an arrow from each send to its recv."""
     places = defaultdict(lambda: {"send": [], "recv": []})
     for (rank, number, _), events in threads.items():
         for event in events:
@@ -124,16 +126,16 @@ def _arrows(threads, origin_s):
         start_s, end_s = sent.start_s - origin_s, received.end_s - origin_s
         if received.start_s < sent.start_s:
             yield _slice(target, "transfer", "message", (start_s, end_s))
-        # A viewer ties the arrow to the innermost slice that is open then.
+        # A viewer attaches the arrow to the innermost slice that is open at this time.
         arrival_s = max(start_s, received.start_s - origin_s)
         yield _at(source, "s", "message", "flow", _ns(start_s)) | {"id": flow}
         yield _at(target, "f", "message", "flow", _ns(arrival_s)) | {"id": flow, "bp": "e"}
 
 
 def _pairs(send, recv):
-    """The places of each send and its recv, of those that the trace has both of.
+    """Yield the events, ranks and threads of each send and its recv, if the trace has both.
 
-    In a part of a trace one may be left without the other: then its recv ends before it starts.
+    A part of a trace may lack one of them. Then the recv seems to end before its send starts.
     """
     events = {id(place[0]): place for place in recv}
     recvs = matched_sends.in_order([place[0] for place in send], [place[0] for place in recv])

@@ -1,7 +1,8 @@
-"""Programs that nobody ran: what each rank would do in a step of a plan, for the simulator.
+"""Write programs that have not been run: the operations of each rank in a step of a plan.
 
-For questions that come before any code: how many stages, which buckets, which network. A plan knows
-only what its layers cost; what a real run adds, a recorded program has.
+The simulator can play them. They answer questions that arise before there is code: how many stages,
+which buckets, which network? A plan contains only the costs of its layers. The further costs of a
+real run appear only in a recorded program.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from lablib.errors import LabError, check_whole
 from lablib.record.cost import Cost
 from lablib.record.program import Op, Program
 
-_BACKWARD = 2  # times the forward pass: gradients of the inputs, and of the weights
+_BACKWARD = 2  # times the forward pass: for the gradients of the inputs and those of the weights
 
 
 class PlannedLayer(NamedTuple):
-    """forward: what its forward pass costs; weight_bytes: of its weights, and of its gradients."""
+    """One layer of a plan.
+
+    forward         the cost of its forward pass
+    weight_bytes    bytes of its weights; its gradients are as large
+    """
 
     forward: Cost
     weight_bytes: int
@@ -32,13 +37,13 @@ class PlannedLayer(NamedTuple):
 def layers(
     count: int, parameters: float, samples: int, precision: str = "fp32"
 ) -> list[PlannedLayer]:
-    """`count` equal dense layers of a model with so many parameters in all.
+    """Return `count` equal dense layers of a model with `parameters` parameters in all.
 
-    samples   that one rank sees in a step (of a language model: tokens)
+    samples   samples that one rank processes in a step (for a language model: tokens)
 
-    2 FLOPs a parameter and sample forward, twice that backward (Kaplan and others, "Scaling laws
-    for neural language models", arXiv 2001.08361, 2020, table 1; attention left out). 4 bytes a
-    parameter.
+    The forward pass takes 2 FLOPs for each parameter and sample, the backward pass twice as many
+    (Kaplan and others, "Scaling laws for neural language models", arXiv 2001.08361, 2020, table 1;
+    without attention). Each parameter has 4 bytes.
 
     >>> layers(2, parameters=1e6, samples=10)[0].weight_bytes
     2000000
@@ -51,9 +56,11 @@ def layers(
 def data_parallel(
     model: Sequence[PlannedLayer], ranks: int, bucket_bytes: float, steps: int = 2
 ) -> Program:
-    """Every rank has the model; gradients are averaged in buckets during the backward pass.
+    """Return a program in which every rank has the model and gradients are averaged in buckets.
 
-    bucket_bytes   a bucket is sent when it holds so much or more; the last one holds the rest
+    The buckets are sent during the backward pass.
+
+    bucket_bytes   a bucket is sent when it has at least this many bytes; the last one has the rest
 
     >>> program = data_parallel(layers(4, 4e6, 1), ranks=2, bucket_bytes=8e6, steps=1)
     >>> [op.nbytes for op in program[0] if op.kind == "issue"]
@@ -84,13 +91,14 @@ def pipeline(
     activation_bytes: int,
     steps: int = 2,
 ) -> Program:
-    """Ranks hold stages and hand micro-batches on, forward and backward.
+    """Return a program in which ranks hold stages and pass micro-batches on, forward and backward.
 
-    orders             of each rank its passes, ("F" or "B", stage), a micro-batch each
-    stages             what a pass of one micro-batch costs in each stage
-    activation_bytes   that a micro-batch hands to the next stage; its gradient is as large
+    orders             for each rank its passes in order, ("F" or "B", stage), one for each
+                       micro-batch
+    stages             the cost of a pass of one micro-batch in each stage
+    activation_bytes   bytes that a micro-batch sends to the next stage; its gradient is as large
 
-    Raises LabError when a stage is on no rank or on several.
+    Raises LabError if a stage is on no rank or on several.
     """
     home = _home(orders, len(stages))
     program = []
@@ -108,7 +116,7 @@ def pipeline(
 
 
 def _home(orders, count):
-    """stage -> its rank."""
+    """Return {stage: its rank}."""
     home = {stage: rank for rank, passes in enumerate(orders) for _, stage in passes}
     places = {(rank, stage) for rank, passes in enumerate(orders) for _, stage in passes}
     if set(home) != set(range(count)) or len(places) != count:

@@ -1,4 +1,4 @@
-"""A rank's program: what it did, in its order, without times; and the trace that has the times."""
+"""A rank's program: its operations in order, without times. The trace has the times, too."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from lablib.record.trace import Event, Trace
 class Op:
     """One operation of a rank's program.
 
-    kind    "compute", "issue" (a message is started), "wait" (the rank stands still for message
-            `number`), "begin" and "step" (a training step begins, and ends), "mark"
+    kind    "compute", "issue" (a message is started), "wait" (the rank waits for message `number`),
+            "begin" and "step" (a training step begins, and ends), "mark"
     nbytes  payload that this rank passed to the message
-    group   global ranks taking part; (source, destination) for send and recv
-    channel, order    of a message: those of one channel match one another across ranks by their
-                      order, from 1; 0: in the order in which they are issued
-    costs   of compute: the operations, one after the other; counted for any device
-    cpu_s   of compute: seconds that this computer's CPU spent on it, where nothing was counted
+    group   global ranks that take part; (source, destination) for send and recv
+    channel, order    messages of one channel match one another across ranks by their order, from 1;
+                      order 0: in the order in which they are issued
+    costs   for compute: the operations, one after the other, in numbers that hold for any device
+    cpu_s   for compute: CPU seconds on this computer, if the operations were not counted
     """
 
     kind: str
@@ -83,7 +83,7 @@ def trace(rows_by_rank: Sequence[Sequence[Row]], *, clock: str = "measured") -> 
 
 
 def _place_of():
-    """ "file:line" -> what the learner calls it; each is looked up once, for there are few."""
+    """Return a function from "file:line" to the learner's name for it, with a cache."""
     return lru_cache(maxsize=None)(lambda line: place(line) if line else "")
 
 
@@ -109,7 +109,7 @@ def _events(rank, rows):
     issued = {row.number: row for row in _of(rows, Issued)}
     waits = sorted(_waits(rows, ended_s))
     for _, end_s, number in waits:
-        # A thread that waits for the GIL reports the end of a message late.
+        # The end of a message may be reported late if the thread has to wait for the GIL.
         ended_s[number] = min(ended_s.get(number, end_s), end_s)
     for row in issued.values():
         end_s = ended_s.get(row.number, row.at_s)
@@ -133,8 +133,8 @@ def _of(rows, kind):
 
 
 def _waits(rows, ended_s):
-    """(start, end, number of the message) of each wait that took time, the last wait first."""
-    next_s = float("inf")  # when the rank's main thread did something again
+    """Yield (start, end, number of the message) of each wait that took time, last wait first."""
+    next_s = float("inf")  # the time of the main thread's next activity
     for row in reversed(rows):
         if isinstance(row, Waited):
             open_end_s = min(ended_s.get(row.number, row.start_s), next_s)
@@ -145,8 +145,10 @@ def _waits(rows, ended_s):
 
 
 def _written_s(row):
-    """When the main thread did what the row says; infinity if another thread wrote it, or if it is
-    a wait whose end nobody saw."""
+    """Return when the main thread did what the row describes.
+
+    Returns infinity if another thread wrote the row, or if it is a wait whose end is unknown.
+    """
     match row:
         case Issued() | StepBegun() | PhaseChanged() | Marked():
             return row.at_s
@@ -158,7 +160,7 @@ def _written_s(row):
 
 
 def _busy(rows, waits):
-    """(start, end, phase) of each stretch in which the rank did not wait, each of one phase."""
+    """Yield (start, end, phase) of each interval of one phase in which the rank did not wait."""
     returned = next(iter(_of(rows, Returned)), None)
     if returned is None:
         return
@@ -176,7 +178,7 @@ def _busy(rows, waits):
 
 
 def _derived(row, steps):
-    """The event of a derived message. It has the time of its step."""
+    """Return the event of a derived message. It has the time of its step."""
     step = next((one for one in steps if one.start_s <= row.at_s <= one.end_s), None)
     start_s, end_s = (step.start_s, step.end_s) if step else (row.at_s, row.at_s)
     return Event(

@@ -1,8 +1,8 @@
-"""What a rank writes down while it runs: compute, messages, waits, steps and marks.
+"""Record what a rank does while it runs: compute, messages, waits, steps and marks.
 
-The recorder keeps typed rows, because writing one must take about a microsecond. The rank's present
-state is also on its `board`, which the notebook's kernel reads when no rank makes progress. So a
-hang can be explained, even if the rank was killed.
+The recorder keeps typed rows, because writing one must take about a microsecond. The rank's current
+state is also on its `board`, which the notebook's kernel reads when no rank makes progress. So the
+kernel can explain a hang even if the rank was killed.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from lablib.record.rows import (
 
 
 class Recorder:
-    """The rows of one rank.
+    """Record the rows of one rank.
 
-    board     path of the file that shows the rank's state; None to show it nowhere
+    board     path of the file that shows the rank's state; None: do not show it
     clock     () -> seconds on a clock that all ranks of the computer share
     spent     () -> (costs, cpu_s): what the rank has computed since the last call of `spent`; each
-              cost is (flops, nbytes, precision, count). If the device works while the program goes
-              on, as a GPU does, `spent` returns when the device has caught up
-    memory    has `restart()` and `peak_bytes`, of live tensors; None if nobody counts them
+              cost is (flops, nbytes, precision, count). If the device works asynchronously, as a
+              GPU does, `spent` first waits for it
+    memory    an object with `restart()` and `peak_bytes` of live tensors; None: not counted
     """
 
     def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):
@@ -50,14 +50,14 @@ class Recorder:
         self._board = BoardFile(board) if board else None
         self._steps = self._sent_bytes = 0
         self._logged: dict = {}
-        # Of each channel: its number, and how many messages were issued on it.
+        # {channel: [its number, the number of messages issued on it]}
         self._channels: dict[str, list[int]] = {}
-        # Of each message: name, group, channel, order and line, as a board shows them.
+        # for each message: name, group, channel, order and line, as on a board
         self._messages: list[tuple[str, tuple[int, ...], str, int, str]] = []
 
     @property
     def phase(self) -> str:
-        """ "forward", "backward" or "other".
+        """Return the current phase: "forward", "backward" or "other".
 
         A forward pass inside a backward pass, which computes activations again, is "backward".
         """
@@ -66,15 +66,15 @@ class Recorder:
         return self._phases[-1] if self._phases else "other"
 
     def enters(self, phase: str) -> None:
-        """Write down that a forward or backward pass begins; pairs with `leaves`."""
+        """Record that a forward or backward pass begins; `leaves` records its end."""
         self._change_phase(lambda: self._phases.append(phase))
 
     def leaves(self) -> None:
-        """Write down that the pass that was entered last is over."""
+        """Record the end of the pass that was entered last."""
         self._change_phase(self._phases.pop)
 
     def computed(self, phase=None, costs=None, cpu_s=0.0) -> None:
-        """Write down what was computed: `costs` and `cpu_s`, or what `spent` returns."""
+        """Record what was computed: `costs` and `cpu_s`, or the result of `spent`."""
         if costs is None:
             costs, cpu_s = self.spent()
         if costs or cpu_s:
@@ -82,13 +82,14 @@ class Recorder:
             self.rows.append(Computed(phase or self.phase, costs, cpu_s))
 
     def issue(self, name, nbytes, group, *, channel, phase=None, line=None, at_s=None) -> int:
-        """Write down that this rank passed `nbytes` of payload to a message; return its number.
+        """Record that this rank passed `nbytes` of payload to a message; return the message's
+        number.
 
         group    global ranks that take part; (source, destination) for send and recv
         channel  messages of one channel match one another across ranks in their order
-        phase    None: the rank's present phase
+        phase    None: the rank's current phase
         line     "file:line" of the learner; None: look it up on the stack
-        at_s     when the message was issued; None: now
+        at_s     the time at which the message was issued; None: now
         """
         self.computed()
         order = self._count(channel)
@@ -107,13 +108,14 @@ class Recorder:
         return self._messages[number][2:]
 
     def done(self, number: int, at_s: float | None = None) -> None:
-        """Write down that the message has ended. The framework's own threads call it, too."""
+        """Record that the message has ended. The framework's own threads call it, too."""
         self.rows.append(Ended(number, self.clock() if at_s is None else at_s))
 
     def waits(self, number: int, over: bool = False) -> float:
-        """Show that the rank's main thread waits for this message from now on; return the time.
+        """Show from now on that the rank's main thread waits for this message; return the current
+        time.
 
-        over   the message has ended already, so the board need not show the wait
+        over   True: the message has ended already, so the board need not show the wait
         """
         self.computed()
         if not over:
@@ -121,22 +123,22 @@ class Recorder:
         return self.clock()
 
     def waited(self, number: int, start_s: float) -> None:
-        """Write down that the wait that began at `start_s` is over."""
-        self.spent()  # what the rank spent on waiting is no part of its program
+        """Record the end of the wait that began at `start_s`."""
+        self.spent()  # CPU time used for waiting does not belong to the program
         self.rows.append(Waited(number, start_s, self.clock()))
         self._show_running()
 
     def waits_until_done(self, number: int) -> None:
-        """Write down a wait whose end nobody sees: it ends with the message."""
+        """Record a wait whose end cannot be observed: it ends with the message."""
         self.rows.append(Waited(number, self.waits(number), -1.0))
 
     def derived(self, name, nbytes, group, line) -> None:
-        """Write down a message that follows from the framework's placement and is not seen."""
+        """Record a message that follows from the framework's placement and cannot be observed."""
         self.rows.append(Derived(self.clock(), name, nbytes, group, line))
 
     @contextmanager
     def step(self, samples: int):
-        """Write down that the statements inside of `with` are one training step."""
+        """Record the statements in the `with` block as one training step."""
         self.computed()
         start_s = self.clock()
         self.rows.append(StepBegun(start_s))
@@ -147,23 +149,23 @@ class Recorder:
         self._show("running")
 
     def mark(self, label: str) -> None:
-        """Write down that the learner marked this moment."""
+        """Record that the learner marked this moment."""
         self.computed()
         self.rows.append(Marked(self.clock(), str(label)[:LONGEST_LABEL]))
 
     def show_logged(self, values: dict) -> None:
-        """Show these values on the board, numbers and short texts, and the newest of the others."""
+        """Show these values on the board as numbers and short texts; keep the newest others."""
         for name, value in values.items():
             name = name[:LONGEST_LOGGED]
-            self._logged.pop(name, None)  # what is put in again is the newest
+            self._logged.pop(name, None)  # move a value that is logged again to the end
             self._logged[name] = _short(value)
         for name in list(self._logged)[:-MOST_LOGGED]:
             del self._logged[name]
         self._show("running")
 
     def run(self, function, *args):
-        """Call the learner's function and write down how long it ran; return its value."""
-        self.spent()  # before the function's first line
+        """Call the learner's function and record how long it ran; return its value."""
+        self.spent()  # so that earlier CPU time does not count
         start_s = self.clock()
         value = function(*args)
         self.computed()
@@ -209,7 +211,7 @@ def _short(value):
 
 
 class CpuSeconds:
-    """() -> (no costs, CPU seconds of the thread that made this object since the last call)."""
+    """Return (no costs, CPU seconds since the last call) of the thread that made this object."""
 
     def __init__(self):
         self._thread, self._last_s = threading.get_ident(), time.thread_time()

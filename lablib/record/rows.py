@@ -1,8 +1,8 @@
-"""The rows that a rank writes down while it runs, in its order: one class for each kind of row.
+"""The rows that a rank records while it runs, in order: one class for each kind of row.
 
 A rank's times are seconds on a clock that all ranks of the computer share; `nbytes` is payload.
-Rows are sent to the kernel as plain lists, the kind first. The kernel checks their types and
-bounds, because the learner's code can write rows, too.
+Rows are sent to the kernel as plain lists that begin with the kind. The kernel checks their types
+and bounds, because the learner's code can write rows, too.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from lablib.record.cost import Cost
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """Any row. To make one takes no longer than to make a tuple."""
+    """The base of all rows. Making one takes no longer than making a tuple."""
 
 
 class Computed(Row, tag="computed"):
     """The rank computed something after the row before.
 
     phase    "forward", "backward" or "other"
-    costs    the operations, one after the other; empty where they are not counted
-    cpu_s    CPU seconds that the operations took, where they are not counted
+    costs    the operations, one after the other; empty if they are not counted
+    cpu_s    CPU seconds that the operations took, if they are not counted
     """
 
     phase: Phase
@@ -46,11 +46,11 @@ class Computed(Row, tag="computed"):
 class Issued(Row, tag="issued"):
     """The rank started a message.
 
-    number   of the message on this rank, from 0
+    number   number of the message on this rank, from 0
     name     "send", "recv", or the name of a collective
     group    global ranks that take part; (source, destination) for send and recv, where a source of
-             -1 is any rank
-    line     "file:line" of the learner that caused it; "" where that is not known
+             -1 means any rank
+    line     "file:line" of the learner's code that caused it; "" if unknown
     channel, order    messages of one channel match one another across ranks by their order, from 1
     """
 
@@ -73,9 +73,9 @@ class Ended(Row, tag="ended"):
 
 
 class Waited(Row, tag="waited"):
-    """The rank's main thread stood still for a message.
+    """The rank's main thread waited for a message.
 
-    end_s    -1 if nobody saw the end: then it is the end of the message
+    end_s    -1 if the end could not be observed; then the wait ends with the message
     """
 
     number: Count
@@ -98,7 +98,7 @@ class StepEnded(Row, tag="step ended"):
 
 
 class PhaseChanged(Row, tag="phase changed"):
-    """The forward or backward pass begins or ends; `phase` is the one from now on."""
+    """The forward or backward pass begins or ends; `phase` is the phase from now on."""
 
     at_s: Seconds
     phase: Phase
@@ -112,7 +112,7 @@ class Marked(Row, tag="marked"):
 
 
 class Derived(Row, tag="derived"):
-    """A message that follows from the framework's placement: it happened, but nobody saw when."""
+    """A message that follows from the framework's placement: it happened at an unknown time."""
 
     at_s: Seconds
     name: Name

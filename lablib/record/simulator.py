@@ -1,12 +1,12 @@
-"""Plays the programs of all ranks on modelled hardware, in virtual-time order. Pure.
+"""Simulate the programs of all ranks on modelled hardware, in the order of virtual time.
 
-A collective starts when its last rank has issued it and its links are free; it then holds them
-until it ends, for all its ranks at once. A send needs nobody: it starts when it is issued and its
-links are free, and what has arrived is kept until it is received. A wait ends when what it waits
-for has ended. Messages that want the same link get it in the order in which they could start.
+A collective starts when its last rank has issued it and its links are free. It then occupies them
+until it ends, for all its ranks at once. A send does not need the receiver: it starts when it is
+issued and its links are free, and the data is kept until it is received. A wait ends when its
+message has ended. Messages that need the same link get it in the order in which they could start.
 
-Where the order of messages itself depends on time (receive from anybody), the earliest arrival is
-served: then the trace is one possible run.
+If the order of messages depends on time (receive from any rank), the earliest arrival is served.
+The trace is then one of several possible runs.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _MOST_SHOWN = 4
 
 
 def simulate(program: Program, hardware: Hardware | str) -> Trace:
-    """When it would have happened: the program's trace on `hardware`, its clock "modelled".
+    """Return the trace of the program on `hardware`, with the clock "modelled".
 
-    hardware   Hardware, or what `lab.hardware.get` takes
+    hardware   Hardware, or an argument of `lab.hardware.get`
 
     Every rank starts at 0. Equal programs and equal hardware give equal traces, bit for bit. Raises
-    LabError when the hardware is too small, when the program lacks the costs that it needs, when
-    ranks do not agree on a message, and when they wait for one another forever.
+    LabError if the hardware is too small, if costs are missing in the program, if ranks do not
+    agree on a message, or if they wait for one another forever.
 
     >>> from lablib.record.cost import Cost
     >>> op = Op("compute", costs=(Cost(8.141e12),))
@@ -49,7 +49,7 @@ def simulate(program: Program, hardware: Hardware | str) -> Trace:
 
 
 def _check_costs(program, hardware):
-    """Compute has what this device needs: FLOPs and bytes, or CPU seconds for "host"."""
+    """Check that compute has the costs that this device needs: FLOPs and bytes, or CPU seconds."""
     host = hardware.device.is_host
     if not any(op.kind == "compute" and bool(op.costs) == host for ops in program for op in ops):
         return
@@ -68,7 +68,7 @@ def _check_costs(program, hardware):
 
 @dataclass(eq=False, slots=True)
 class _Message:
-    """A collective, or one side of a message between two."""
+    """A collective, or one side of a message between two ranks."""
 
     name: str
     group: tuple[int, ...]
@@ -88,7 +88,7 @@ class _Message:
 
 @dataclass(eq=False, slots=True)
 class _Rank:
-    """How far one rank has come."""
+    """The position of one rank in its program."""
 
     rank: int
     ops: tuple[Op, ...]
@@ -117,9 +117,10 @@ class _Play:
         self.ticket = count()
 
     def run(self):
-        """Ranks run until they wait; then whatever can start first starts, which lets some go on.
+        """Run all ranks until they wait; then start the earliest possible message, again and again.
 
-        So nothing is ever started that something else, not known yet, could have preceded.
+        A started message lets some ranks continue. This order makes sure that no message starts
+        before an earlier one that was not known yet.
         """
         for rank in self.ranks:
             self._go_on(rank)
@@ -197,7 +198,7 @@ class _Play:
         rank.log.append((message, op, rank.now_s))
 
     def _join(self, rank, op):
-        """This rank's part of a collective; the last one to join makes it ready."""
+        """Add this rank's part to a collective. The last part makes the collective ready."""
         order = rank.orders[op.channel or op.group] = rank.orders[op.channel or op.group] + 1
         channel = (op.channel or op.group, op.order or order)
         message = self.collectives.setdefault(channel, _Message(op.name, op.group, channel))
@@ -227,7 +228,8 @@ class _Play:
         return message
 
     def _when(self, at_s, happens, message):
-        # Of what is due at the same moment, what was known first: programs decide, not memory.
+        # If several are due at the same moment, the first known comes first, so that the order
+        # depends only on the programs.
         heapq.heappush(self.due, (at_s, next(self.ticket), happens, message))
 
     def _start(self, message):
@@ -242,7 +244,7 @@ class _Play:
             self.links[link][:lanes] = [end_s] * lanes
             self.links[link].sort()
         if message.name == "send":
-            # Messages of one channel arrive in their order, even over several adapters.
+            # Messages of one channel arrive in order, even over several adapters.
             end_s = self.last_arrival_s[message.channel] = max(
                 end_s, self.last_arrival_s[message.channel]
             )
@@ -254,7 +256,7 @@ class _Play:
         self._deliver(send.channel[0])
 
     def _deliver(self, mailbox):
-        """Give what has arrived to those who want it, first come, first served on both sides."""
+        """Give messages that have arrived to the recvs that wait, in order on both sides."""
         for want in list(self.wanted[mailbox]):
             source = want.group[0]
             fitting = (s for s in self.arrived[mailbox] if source in (_ANYBODY, s.group[0]))
@@ -282,7 +284,8 @@ _DO = {
 
 
 def _mailbox(op):
-    """Where a message between two goes: its channel without the sender, and the receiver.
+    """Return where a message between two ranks arrives: its channel without the sender, its
+    receiver.
 
     A channel is "group:sender>receiver:tag".
     """

@@ -166,7 +166,7 @@ class Trace(Sequence[Event]):
     def _repr_html_(self) -> str:
         counts = defaultdict(lambda: [0, 0])
         for event in self._events:
-            # Every step has a name of its own: a row each would tell nothing.
+            # Every step has its own name; a row for each would not help.
             count = counts[event.kind, "" if event.kind == "step" else event.name]
             count[0] += 1
             count[1] += event.nbytes

@@ -1,6 +1,6 @@
-"""Traces as files: JSON, one row an event, compressed where the name ends in .gz.
+"""Read and write traces as JSON files: one row for each event, compressed if the name ends in .gz.
 
-A trace may come from anybody, so reading one is bounded and every value is checked.
+A trace may come from an untrusted source, so its size is limited and every value is checked.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lablib.files import write_completely
 from lablib.record.event import CLOCKS, KINDS, PHASES, Event
 
 VERSION = 1
-MOST_BYTES = 64 * 2**20  # as text; about half a million events
+MOST_BYTES = 64 * 2**20  # of uncompressed text; about half a million events
 MOST_RANKS = 2**16
 
 
 class _Wrong(Exception):
-    """Why a file is not a trace."""
+    """The reason why a file is not a trace."""
 
 
 def save(events: Sequence[Event], clock: str, ranks: int, path: str | os.PathLike) -> Path:
-    """Write the events; LabError when they are too many to be read again, or cannot be written."""
+    """Write the events; raise LabError if they are too many to be read, or cannot be written."""
     names = [field.name for field in fields(Event)]
     head = {"lablib_trace": VERSION, "clock": clock, "ranks": int(ranks), "fields": names}
     text = json.dumps(head | {"events": [_row(event) for event in events]}, allow_nan=False)
@@ -42,7 +42,7 @@ def save(events: Sequence[Event], clock: str, ranks: int, path: str | os.PathLik
 
 
 def load(path: str | os.PathLike) -> tuple[list[Event], str, int]:
-    """Events, clock and ranks; LabError naming the path and what is wrong."""
+    """Return events, clock and number of ranks; raise LabError with the path and what is wrong."""
     try:
         content = _parse(_read(path))
         events = [_event(row, number) for number, row in enumerate(content["events"])]
@@ -65,9 +65,9 @@ def load(path: str | os.PathLike) -> tuple[list[Event], str, int]:
 
 
 def write_compressed(path: str | os.PathLike, text: str) -> Path:
-    """Write text whole or not at all, through gzip where the name ends in .gz."""
+    """Write text completely or not at all, compressed if the name ends in .gz."""
     data = text.encode()
-    # No time stamp: equal traces give equal files.
+    # Without a time stamp, equal traces give equal files.
     return write_completely(path, gzip.compress(data, 6, mtime=0) if _is_gz(path) else data)
 
 

@@ -1,7 +1,7 @@
-"""How many bytes a rank's link carries because of one message: the wire bytes.
+"""Compute how many bytes a rank's link carries because of one message: the wire bytes.
 
-A payload is what a rank passes to the call, and calls of different kinds need different amounts of
-traffic for it. So payloads cannot be compared, but wire bytes can.
+A payload is what a rank passes to the call. Different kinds of calls need different traffic for the
+same payload, so payloads cannot be compared, but wire bytes can.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnS
 
 @cache
 def _modules():
-    """(name, framework) -> module. None of them imports its framework before it trains."""
+    """Return {(name, framework): module}. No module imports its framework before it trains."""
     packages = {of: importlib.import_module(f"{__name__}.{of}") for of in frameworks.NAMES}
     return {
         (found.name, of): importlib.import_module(f"{package.__name__}.{found.name}")

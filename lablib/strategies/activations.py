@@ -1,4 +1,4 @@
-"""What the forward pass keeps for the backward pass, in torch and in a graph of TensorFlow."""
+"""Measure what the forward pass keeps for the backward pass, in torch and in a TensorFlow graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ if TYPE_CHECKING:
 
 
 def saved_bytes(task: Task, samples: int) -> int:
-    """Bytes that autograd keeps of one forward pass over so many samples, weights not counted.
+    """Return the bytes that autograd keeps of one forward pass over `samples` samples.
 
-    Nothing is computed: on the meta device tensors have shapes, and no memory.
+    Weights are not counted. Nothing is computed: tensors on the meta device have shapes but no
+    memory.
     """
     import torch
 
@@ -29,18 +30,19 @@ def saved_bytes(task: Task, samples: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = task.torch_loss(model(x), y)  # noqa: F841 - it holds what is kept
+        loss = task.torch_loss(model(x), y)  # noqa: F841 - it keeps the saved tensors alive
         return sum(storage.nbytes() for storage in kept.values())
 
 
 def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) -> int:
-    """Bytes of what is there, and still needed, when a traced backward pass over so many samples
-    begins; weights not counted.
+    """Return the bytes that are still needed when a traced backward pass over `samples` samples
+    begins.
 
-    Nothing is computed. A graph runs what it can: so this includes factors of the gradients that
-    need no gradient themselves, which autograd would compute later.
+    Weights are not counted. Nothing is computed. A graph runs each operation as soon as it can, so
+    the result includes factors of the gradients that need no gradient themselves. Autograd would
+    compute these later.
 
-    blocks   a stage of the model; None: all of it
+    blocks   a stage of the model; None: the whole model
     """
     import tensorflow as tf
 
@@ -60,7 +62,10 @@ def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) 
 
 
 def _backward_graph(task, samples, blocks):
-    """Of a function of what comes in, labels, and the gradient of what goes out."""
+    """Return the graph of a backward pass.
+
+    Its inputs are the input of the blocks, the labels, and the gradient of the blocks' output.
+    """
     import tensorflow as tf
 
     x, y = (tf.TensorSpec(array.shape, array.dtype) for array in task.batch_at(0, samples))

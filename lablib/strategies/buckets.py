@@ -1,4 +1,4 @@
-"""Buckets: gradients that travel together, and what data parallelism sends with them."""
+"""Group gradients into buckets, each of which data parallelism sends in one message."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _MB = 1024 * 1024
 
 
 def packed(sizes: Sequence[int], bucket_mb: float) -> list[list[int]]:
-    """Which go into which bucket, in their order: one is closed as soon as it is full.
+    """Return the numbers of the gradients in each bucket, in order.
 
-    sizes      bytes of each
-    bucket_mb  a bucket is full from so many MiB on
+    A bucket is closed as soon as it is full.
+
+    sizes      bytes of each gradient
+    bucket_mb  a bucket with at least this many MiB is full
 
     >>> packed([300_000, 300_000, 500_000], bucket_mb=0.5)
     [[0, 1], [2]]
@@ -30,6 +32,6 @@ def packed(sizes: Sequence[int], bucket_mb: float) -> list[list[int]]:
 
 
 def gradient_bytes(task: Task) -> list[int]:
-    """Bytes of each gradient, in the order in which a backward pass yields them: the last first."""
+    """Return the bytes of each gradient in the order of a backward pass: the last layer's first."""
     weights = [weight for weight in task.torch_model().parameters() if weight.requires_grad]
     return [weight.nbytes for weight in reversed(weights)]

@@ -1,5 +1,7 @@
-"""Checkpoints: files that hold all that the next step depends on. Each was written whole, or is
-known not to be."""
+"""Write and read checkpoints: files with everything that the next step depends on.
+
+A checkpoint is written completely, or it is recognised as damaged when it is read.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,11 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after some of its steps.
+    """The state of a run after some of its steps.
 
-    losses   of every step so far, so their number is the step to go on with; which samples that
-             step sees follows from the number
-    arrays   by name: weights, momentum, the state of the random numbers
+    losses   the loss of every step so far; their number is the number of the next step, which
+             also determines the samples of that step
+    arrays   {name: array} of weights, momentum and the state of the random numbers
     """
 
     losses: list[float]
@@ -34,11 +36,12 @@ class Checkpoint:
 
 
 def open_folder(job: Job) -> Path:
-    """The folder that the job names, made when it is not there; else one that ends with the run.
+    """Return the folder that the job names; create it if it does not exist.
 
-    Raises LabError when it cannot be made, and for options that make no sense.
+    If the job names none, the folder is a temporary one that is removed after the run. Raises
+    LabError if the folder cannot be created, and for options that make no sense.
     """
-    # Two, because the newest may be damaged.
+    # Keep at least two checkpoints, because the newest may be damaged.
     check_whole(2, keep=job.options["keep"])
     check_whole(1, checkpoint_every=job.options["checkpoint_every"])
     given = job.options["folder"]
@@ -52,14 +55,14 @@ def open_folder(job: Job) -> Path:
 
 
 def due(step: int, job: Job) -> bool:
-    """Whether a checkpoint is written after so many steps: every few, and after the last."""
+    """Return True if a checkpoint is due after `step` steps: every few steps, and after all."""
     return step % job.options["checkpoint_every"] == 0 or step == job.steps
 
 
 def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
-    """Write it, and only then remove the oldest.
+    """Write a checkpoint and only then remove the oldest ones; return its path.
 
-    Raises LabError naming the path when it cannot be written; those before it are then untouched.
+    Raises LabError with the path if it cannot be written. Then the older checkpoints are unchanged.
     """
     try:
         path = write_completely(_path(folder, len(checkpoint.losses)), _pack(checkpoint, job))
@@ -67,7 +70,7 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
         raise not_written(
             folder, getattr(error.__cause__, "strerror", None) or error.saw
         ) from error
-    # A file with a higher number was found damaged, or this run would have begun there.
+    # A file with a higher number must be damaged: otherwise this run would have started from it.
     kept = [each for each in _all(folder) if each <= path][-job.options["keep"] :]
     for useless in {*_all(folder), *folder.glob(".step-*.tmp")} - {*kept}:
         useless.unlink(missing_ok=True)
@@ -75,9 +78,10 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
 
 
 def newest(folder: Path, job: Job) -> Checkpoint | None:
-    """Return the last complete one, or None if there is none. Report and skip a damaged one.
+    """Return the newest complete checkpoint, or None if there is none. Report and skip damaged
+    ones.
 
-    Raises LabError when all are damaged, and for a checkpoint of another job.
+    Raises LabError if all are damaged, or if the checkpoint belongs to another job.
     """
     paths = _all(folder)
     for path in reversed(paths):
@@ -93,7 +97,10 @@ def newest(folder: Path, job: Job) -> Checkpoint | None:
 
 
 def describe_job(job: Job) -> dict:
-    """What a run must have in common with the one that it continues. The ranks need not be."""
+    """Return what a run must have in common with the run that it continues.
+
+    The number of ranks may differ.
+    """
     task = job.task
     return {
         "task": task.name,
@@ -106,7 +113,7 @@ def describe_job(job: Job) -> dict:
 
 
 def check_continues(path: Path | str, before: dict, steps: int, job: Job) -> None:
-    """Raise LabError unless this job can go on from `steps` steps of the job `before`."""
+    """Raise LabError unless this job can continue after `steps` steps of the job `before`."""
     now = describe_job(job)
     differ = [name for name in now if before.get(name) != now[name]]
     if differ:
@@ -150,12 +157,12 @@ def _path(folder, steps):
 
 
 def _all(folder):
-    """Oldest first."""
+    """Return the paths of all checkpoints, oldest first."""
     return sorted(folder.glob("step-*.npz"))
 
 
 def _pack(checkpoint, job):
-    """NumPy's npz, so `np.load` reads it, with the checksum of all of it behind its end."""
+    """Return a checkpoint as NumPy's npz, which `np.load` can read, followed by its checksum."""
     head = json.dumps({"job": describe_job(job), "losses": checkpoint.losses})
     file = io.BytesIO()
     np.savez(file, head=np.array(head), **checkpoint.arrays)
@@ -164,7 +171,7 @@ def _pack(checkpoint, job):
 
 
 def _unpack(data):
-    """(head, arrays); None when a byte is missing or not as it was written."""
+    """Return (head, arrays), or None if data is missing or has changed since it was written."""
     content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None

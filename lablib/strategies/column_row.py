@@ -1,9 +1,9 @@
-"""Which layers of a task tensor parallelism cuts: pairs, the first by columns, the second by rows.
+"""Find the layers that tensor parallelism cuts in pairs: the first by columns, the second by rows.
 
-A rank that holds some columns of the first layer gets those of its outputs that are the inputs of
-its rows of the second, so nothing is sent between the two. After the second layer every rank has a
-part of each sum: one all-reduce. Backward the same holds the other way round: one all-reduce of
-the gradient of the first layer's input.
+A rank with some columns of the first layer computes exactly the inputs for its rows of the second
+layer, so nothing is sent between the two. After the second layer every rank has one term of each
+sum, and one all-reduce adds them. In the backward pass, one all-reduce adds the gradients of the
+first layer's input.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ _DENSE = ("dense", "logits")
 
 @dataclass(frozen=True)
 class Pair:
-    """Layers by their names in the model, as "1.query".
+    """Two layers that are cut together; layers are given by their names, such as "1.query".
 
-    first, last   numbers of the blocks where the pair begins and ends
-    parts         what lies between can be shared out in that many: heads, or the width
+    first, last   numbers of the first and the last block of the pair
+    columns       names of the layers that are cut by columns
+    row           name of the layer that is cut by rows
+    parts         the number of parts that can be divided among ranks: heads, or the width
     """
 
     first: int
@@ -37,9 +39,10 @@ class Pair:
 
 
 def pairs(task: Task) -> list[Pair]:
-    """The pairs of a task: in each attention and feed-forward block, and of dense blocks in turn.
+    """Return the pairs of a task: in each attention and feed-forward block, and two dense blocks
+    each.
 
-    What is left over (embedding, norms, head) is whole on every rank.
+    The other layers (embedding, norms, head) are whole on every rank.
     """
     found, number = [], 0
     while number < len(task.chain):
@@ -62,9 +65,9 @@ def _pair_at(chain, n):
 
 
 def why_not(task: Task, ranks: int) -> str:
-    """Why its layers cannot be cut for that many ranks; "" when they can."""
+    """Return why the task's layers cannot be cut for this number of ranks; "" if they can."""
     if not isinstance(task.model, Chain):
-        return "which layers come in pairs is known of the named tasks only"
+        return "the kit knows only for the named tasks which layers form pairs"
     if any(block.kind.startswith("conv") for block in task.chain):
         return "convolutions have no pairs of columns and rows here"
     for pair in pairs(task):
@@ -74,7 +77,7 @@ def why_not(task: Task, ranks: int) -> str:
 
 
 def cut_axes(task: Task) -> dict[str, int]:
-    """The arrays that are cut, by canonical name, and along which axis; kernels are (in, out)."""
+    """Return {canonical name: axis} for all arrays that are cut; kernels have shape [in, out]."""
     axes = {}
     for pair in pairs(task):
         axes |= {f"{layer}.kernel": 1 for layer in pair.columns}
@@ -84,7 +87,7 @@ def cut_axes(task: Task) -> dict[str, int]:
 
 
 def put_together(task: Task, parts: list[dict]) -> dict[str, np.ndarray]:
-    """The whole weights of what `task.torch_arrays` gave on each rank."""
+    """Return the whole weights, put together from `task.torch_arrays` of each rank."""
     axes = cut_axes(task)
     return {
         name: np.concatenate([part[name] for part in parts], axes[name]) if name in axes else array
@@ -93,7 +96,7 @@ def put_together(task: Task, parts: list[dict]) -> dict[str, np.ndarray]:
 
 
 def dtensor_plan(task: Task) -> dict:
-    """What `parallelize_module` takes: a style for each layer of a pair, by its name."""
+    """Return the plan for `parallelize_module`: a style for each layer of a pair, by its name."""
     from torch.distributed.tensor import Replicate
     from torch.distributed.tensor.parallel import (
         ColwiseParallel,
@@ -106,7 +109,8 @@ def dtensor_plan(task: Task) -> dict:
         styles |= {name: ColwiseParallel() for name in pair.columns}
         styles[pair.row] = RowwiseParallel()
         if len(pair.columns) > 1:
-            # One DTensor for query, key and value: each would make its own, and sum its gradient.
+            # Make one DTensor for query, key and value. Otherwise each layer would make its own and
+            # sum its gradient separately.
             styles[f"{pair.first}.norm"] = PrepareModuleOutput(
                 output_layouts=Replicate(),
                 desired_output_layouts=Replicate(),
@@ -116,7 +120,7 @@ def dtensor_plan(task: Task) -> dict:
 
 
 def all_reduces(task: Task, ranks: int, batch: int) -> tuple[int, int]:
-    """(calls, bytes) of one step on all of these ranks: outputs forward, gradients backward."""
+    """Return (calls, bytes) of one step on all ranks: outputs forward, gradients backward."""
     sizes = [4 * batch * size for size in _sent_sizes(task)]
     return ranks * len(sizes), ranks * sum(sizes)
 
@@ -124,12 +128,12 @@ def all_reduces(task: Task, ranks: int, batch: int) -> tuple[int, int]:
 def _sent_sizes(task) -> Iterator[int]:
     for pair in pairs(task):
         yield prod(task.chain[pair.last].shape_out)
-        if pair.first > 0:  # nobody asks for the gradient of the samples
+        if pair.first > 0:  # the gradient of the samples is not needed
             yield prod(task.chain[pair.first].shape_in)
 
 
 def weight_bytes(task: Task, ranks: int) -> int:
-    """What one rank holds of the weights."""
+    """Return the bytes of weights that one rank holds."""
     cut = cut_axes(task)
     return sum(
         4 * prod(shape) // (ranks if f"{number}.{layer.name}.{name}" in cut else 1)
@@ -140,11 +144,11 @@ def weight_bytes(task: Task, ranks: int) -> int:
 
 
 def live_bytes(task: Task, ranks: int, batch: int) -> int:
-    """The most that one rank holds: at the end of the forward pass or soon after.
+    """Return the most bytes that one rank holds: at the end of the forward pass or soon after it.
 
-    Then there are weights, momentum, and all that the backward pass will need; in addition, the
-    last step's gradients and the scores with their logarithms, or instead, once the backward pass
-    has begun, the logarithms and two gradients of them.
+    At that time a rank holds weights, momentum, everything that the backward pass needs, and one of
+    two things: the last step's gradients and the scores with their logarithms; or, after the
+    backward pass has begun, the logarithms and two gradients of them.
     """
     weights, scores = weight_bytes(task, ranks), 4 * batch * prod(task.chain[-1].shape_out)
     kept = 4 * batch * sum(_kept_sizes(task, ranks))
@@ -152,14 +156,17 @@ def live_bytes(task: Task, ranks: int, batch: int) -> int:
 
 
 def _kept_sizes(task, ranks) -> Iterator[int]:
-    """Numbers that each block keeps of one sample for the backward pass, from what it takes in."""
+    """Yield how many numbers of one sample are kept for the backward pass, block by block.
+
+    The first item is the input of the first block.
+    """
     yield prod(task.chain[0].shape_in)
     first_of_pair = {pair.first for pair in pairs(task)}
     for number, block in enumerate(task.chain):
         out = prod(block.shape_out)
         if block.kind == "dense":  # before and after GELU
             yield 2 * out // (ranks if number in first_of_pair else 1)
-        elif block.kind == "attention":  # norm and sum; query, key, value, heads; who looks at whom
+        elif block.kind == "attention":  # norm and sum; query, key, value, heads; attention weights
             heads, tokens = block.shape_out[-1] // HEAD_WIDTH, block.shape_out[0]
             yield 2 * out + (4 * out + heads * tokens**2) // ranks
         elif block.kind == "feed_forward":  # norm and sum; four times the width, twice

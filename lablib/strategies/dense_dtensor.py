@@ -1,7 +1,7 @@
-"""A model of dense layers whose weights are DTensors: Keras 3 has no layers that can hold them.
+"""Train a model of dense layers whose weights are DTensors, which Keras 3's layers do not support.
 
-Each array has a layout on a mesh of ranks. TensorFlow finds out from the layouts what each rank
-computes and where parts must meet. Nobody writes a collective.
+Each array has a layout on a mesh of ranks. From the layouts TensorFlow derives what each rank
+computes and where it must communicate, so the program contains no collective.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from lablib.strategies import column_row
 from lablib.strategies.strategy import Job
 from lablib.tasks import Task
 
-ONLY_MEASURED = "DTensor sends its messages past everything that could be recorded"
-_PACK_BYTES = 4 * 1024  # seen with TensorFlow 2.21
-_OF_A_GELU = 4  # arrays that its gradient needs: input, half of it, error function, output
+ONLY_MEASURED = "DTensor sends its messages past everything that the kit can record"
+_PACK_BYTES = 4 * 1024  # measured with TensorFlow 2.21
+_OF_A_GELU = 4  # arrays that its gradient needs: input, half of the input, error function, output
 
 
 def why_not(task: Task) -> str:
-    """Why the task cannot be trained so; "" when it can."""
+    """Return why the task cannot be trained with DTensor; "" if it can."""
     if {getattr(block, "kind", "") for block in task.chain} - {"dense", "logits"}:
-        return "Keras 3 has no layers for DTensor, and dense ones only are written out here"
+        return "Keras 3 has no layers for DTensor, and the kit has its own for dense ones only"
     return ""
 
 
 def pack_bytes(nbytes: int) -> int:
-    """What DTensor sends for several tensors that it sums in one message: it fills the message up.
+    """Return the bytes of DTensor's message for the sum of several tensors, padded to full blocks.
 
     >>> pack_bytes(4 * 1025)
     8192
@@ -36,9 +36,10 @@ def pack_bytes(nbytes: int) -> int:
 
 
 def kept_bytes(task: Task, samples: int, sharing: int = 1) -> int:
-    """Bytes that a rank keeps from forward to backward pass: the samples, and of each GELU.
+    """Return the bytes that a rank keeps from forward to backward pass: samples, and arrays of each
+    GELU.
 
-    sharing   how many ranks share a layer that is cut by columns
+    sharing   the number of ranks that share a layer that is cut by columns
     """
     columns = {pair.first for pair in column_row.pairs(task)}
     *hidden, _ = enumerate(task.chain)
@@ -47,9 +48,11 @@ def kept_bytes(task: Task, samples: int, sharing: int = 1) -> int:
 
 
 def connected_mesh(me, axes: Mapping[str, int]):
-    """A mesh of all ranks, name of an axis -> how many ranks lie along it.
+    """Return a mesh of all ranks.
 
-    DTensor reads variables of its own, not TF_CONFIG.
+    DTensor reads its own environment variables, not TF_CONFIG, so these are set here.
+
+    axes   {name of an axis: number of ranks along it}
     """
     import json
     import os
@@ -65,9 +68,9 @@ def connected_mesh(me, axes: Mapping[str, int]):
 
 
 def placed(array, mesh, cut: Mapping[int, str]):
-    """A DTensor of an array that every rank has: each packs its part of it.
+    """Return a DTensor of an array that every rank has: each rank packs its own part.
 
-    cut    axis of the array -> axis of the mesh along which its parts lie
+    cut    {axis of the array: axis of the mesh along which its parts lie}
     """
     import numpy as np
     import tensorflow as tf
@@ -81,11 +84,11 @@ def placed(array, mesh, cut: Mapping[int, str]):
 
 
 def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_along, gather=False):
-    """Train with weights and momenta that lie on the mesh as `cuts` says, by canonical name and in
-    the model's order.
+    """Train with weights and momenta that are distributed over the mesh.
 
-    samples_along   axis of the mesh over which a batch is divided; None: every rank has all of it
-    gather          ask for each weight whole before it is used
+    cuts            {canonical name: cut, as in `placed`}, in the model's order
+    samples_along   the mesh axis over which a batch is divided; None: every rank has all of it
+    gather          True: gather each weight before it is used
     """
     import numpy as np
     import tensorflow as tf
@@ -98,7 +101,7 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
 
     weights = variables(initial)
     momenta = variables({name: np.zeros_like(array) for name, array in initial.items()})
-    del initial  # the parts are enough
+    del initial  # each rank needs only its parts from here on
 
     @tf.function
     def train_step(x, y):
@@ -106,7 +109,7 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
             used = [_whole(weight, mesh) if gather else weight for weight in weights]
             loss = task.tensorflow_loss(outputs(x, used), y)
         for weight, momentum, gradient in zip(weights, momenta, tape.gradient(loss, weights)):
-            # DTensor does not order the reading of a variable after its assignment.
+            # DTensor may read a variable before an earlier assignment to it, so use `velocity`.
             velocity = task.momentum * momentum - task.lr * gradient
             momentum.assign(velocity)
             weight.assign_add(velocity)
@@ -126,14 +129,17 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
 
 
 def _whole(weight, mesh):
-    """All of it on every rank."""
+    """Return the whole array on every rank."""
     from tensorflow.experimental import dtensor
 
     return dtensor.relayout(weight, dtensor.Layout.replicated(mesh, len(weight.shape)))
 
 
 def outputs(x, weights: list) -> Any:
-    """Dense layers, kernel and bias in turn, with a GELU between two of them."""
+    """Return the output of dense layers with a GELU between each two of them.
+
+    weights   kernel and bias of each layer in turn
+    """
     import tensorflow as tf
 
     *hidden, last = zip(weights[::2], weights[1::2])

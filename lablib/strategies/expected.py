@@ -1,4 +1,4 @@
-"""What one step of a strategy sends and holds, by closed form; and whether a run agrees."""
+"""Compute by closed form what one step of a strategy sends and holds, and compare a run with it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ WITHIN = 0.1
 
 @dataclass(frozen=True)
 class Expected:
-    """What one step shows once it is warm.
+    """What one step sends and holds after the warm-up.
 
-    messages    name -> (calls, payload bytes), of all ranks together
+    messages    {name: (calls, payload bytes)}, of all ranks together
     wire_bytes  bytes that the link of the busiest rank carries (`record.wire_bytes`)
-    live_bytes  tensors that the fullest rank holds at most; None where no closed form is known
+    live_bytes  the most bytes of tensors on the fullest rank; None if no closed form is known
     """
 
     messages: Mapping[str, tuple[int, int]]
@@ -28,8 +28,10 @@ class Expected:
     live_bytes: float | None = None
 
     def complaints(self, run: Run) -> list[str]:
-        """What differs from it in the last step of a run. Bytes of memory may, by a tenth; in a
-        measured run nobody counts them."""
+        """Return a sentence for each difference between this and the last step of a run.
+
+        Memory may differ by a tenth. It is not compared for measured runs, which do not record it.
+        """
         seen = metrics.step_messages(run.trace)
         found = [
             f"{name}: {_calls(seen.get(name))}, not {_calls(self.messages.get(name))}"
@@ -42,20 +44,21 @@ class Expected:
         return found
 
     def wire_complaints(self, carried: float) -> list[str]:
-        """What is wrong with the bytes that the busiest rank's link carried in a step."""
+        """Return what is wrong with the bytes that the busiest rank's link carried in a step."""
         if math.isclose(carried, self.wire_bytes, rel_tol=1e-9):
             return []
         return [f"wire: {carried:.0f} bytes on the busiest rank, not {self.wire_bytes:.0f}"]
 
     def memory_complaints(self, held: float) -> list[str]:
-        """What is wrong with the bytes that the fullest rank held at most; a tenth is not."""
+        """Return what is wrong with the fullest rank's bytes; it may differ by a tenth."""
         if self.live_bytes is None or abs(held - self.live_bytes) <= WITHIN * self.live_bytes:
             return []
         return [f"memory: {show_bytes(held)}, not {show_bytes(self.live_bytes)}"]
 
 
 def wire_bytes_of_collectives(messages: Mapping[str, tuple[int, int]], ranks: int) -> float:
-    """Bytes that each rank's link carries for collectives in which all ranks pass equally much.
+    """Return the bytes that each rank's link carries for collectives with equal shares of all
+    ranks.
 
     messages   as in `Expected`
 

@@ -1,4 +1,4 @@
-"""Faults on purpose: a rank dies at a step, as it would when its machine does."""
+"""Cause faults on purpose: a rank dies at a given step, as if its machine had failed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from lablib.errors import LabError, is_whole
 
 
 def strike(fail_at: Mapping[str, int] | None, me, step: int) -> None:
-    """End this rank with SIGKILL when it is the one named, at the step named.
+    """End this rank with SIGKILL if `fail_at` names it and this step.
 
-    fail_at   {"rank": 0, "step": 2}; None: nobody dies
+    fail_at   {"rank": 0, "step": 2}; None: no rank dies
+
+    Raises LabError if `fail_at` is not a rank and a step, or the rank does not exist.
     """
     if fail_at is None:
         return
@@ -23,7 +25,7 @@ def strike(fail_at: Mapping[str, int] | None, me, step: int) -> None:
 
 def _check(fail_at, ranks):
     named = isinstance(fail_at, Mapping) and fail_at.keys() == {"rank", "step"}
-    # A fault that cannot happen would look like a rank that survived it.
+    # A fault that cannot happen would look as if the rank had survived it.
     if not named or not all(map(is_whole, fail_at.values())) or fail_at["rank"] >= ranks:
         raise LabError(
             "fail_at must name a rank and the step at which it fails.",

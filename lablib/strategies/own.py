@@ -1,4 +1,4 @@
-"""The learner's own function as a strategy: `lab.train(my_ddp, task="digits-mlp", ranks=4)`."""
+"""Use the learner's own function as a strategy: `lab.train(my_ddp, task="digits-mlp", ranks=4)`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _RETURNED = "return {'losses': [the loss of each step], 'weights': {name: NumPy 
 class OwnStrategy:
     """A function with the contract of a strategy's `train(me, job)`, and its description.
 
-    It has what a strategy's module has: `STRATEGY` and `train`.
+    Like a strategy's module it has `STRATEGY` and `train`.
     """
 
     STRATEGY: Strategy
     function: Callable
 
     def train(self, me: object, job: Job) -> dict | None:
-        """Call the function on a rank. Raises LabError if it returns something else than losses."""
+        """Call the function on a rank; raise LabError if its result has the wrong form."""
         returned = self.function(me, job)
         if returned is None or _is_a_result(returned):
             return returned
@@ -34,10 +34,10 @@ class OwnStrategy:
 
 
 def own_strategy(function: Callable, framework: str, known: list[str]) -> OwnStrategy:
-    """Describe the function, so that it can stand beside the official strategies.
+    """Describe the function, so that it can be used like the official strategies.
 
-    framework   what the function is written for
-    known       names of strategies: a function with such a name is called "my ddp" in tables
+    framework   the framework for which the function is written
+    known       names of strategies; a function with such a name is called, for example, "my ddp"
     """
     name = getattr(function, "__name__", type(function).__name__)
     described = Strategy(

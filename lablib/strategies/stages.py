@@ -1,5 +1,7 @@
-"""Pipeline stages: micro-batches, the order of their passes, and closed forms of what is sent and
-held. A pass is (kind, stage): "F" forward or "B" backward of the next micro-batch."""
+"""Pipeline stages: micro-batches, the order of passes, and closed forms for messages and memory.
+
+A pass is (kind, stage): "F" forward or "B" backward of the next micro-batch.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,16 @@ import numpy as np
 
 from lablib.tasks import Task
 
-# What a dense block keeps of a sample for its backward pass, in copies of what it puts out: of its
-# GELU the input, of the block after it the input. Of other kinds no closed form is known here.
+# What a dense block keeps of a sample for its backward pass, counted in copies of its output: the
+# input of its GELU and the input of the next block. No closed form is known here for other kinds.
 _KEPT = {"dense": 2, "logits": 1}
 
 
 def why_not(task: Task, ranks: int, batch: int, micro_batches: int) -> str:
-    """Why the batch cannot be cut into so many micro-batches; "" when it can."""
+    """Return why the batch cannot be cut into this many micro-batches; "" if it can."""
     if not isinstance(micro_batches, int) or micro_batches < 1 or batch % micro_batches:
-        # Unequal ones: the mean of their losses would not be the loss of the batch.
+        # If micro-batches differed in size, the mean of their losses would not be the loss of the
+        # batch.
         return f"it cannot be cut into {micro_batches!r} equal micro-batches"
     return ""
 
@@ -27,7 +30,8 @@ def why_not(task: Task, ranks: int, batch: int, micro_batches: int) -> str:
 def passes(stage: int, pieces: int, ahead: int) -> list[tuple[str, int]]:
     """List the passes of a stage: first `ahead` forward passes, then forward and backward in turn.
 
-    pieces    micro-batches; where `ahead` is as large, all forward passes come first, as in GPipe
+    pieces    the number of micro-batches; if `ahead` is as large, all forward passes come first,
+              as in GPipe
 
     >>> "".join(kind for kind, _ in passes(0, pieces=4, ahead=4))
     'FFFFBBBB'
@@ -36,8 +40,9 @@ def passes(stage: int, pieces: int, ahead: int) -> list[tuple[str, int]]:
 
 
 def interleaved(rank: int, ranks: int, turns: int, pieces: int) -> list[tuple[str, int]]:
-    """The passes of a rank that holds a stage of each turn: a round of micro-batches in one stage,
-    then in the next.
+    """List the passes of a rank that holds one stage of each turn, as in interleaved 1F1B.
+
+    A round of micro-batches passes one of its stages, then the next one.
 
     >>> "".join(f"{kind}{stage} " for kind, stage in interleaved(1, ranks=2, turns=2, pieces=2))
     'F1 F1 F3 B3 F3 B3 B1 B1 '
@@ -56,22 +61,25 @@ def _in_turn(forward, backward, ahead):
 
 
 def messages(task: Task, stages: int, batch: int, pieces: int) -> dict[str, tuple[int, int]]:
-    """Of one step: every micro-batch crosses every cut forward, and its gradient comes back."""
+    """Return {name: (calls, bytes)} of one step on all ranks.
+
+    Every micro-batch crosses every cut forward, and its gradient comes back.
+    """
     crossed_bytes = sum(input_bytes(task, stage[0]) for stage in task.cut(stages)[1:])
     calls = 2 * (stages - 1) * pieces
     return {"send": (calls, 2 * crossed_bytes * batch), "recv": (calls, 0)}
 
 
 def wire_bytes(task: Task, stages: int, ranks: int, batch: int) -> int:
-    """What the link of the busiest rank carries in one step, in each direction."""
+    """Return the bytes that the link of the busiest rank carries in one step, in each direction."""
     return max(wire_bytes_by_rank(task, stages, ranks, batch))
 
 
 def wire_bytes_by_rank(task: Task, stages: int, ranks: int, batch: int) -> list[int]:
-    """What each rank's link carries in one step, in each direction.
+    """Return the bytes that each rank's link carries in one step, in each direction.
 
-    At the cut between two stages, the first rank sends activations and receives their gradient;
-    the second rank does the reverse. Stage n lies on rank n % ranks.
+    At the cut between two stages, the first rank sends activations and receives their gradient; the
+    second rank does the reverse. Stage n is on rank n % ranks.
     """
     carried = [0] * ranks
     for number, blocks in enumerate(task.cut(stages)[1:], start=1):
@@ -87,11 +95,11 @@ def live_bytes(
     piece: int,
     buffers: int = 0,
 ) -> float | None:
-    """What the fullest rank holds; None for models of other blocks than dense ones.
+    """Return the most bytes that the fullest rank holds; None if a block is not dense.
 
     ranks     the passes of each rank, in order
     piece     samples of a micro-batch
-    buffers   micro-batches that memory to receive into is kept for, of each stage
+    buffers   the number of micro-batches for which each stage keeps receive buffers
     """
     if any(getattr(block, "kind", "") not in _KEPT for block in task.chain):
         return None
@@ -100,7 +108,7 @@ def live_bytes(
 
 
 class _Held:
-    """Bytes that a stage holds: always, for a kept micro-batch, while it computes gradients."""
+    """Bytes that a stage holds: always, for a kept micro-batch, and while it computes gradients."""
 
     def __init__(self, task, blocks, piece, buffers):
         held = [task.chain[number] for number in blocks]
@@ -112,7 +120,7 @@ class _Held:
         self.always = 2 * self.weights + buffers * (received + gradient)  # and the momentum
         self.kept = 4 * piece * sum(widths) + (0 if buffers else received)
         self.sent_back = received if buffers else 0
-        # A weight's new gradient stands beside the sum that it is added to.
+        # A weight's new gradient and the sum of its earlier gradients are held at the same time.
         self.beside = max(block.weight_bytes for block in held)
         self.working = 2 * 4 * piece * max(prod(block.shape_out) for block in held)
         self.working += 0 if buffers else gradient
@@ -135,6 +143,6 @@ def _fullest(stages, passes):
 
 
 def input_bytes(task: Task, block: int) -> int:
-    """Of one sample that the block takes in."""
+    """Return the bytes of the block's input for one sample."""
     into = task.chain[block]
     return prod(into.shape_in) * np.dtype(into.dtype_in).itemsize

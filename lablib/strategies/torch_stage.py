@@ -1,4 +1,4 @@
-"""A stage of torch's pipelines. The kit tells torch all shapes, so torch runs no extra pass."""
+"""Make a stage of torch's pipelines. The kit gives torch all shapes, to avoid an extra pass."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ def torch_stage(model, task: Task, cut: list[range], number: int, piece: int, de
 
     model    the module of that stage, on the device of the rank
     piece    samples of one micro-batch
-    device   `me.torch_device`: where the stage receives what its neighbours send
+    device   `me.torch_device`: the device on which the stage receives its neighbours' tensors
     group    process group of the pipeline; None: all ranks
 
-    Without shapes, torch would run the stage once on memory that nobody has filled, to find them
-    out. That pass would change every buffer that the forward pass updates: BatchNorm's statistics,
-    counters of calls.
+    Without shapes, torch would find them out by running the stage once on uninitialised memory.
+    That pass would change every buffer that the forward pass updates, such as BatchNorm's
+    statistics or counters of calls.
     """
     from torch.distributed.pipelining import PipelineStage
 
-    if number + 1 < len(cut):  # the next stage receives into contiguous memory
+    if number + 1 < len(cut):  # the next stage needs contiguous memory to receive into
         model.register_forward_hook(lambda module, inputs, output: output.contiguous())
     return PipelineStage(
         model, number, len(cut), device,
@@ -29,7 +29,7 @@ def torch_stage(model, task: Task, cut: list[range], number: int, piece: int, de
 
 
 def _like_input(task, blocks, piece, sent):
-    """A tensor without contents, of the shape and type that a stage of these blocks takes in."""
+    """Return a tensor without contents that has the shape and type of the input of these blocks."""
     import torch
 
     with torch.device("meta"):
@@ -37,7 +37,7 @@ def _like_input(task, blocks, piece, sent):
 
 
 def _like_output(task, following, piece):
-    """What the next stage takes in. Nobody receives the outputs of the last stage."""
+    """Return a tensor like the next stage's input. The outputs of the last stage are not sent."""
     import torch
 
     if following:

@@ -190,7 +190,7 @@ def _farthest(expected, saw):
 
 
 def _describe_difference(expected, saw, rtol):
-    """Both in words. Of what is too long to read, the first part that differs, and its place."""
+    """Describe both values; for long ones, only the first part that differs and where it is."""
     words = show(expected), show(saw)
     if not any(text.endswith(_CUT) for text in words):
         return words

@@ -108,7 +108,7 @@ class Exercise:
 
     @property
     def lab(self) -> str:
-        """ "03" for exercise 3.2."""
+        """Return the lab's number in two digits, such as "03" for exercise 3.2."""
         return self.number.partition(".")[0].zfill(2)
 
     @property

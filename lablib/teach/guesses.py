@@ -18,7 +18,7 @@ def plain(value: object) -> object:
 
 
 def as_guess(typed: object, unit: str = "", choices: list | tuple = ()) -> object:
-    """Return the guess that was meant: a number, a bool or a text; of `choices`, one of them.
+    """Return the guess that was meant: a number, a bool, a text, or one of `choices`.
 
     >>> as_guess("3.5 MB", "MB"), as_guess("True"), as_guess("2,000"), as_guess(" Rank 3 ")
     (3.5, True, 2000, 'Rank 3')
@@ -39,7 +39,7 @@ def as_guess(typed: object, unit: str = "", choices: list | tuple = ()) -> objec
 
 
 def is_right(guess: object, happened: object) -> bool:
-    """Compare two answers that are not both numbers: without case, spaces and "true" for True."""
+    """Compare two answers as texts, without case and spaces; "yes" and "true" equal True."""
     return _key(guess) == _key(happened)
 
 

@@ -28,7 +28,8 @@ class Prediction:
     def answer(self, guess: object) -> Prediction:
         """Store the guess and unlock the results that wait for it.
 
-        guess   a number, True or False, or a short text such as "3.5 MB"; of `choices`, one of them
+        guess   a number, True or False, or a short text such as "3.5 MB"; one of `choices`, if
+                there are any
 
         Raises LabError for a guess of another kind.
         """
@@ -143,7 +144,7 @@ def predict(
                "skip", or JSON such as {"speed-up on 4 ranks": 3}
     unit       the unit of the number, such as "MB"
     choices    the possible answers, if the learner is to choose one
-    topic      under which `lab.progress()` counts the prediction, such as "scaling"
+    topic      the topic under which `lab.progress()` counts the prediction, such as "scaling"
 
     A guess is stored, so it survives a restart of the kernel. Raises LabError for a guess of
     another kind.

@@ -71,7 +71,7 @@ class Progress:
         yield from self._predictions()
 
     def _predictions(self):
-        """A row for each topic: how many guesses were good, and how many questions were skipped."""
+        """Yield a row for each topic with the numbers of good guesses and skipped questions."""
         for topic in sorted({entry.get("topic", "") for entry in self.predictions}):
             entries = [entry for entry in self.predictions if entry.get("topic", "") == topic]
             guessed = [entry["error"] for entry in entries if entry.get("error") is not None]

@@ -1,4 +1,4 @@
-"""The questions of a lab's knowledge check, in `labs/checks/03_quizzes.toml`:
+"""Read the questions of a lab's knowledge check from a file such as `labs/checks/03_quizzes.toml`:
 
 [a]                                   the quiz "3.a"
 question = "Which ... ?"
@@ -35,7 +35,7 @@ class Question:
 
 
 def numbers(checks: Path = CHECKS) -> list[str]:
-    """ "3.a" and so on, of all labs."""
+    """Return the numbers of the quizzes of all labs, such as "3.a"."""
     return list(_questions(checks))
 
 

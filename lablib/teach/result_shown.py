@@ -42,7 +42,7 @@ def as_html(result) -> str:
 
 
 def _cases_to_show(result):
-    """The cases; of those that failed for one reason only the first."""
+    """Yield the cases to show: if several have the same problem, only the first of them."""
     said = set()
     for one in result.tried:
         if one.seen.problem not in said:

@@ -1,4 +1,4 @@
-"""How a widget is shown: as a widget where there are widgets, and as text everywhere else."""
+"""Show a widget as a widget where the notebook supports it, and as text everywhere else."""
 
 from __future__ import annotations
 

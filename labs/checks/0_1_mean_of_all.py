@@ -1,4 +1,4 @@
-"""0.1 The mean of numbers that are spread unevenly over the ranks."""
+"""0.1 Compute the mean of numbers that are spread unevenly over the ranks."""
 
 import numpy as np
 
@@ -12,22 +12,22 @@ POINTS = 2
 _MOST_BYTES = 64
 _MEAN = (
     "Try it by hand: one rank has the single number 5, another has 1, 1 and 1. What is their mean?",
-    "The mean of all is the sum of all over the count of all. Both can be added up over the ranks.",
+    "The mean of all numbers is their sum divided by their count. Ranks can add up both.",
 )
-_NOTHING = ("A rank got None back. Does your function end with return, on every rank?",)
+_NOTHING = ("A rank got None back. Does your function end with return on every rank?",)
 _OWN = (
-    "A rank still has the mean of its own numbers. Only a message can bring in the others'.",
-    "After an all-reduce every rank has a sum over all ranks: which two sums do you need?",
+    "A rank still has the mean of its own numbers. It needs a message to get the others' numbers.",
+    "After an all-reduce every rank has a sum over all ranks. Which two sums do you need?",
 )
 _SUM = (
-    "This is the sum of all numbers. What is left to do, to make a mean of it?",
-    "Divide by how many numbers all ranks have together. Nobody knows that yet: sum it, too.",
+    "This is the sum of all numbers. What must you still do to turn it into a mean?",
+    "Divide by the count of the numbers on all ranks. No rank knows this count: sum it, too.",
 )
 _ONE_RANK = (
-    "Rank 0 has the mean, the others do not. Which collective leaves the sum on every rank?",
-    "A reduce gives the sum to one rank, an all-reduce to all of them.",
+    "Rank 0 has the mean; the others do not. Which collective leaves the sum on every rank?",
+    "A reduce gives the sum to one rank. An all-reduce gives it to all ranks.",
 )
-_FEW = ("A sum and a count are two numbers. Nobody has to see the others' own numbers.",)
+_FEW = ("A sum and a count are two numbers. No rank needs to see the other ranks' numbers.",)
 
 
 def cases(seed):
@@ -62,7 +62,7 @@ def judge(case, seen):
 
 
 def _hints(case, values):
-    """What fits the mistake that rank 0's value gives away."""
+    """Return the hints that fit the mistake behind rank 0's value."""
     if None in values:
         return _NOTHING
     numbers = [own["mine"] for own in case.own]

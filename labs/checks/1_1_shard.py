@@ -1,4 +1,4 @@
-"""1.1 Share samples out over ranks: each on exactly one of them, sizes that differ by at most 1."""
+"""1.1 Divide samples among ranks: each on exactly one rank, sizes that differ by at most 1."""
 
 from collections import Counter
 
@@ -16,12 +16,12 @@ _LEFT_OUT = (
     "With n samples on R ranks, n % R ranks need one sample more than n // R.",
 )
 _TWICE = (
-    "Some samples are on several ranks. Where must a rank's part begin, so that none overlap?",
+    "Some samples are on several ranks. Where must a rank's part begin to avoid overlap?",
     "Print the first and the last index of every rank's part for 10 samples on 4 ranks.",
 )
 _SIZES = (
-    "The fullest rank sets the pace of all. Can it hand a sample to one that has fewer?",
-    "Rounding n / R up for all ranks leaves too little for the last: give one more only to some.",
+    "The rank with the most samples sets the pace. Can it give one to a rank that has fewer?",
+    "If all ranks round n / R up, the last one gets too few. Give one more only to some ranks.",
 )
 
 

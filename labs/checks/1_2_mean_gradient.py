@@ -1,4 +1,4 @@
-"""1.2 The ranks' gradients, averaged into the one that a process with all samples would have."""
+"""1.2 Average the ranks' gradients into the gradient of one process with all samples."""
 
 import numpy as np
 
@@ -10,23 +10,23 @@ TITLE = "The gradient of all samples"
 POINTS = 4
 
 _OWN = (
-    "A rank still has its own gradient. Only a message can bring it the others'.",
-    "After an all-reduce every rank has the sum: of what should you take the sum here?",
+    "A rank still has its own gradient. It needs a message to get the other ranks' gradients.",
+    "After an all-reduce every rank has the sum. Which quantity should you sum here?",
 )
 _MEAN_OF_MEANS = (
     "This is the mean of the ranks' means. A rank with 1 sample counts as much as one with 5.",
-    "Turn each rank's mean back into the sum over its samples before you add up.",
+    "Multiply each rank's mean by its number of samples before you add up.",
 )
 _SUM = (
-    "This is a sum. A gradient of the mean loss is divided by a number: which one?",
-    "Not by the number of ranks: by the number of samples on all ranks together.",
+    "This is a sum. To get the gradient of the mean loss, divide it by a number: by which one?",
+    "Divide by the number of samples on all ranks together, not by the number of ranks.",
 )
 _VALUE = (
     "Write the gradient of the mean loss over all samples as sums over each rank's samples.",
     "Two things must be summed over the ranks: samples x gradient, and samples.",
 )
 _ALL_REDUCES = (
-    "Which collective gives every rank a sum? It carries no more than one gradient a rank.",
+    "Which collective gives every rank a sum? A rank passes at most one gradient to it.",
     "One all-reduce for the gradient and one for the number of samples are enough.",
 )
 
@@ -53,7 +53,10 @@ def case_of(seed, samples, framework, features=6):
 
 
 def observe(me, answer, given):
-    """The model is linear, its weights are still zero, its loss is the mean squared error."""
+    """Call the answer with this rank's gradient of a linear model.
+
+    The weights of the model are still zero. Its loss is the mean squared error.
+    """
     gradient = -2 / max(len(given.x), 1) * given.y @ given.x
     if me.framework == "torch":
         import torch
@@ -97,7 +100,7 @@ def _named(put_in):
 
 
 def _hints(counts, sums, values):
-    """What fits the mistake that the first rank's value gives away."""
+    """Return the hints that fit the mistake behind the first rank's value."""
     means = [total / max(n, 1) for total, n in zip(sums, counts, strict=True)]
     known = (
         (means[0], _OWN),

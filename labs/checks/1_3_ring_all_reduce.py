@@ -1,4 +1,6 @@
-"""1.3 An all-reduce from sends and receives, in a ring: 2 (R-1) messages of n/R a rank."""
+"""1.3 Build an all-reduce from sends and receives in a ring: 2 (R-1) messages of n/R from each
+rank.
+"""
 
 import numpy as np
 
@@ -10,18 +12,18 @@ TITLE = "Ring all-reduce"
 POINTS = 4
 
 _SUM = (
-    "What does the all-reduce leave on every rank? Print x before and after on each of them.",
-    "First each chunk collects its sum on its way around, then the sums go around once more.",
+    "What does the all-reduce leave on every rank? Print x before and after on each rank.",
+    "In the first round each chunk collects its sum. In the second round the sums go around.",
 )
 _COUNT = (
     "How many messages does a rank send in each of the two rounds around the ring?",
     "Each round has R-1 hops, and in each hop a rank sends one chunk of n/R numbers.",
 )
 _NEIGHBOUR = (
-    "A ring has one direction: who is the neighbour of rank r, and of the last rank?",
-    "Rank r sends to (r + 1) % ranks, always, and receives from the rank before it.",
+    "A ring has one direction. Which rank is the neighbour of rank r, and of the last rank?",
+    "Rank r always sends to (r + 1) % ranks and receives from the rank before it.",
 )
-_ALONE = ("Do it with sends and receives: what a collective does is what you build here.",)
+_ALONE = ("Use only sends and receives: here you build yourself what a collective does.",)
 
 
 def cases(seed):
@@ -55,7 +57,7 @@ def judge(case, seen):
     yield equal_by_rank(f"every rank sends {hops} messages of {nbytes} B",
                         [[nbytes] * hops] * case.ranks, sizes, hints=_COUNT,
                         evidence=evidence)  # fmt: skip
-    # Either way around is a ring; all ranks must go the same.
+    # A ring may go either way, but all ranks must send in the same direction.
     steps = {(to - source) % case.ranks for source, to, _ in seen.sent()}
     yield Claim("every message goes one place further around the ring",
                 steps in ({1}, {case.ranks - 1}), "to the next rank",

@@ -1,4 +1,4 @@
-"""1.4 A broadcast as a tree: whoever has the data passes it on, so log2 R rounds are enough."""
+"""1.4 Build a broadcast as a tree: every rank that has the data passes it on, in log2 R rounds."""
 
 import math
 
@@ -16,14 +16,14 @@ _VALUE = (
     "A rank receives exactly once, before it sends; rank 0 never receives.",
 )
 _COUNT = (
-    "Every rank but rank 0 needs the data exactly once: how many messages is that?",
-    "When R is no power of two, some ranks of the last round have nobody to send to.",
+    "Every rank except rank 0 must receive the data exactly once. How many messages is that?",
+    "If R is not a power of two, some ranks have nobody to send to in the last round.",
 )
 _ROUNDS = (
-    "In a round each rank that has the data can send it once. Does anybody stand idle who has it?",
-    "In round k = 0, 1, 2 ... the 2^k ranks that have it each serve one new rank.",
+    "In a round each rank that has the data can send it once. Is any of these ranks idle?",
+    "In round k = 0, 1, 2 ... each of the 2^k ranks that have the data sends it to a new rank.",
 )
-_ALONE = ("Do it with dist.send and dist.recv: what a collective does is what you build here.",)
+_ALONE = ("Use only dist.send and dist.recv: here you build yourself what a collective does.",)
 
 
 def cases(seed):
@@ -62,7 +62,10 @@ def judge(case, seen):
 
 
 def rounds_until_all_know(seen, ranks):
-    """Rounds, if a rank sends once a round and not before it has the data; None: never."""
+    """Return the number of rounds until all ranks have the data, or None if some never get it.
+
+    It is assumed that a rank sends once a round, and only after it has received the data.
+    """
     knows, told = {0: 0}, [0]
     for source in told:
         for number, (_, destination, _) in enumerate(seen.sent(source), start=1):

@@ -1,4 +1,4 @@
-"""1.5 How much of a step is serial, estimated from how long it took on some numbers of ranks."""
+"""1.5 Estimate how much of a step is serial from its duration on several numbers of ranks."""
 
 import numpy as np
 
@@ -11,17 +11,17 @@ POINTS = 3
 
 _WITHIN = 0.03
 _SECONDS = (
-    "A share is a part of one rank's time: it has no unit, and lies between 0 and 1.",
-    "One rank takes serial + parallel seconds. Divide the serial ones by that.",
+    "A share is a fraction of one rank's time: it has no unit and lies between 0 and 1.",
+    "One rank takes serial + parallel seconds. Divide the serial seconds by that sum.",
 )
 _FIT = (
-    "Write the law as seconds = a + b / ranks. What are a and b in words?",
-    "It is a straight line over x = 1 / ranks. np.polyfit(x, y, 1) returns its slope, then its "
-    "value at x = 0.",
+    "Write the law as seconds = a + b / ranks. What do a and b stand for?",
+    "The law is a straight line over x = 1 / ranks. np.polyfit(x, y, 1) returns the slope of the "
+    "line, then its value at x = 0.",
 )
 _FIRST = (
-    "Does your answer rely on ranks[0] being 1? Here nobody measured one rank.",
-    "One rank's seconds follow from the law: what does a + b / ranks give for ranks = 1?",
+    "Does your answer assume that ranks[0] is 1? Here one rank was not measured.",
+    "The law gives one rank's seconds: what is a + b / ranks for ranks = 1?",
 )
 
 
@@ -34,7 +34,10 @@ def cases(seed):
 
 
 def case_of(seed, share, ranks, one_rank_s):
-    """Steps of a job whose serial share is about `share`, measured to within 1 %."""
+    """Return a case with the steps of a job whose serial share is about `share`.
+
+    The steps are measured to within 1 %.
+    """
     rng = np.random.default_rng(seed)
     share *= rng.uniform(0.8, 1.5)
     off = 1 + rng.uniform(-0.01, 0.01, len(ranks))

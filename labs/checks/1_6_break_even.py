@@ -1,4 +1,4 @@
-"""1.6 The bandwidth under which 8 ranks are slower than 4, on modelled hardware."""
+"""1.6 Find the bandwidth below which 8 ranks are slower than 4, on modelled hardware."""
 
 import math
 
@@ -14,18 +14,18 @@ POINTS = 4
 
 _FEW, _MANY, _WITHIN = 4, 8, 0.01
 _NEVER = (
-    "Here even an infinitely fast network does not help: which part of a step is left then?",
+    "Here even an infinitely fast network does not help. Which part of a step remains then?",
     "8 ranks save compute_s / 8 of computing. How much latency do their messages add?",
 )
 _EQUAL = (
-    "At the bandwidth you look for, a step takes equally long on 4 and on 8 ranks.",
-    "Write both step times with B unknown. The terms with 1 / B go to one side, the rest to the "
-    "other.",
+    "At the bandwidth that you look for, a step takes equally long on 4 and on 8 ranks.",
+    "Write both step times with B unknown. Move the terms with 1 / B to one side and the rest to "
+    "the other.",
 )
 _BITS = ("You are off by a factor of 8: the answer is in bytes a second, not bits.",)
 _LATENCY = ("Each of the 2 (R-1) messages also takes latency_s, and 8 ranks send more of them.",)
-_OTHER = ("You compare 8 ranks with 1. Compare them with 4.",)
-_CHUNK = ("A message of the ring carries nbytes / R, not nbytes.",)
+_OTHER = ("You compare 8 ranks with 1 rank. Compare them with 4 ranks.",)
+_CHUNK = ("A message in the ring carries nbytes / R, not nbytes.",)
 
 
 def cases(seed):
@@ -58,11 +58,11 @@ def judge(case, seen):
     more, less = _at(case, got, 1 + _WITHIN), _at(case, got, 1 - _WITHIN)
     yield Claim("8 ranks are faster than 4 at 1 % more than your bandwidth, slower at 1 % less",
                 (more, less) == (False, True), "faster, then slower",
-                _told(seen.values[0], more, less), hints=_hints(case, got))  # fmt: skip
+                _comparison_shown(seen.values[0], more, less), hints=_hints(case, got))  # fmt: skip
 
 
 def step_s(case, ranks, bytes_per_s):
-    """Seconds of a step whose gradients are summed, in a ring, after all computing is done."""
+    """Return the seconds of a step that first computes and then sums its gradients in a ring."""
     link = Link(bytes_per_s, case.shared["latency_s"])
     machine = Hardware("t4", nodes=ranks, between=link, all_reduce="ring")
     ring_s = machine.message_s("all_reduce", case.shared["nbytes"], range(ranks))
@@ -74,19 +74,19 @@ def slower(case, bytes_per_s):
 
 
 def _at(case, got, times):
-    """Whether 8 ranks are slower at so many times the answer; None when it is no bandwidth."""
+    """Return True if 8 ranks are slower at `times` times the answer; None: not a bandwidth."""
     return slower(case, got * times) if got is not None and 0 < got < math.inf else None
 
 
-def _told(got, more, less):
+def _comparison_shown(got, more, less):
     if more is None:
-        return f"{show(got)} is no bandwidth"
+        return f"{show(got)} is not a bandwidth"
     words = ", then ".join("slower" if is_slower else "faster" for is_slower in (more, less))
     return f"{words}; your bandwidth is {got:,.4g} B/s"
 
 
 def _hints(case, got):
-    """What fits the mistake that the number gives away."""
+    """Return the hints that fit the mistake behind the number."""
     compute_s, nbytes, latency_s = case.shared.values()
     chunks = [2 * (ranks - 1) / ranks for ranks in (_MANY, _FEW)]
     saved_s = compute_s / _FEW - compute_s / _MANY

@@ -1,4 +1,4 @@
-"""3.1 Which samples a rank sees in an epoch: shuffled again, shared out, with an uneven tail."""
+"""3.1 Choose the samples of a rank in an epoch: shuffled, shared out, with an uneven tail."""
 
 from collections import Counter
 
@@ -11,23 +11,23 @@ ANSWERS = ("sample_numbers(samples, rank, ranks, epoch, seed, tail)",)
 TITLE = "A sampler"
 POINTS = 4
 TAILS = ("pad", "drop", "keep")
-_ENOUGH_TO_TELL = 20  # of fewer samples two shuffles may be equal by chance
+_ENOUGH_TO_TELL = 20  # two shuffles of fewer samples may be equal by chance
 
 _SHARE = (
-    "Write down the order of all samples that every rank agrees on. Which of them are rank 0's?",
-    "Rank r can take every ranks-th sample of that order, from number r on.",
+    "Write down one order of all samples that every rank agrees on. Which of them go to rank 0?",
+    "Rank r can take every ranks-th sample of that order, starting at position r.",
 )
 _TAIL = {
     "pad": (
-        "How many samples are missing until the ranks divide them evenly? May one rank be short?",
+        "How many samples are missing until all ranks get equally many? May one rank get fewer?",
         "Repeat the order from its beginning, as often as needed; then share it out.",
     ),
-    "drop": ("How long must the order be so that the ranks divide it evenly?",),
-    "keep": ("Nothing is repeated and nothing is left out: what does slicing do at the end?",),
+    "drop": ("How long must the order be so that all ranks get equally many samples?",),
+    "keep": ("No sample is repeated or left out. What does slicing do at the end of the list?",),
 }
 _SHUFFLE = (
-    "The order of an epoch must not depend on the rank, nor on what was drawn before.",
-    "Make a new generator from seed and epoch in each call, and shuffle all samples with it.",
+    "The order of an epoch must not depend on the rank, nor on earlier random numbers.",
+    "In each call make a new generator from seed and epoch, and shuffle all samples with it.",
 )
 
 
@@ -36,7 +36,7 @@ def cases(seed):
 
 
 def case_of(seed, samples, ranks):
-    # Another number than the seed of the cases, which no answer may know.
+    # The answer must not know the seed of the cases, so give it another number.
     drawn = int(np.random.default_rng(seed).integers(2**31))
     shared = {"samples": samples, "seed": drawn}
     return Case(f"{samples} samples on {ranks} ranks", shared=shared, ranks=ranks)
@@ -64,7 +64,7 @@ def judge(case, seen):
 
 
 def shared_out(tail, by_rank, case):
-    """All ranks together have what they should, in shares that fit the tail."""
+    """Check that all ranks together have the right samples, in shares that fit the tail."""
     samples, ranks = case.shared["samples"], case.ranks
     padded, even = -(-samples // ranks) * ranks, samples // ranks * ranks
     due, apart = {"pad": (padded, 0), "drop": (even, 0), "keep": (samples, 1)}[tail]
@@ -72,7 +72,7 @@ def shared_out(tail, by_rank, case):
     for numbers in by_rank:
         times.update(numbers)
     counts = [times[number] for number in range(samples)]
-    known = sum(counts) == sum(sizes)  # no number that is not a sample's
+    known = sum(counts) == sum(sizes)  # True if every number is the number of a sample
     fits = sum(sizes) == due and max(sizes) - min(sizes) <= apart
     fair = max(counts) - min(counts) <= 1 and (tail == "pad" or max(counts) <= 1)
     text = {

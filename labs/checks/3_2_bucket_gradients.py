@@ -1,4 +1,4 @@
-"""3.2 Gradients averaged over the ranks by hand, many of them in one flat bucket."""
+"""3.2 Average gradients over the ranks by hand, many of them in one flat bucket."""
 
 import numpy as np
 
@@ -11,13 +11,14 @@ TITLE = "Gradients in buckets"
 POINTS = 5
 
 _MEAN = (
-    "Print one gradient before and after, on every rank. Sum or mean? Did it change in place?",
-    "all_reduce sums. What was averaged in a flat copy must be copied back: gradient.copy_(...).",
+    "Print one gradient before and after, on every rank. Is it a sum or a mean? Has it changed in "
+    "place?",
+    "all_reduce sums. Copy an averaged flat copy back with gradient.copy_(...).",
 )
 _BUCKETS = (
-    "Count your all-reduces, and their bytes. When is a bucket full, and what of the last one?",
-    "Go through the gradients in their order: add one, and send as soon as the bucket has "
-    "bucket_mb x 2**20 bytes or more. What is left at the end is a bucket too.",
+    "Count your all-reduces and their bytes. When is a bucket full? What about the last bucket?",
+    "Go through the gradients in order. Add one to the bucket, and send the bucket as soon as it "
+    "has bucket_mb x 2**20 bytes or more. The gradients left at the end are a bucket, too.",
 )
 _SENT = ("Every gradient should pass the network once, and nothing else.",)
 

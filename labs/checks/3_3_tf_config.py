@@ -1,4 +1,4 @@
-"""3.3 TF_CONFIG for workers on several nodes, tried on real workers."""
+"""3.3 Write TF_CONFIG for workers on several nodes, and try it with real workers."""
 
 import json
 
@@ -12,16 +12,16 @@ TITLE = "TF_CONFIG"
 POINTS = 3
 
 _FORM = (
-    "TF_CONFIG is one text in JSON. What does json.loads make of yours?",
+    "TF_CONFIG is one string in JSON. What does json.loads return for yours?",
     'json.dumps({"cluster": {"worker": ...}, "task": {...}})',
 )
 _CLUSTER = (
-    "Read TF_CONFIG of rank 2 in the lab: how deep is the list of addresses?",
-    "One flat list of all workers, node after node; the same list for every worker.",
+    "Look at rank 2's TF_CONFIG in the lab: how deeply is the list of addresses nested?",
+    "Make one flat list of all workers, node after node. It is the same list for every worker.",
 )
 _TASK = (
-    "The index says where a worker's own address stands in the flat list.",
-    "Count the workers of all nodes before this one. Nodes need not have equally many.",
+    "The index is the position of the worker's own address in the flat list.",
+    "Count the workers on all nodes before this one. Nodes may have different numbers of workers.",
 )
 
 
@@ -30,7 +30,7 @@ def cases(seed):
 
 
 def written(seed, workers):
-    """The text for each worker, without a cluster."""
+    """Return a case that asks for the text of each worker, without starting a cluster."""
     rng = np.random.default_rng(seed)
     first = int(rng.integers(1, 200))
     nodes = [
@@ -42,7 +42,7 @@ def written(seed, workers):
 
 
 def joined(seed):
-    """Four workers that use the text to find one another."""
+    """Return a case in which four workers use the text to find one another."""
     numbers = np.random.default_rng(seed).integers(1, 1000, size=4)
     own = tuple({"number": float(number)} for number in numbers)
     return Case("four real workers on 2 nodes", own=own, ranks=4, nodes=2, framework="tensorflow")
@@ -56,7 +56,7 @@ def observe(me, answer, given):
 
 
 def join(me, answer, number):
-    """The sum of all workers' numbers, found with the learner's TF_CONFIG."""
+    """Return the sum of all workers' numbers, computed with the learner's TF_CONFIG."""
     import os
 
     import tensorflow as tf
@@ -68,7 +68,8 @@ def join(me, answer, number):
     if [parsed(text) for text in texts] != [
         config | {"task": {"type": "worker", "index": rank}} for rank in range(me.ranks)
     ]:
-        return None  # every worker says so: with a wrong one they would wait for one another
+        # With a wrong text the workers would wait for one another, so every worker returns None.
+        return None
     os.environ["TF_CONFIG"] = texts[me.rank]
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
@@ -100,7 +101,7 @@ def judge(case, seen):
 
 
 def parsed(text):
-    """What the text says; None when it is no text, or no JSON object."""
+    """Parse the text as a JSON object; return None if it is not a string or not a JSON object."""
     try:
         config = json.loads(text) if isinstance(text, str) else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""3.4 A training loop for MultiWorkerMirroredStrategy: equal starts, shards, a mean gradient."""
+"""3.4 Write a training loop for MultiWorkerMirroredStrategy: equal start, shards, mean gradient."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ TITLE = "A loop for several workers"
 POINTS = 5
 
 _EQUAL = (
-    "Where is the model made? A variable made in strategy.scope() starts equal on all workers.",
-    "with strategy.scope(): make the model, make keras.optimizers.SGD(lr) and build it.",
+    "Where do you make the model? Variables made in strategy.scope() start equal on all workers.",
+    "In `with strategy.scope():` make the model and keras.optimizers.SGD(lr), and build it.",
 )
 _ONE = (
-    "Compare with one worker: is your step as long? apply_gradients sums over the workers.",
-    "Divide the loss by strategy.num_replicas_in_sync before you ask for its gradient.",
+    "Compare with one worker: are your steps too large? apply_gradients sums over the workers.",
+    "Divide the loss by strategy.num_replicas_in_sync before you compute its gradient.",
 )
-_STEPS = ("Each step: strategy.run(...) of a function that computes gradients and applies them.",)
+_STEPS = ("In each step, strategy.run(...) a function that computes and applies gradients.",)
 
 
 def cases(seed):
@@ -25,7 +25,7 @@ def cases(seed):
 
 
 def case_of(seed, workers, steps, per_worker, inputs=5, outputs=2):
-    """Every worker has its own shards, and would start from weights of its own."""
+    """Return a case in which every worker has its own shards and different starting weights."""
     rng = np.random.default_rng(seed)
     shape = (steps, per_worker)
     own = tuple(
@@ -70,14 +70,14 @@ def judge(case, seen):
                      2 * others * weights.nbytes * steps, 2 * others * weights.nbytes,
                      hints=_STEPS)  # fmt: skip
     sums = [nbytes for name, nbytes in seen.collectives(0) if name == "all_reduce"]
-    size = getattr(first, "nbytes", 0)  # a loss, which is smaller, may be summed besides
+    size = getattr(first, "nbytes", 0)  # a loss, which is smaller, may be summed in addition
     yield Claim("one all-reduce of the gradients a step", sums.count(size) == steps,
                 f"{steps} all-reduces of {size} B", f"bytes {sums}", hints=_STEPS,
                 evidence=RANK)  # fmt: skip
 
 
 def of_one_process(case):
-    """Weights after gradient descent on the mean squared error of the whole batches."""
+    """Return the weights after gradient descent on the mean squared error of the whole batches."""
     weights = case.own[0]["start"].astype(float)
     for step in range(len(case.own[0]["x"])):
         x, y = (np.concatenate([own[key][step] for own in case.own]) for key in ("x", "y"))

@@ -1,4 +1,4 @@
-"""3.5 A backward pass in which gradients travel while others are still being computed."""
+"""3.5 Send gradients during the backward pass, while others are still being computed."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ POINTS = 5
 
 _MEAN = (
     "Which gradients are not the mean? Did you wait for every message, and divide?",
-    "After loss.backward(): wait for all the work, then divide each gradient by ranks.",
+    "After loss.backward(), wait for all messages, then divide each gradient by ranks.",
 )
 _EARLY = (
-    "At which moment of the backward pass is a gradient ready? torch can call you then.",
+    "At which moment of the backward pass is a gradient ready? torch can call your code then.",
     "parameter.register_post_accumulate_grad_hook(function) calls function(parameter).",
 )
 _NO_WAIT = (
-    "Who waits in the middle of the pass stops computing. Does your all_reduce wait?",
-    "dist.all_reduce(..., async_op=True) returns at once; keep what it returns, wait at the end.",
+    "A rank that waits in the middle of the backward pass stops computing. Does your code wait?",
+    "dist.all_reduce(..., async_op=True) returns at once. Keep what it returns and wait later.",
 )
 _SENT = ("Every gradient should pass the network once, and nothing else.",)
 
@@ -31,7 +31,7 @@ def cases(seed):
 
 
 def case_of(seed, ranks, widths, samples, hardware):
-    """A chain of matrices, equal on all ranks; each rank has samples of its own."""
+    """Return a case with a chain of matrices, equal on all ranks; each rank has its own samples."""
     rng = np.random.default_rng(seed)
     matrices = [
         rng.normal(0, width**-0.5, (width, after)).astype(np.float32)
@@ -79,8 +79,11 @@ def judge(case, seen):
 
 
 def overlap(ops, least_bytes):
-    """Whether so many bytes leave before the last piece of the backward pass is computed, and
-    whether the first wait comes after it."""
+    """Return two booleans about a rank's recorded operations in the backward pass.
+
+    The first is True if at least `least_bytes` leave before the last piece is computed. The second
+    is True if no wait comes before that piece.
+    """
     back = [n for n, op in enumerate(ops) if (op.kind, op.phase) == ("compute", "backward")]
     if not back:
         return False, False
@@ -90,7 +93,7 @@ def overlap(ops, least_bytes):
 
 
 def mean_gradients(case):
-    """The mean over the ranks of the gradients of mean(out ** 2), out = x M0 M1 ..."""
+    """Return the mean over the ranks of the gradients of mean(out ** 2), out = x M0 M1 ..."""
     matrices = [array.astype(float) for array in case.shared["matrices"]]
     total = [0.0] * len(matrices)
     for own in case.own:

@@ -1,4 +1,4 @@
-"""3.6 A rank's shard in micro-batches, and one synchronisation for all of them."""
+"""3.6 Process a rank's shard in micro-batches, with one synchronisation for all of them."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ POINTS = 4
 
 _MEAN = (
     "Micro-batches may differ in size. Does each sample still count the same?",
-    "loss() is a mean: weigh it by len(part) / len(x). Then average over the ranks, once.",
+    "loss() is a mean: weight it by len(part) / len(x). Then average over the ranks, once.",
 )
 _ONCE = (
-    "How often does each gradient travel now? When is it complete?",
+    "How often is each gradient sent now? When is it complete?",
     "Backward passes add to parameter.grad. Communicate after the last of them.",
 )
 _SMALL = (
-    "Cut x and y into micro_batches parts; only one part at a time goes through the model.",
-    "x.chunk(micro_batches) cuts, and a backward pass follows each forward pass at once.",
+    "Cut x and y into micro_batches parts. Pass only one part at a time through the model.",
+    "x.chunk(micro_batches) cuts x. Run the backward pass right after each forward pass.",
 )
 
 
@@ -30,7 +30,7 @@ def cases(seed):
 
 
 def case_of(seed, ranks, micro_batches, samples, inputs, outputs):
-    """One linear layer; `samples` of each rank."""
+    """Return a case with one linear layer and `samples` samples on each rank."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(0, inputs**-0.5, (outputs, inputs)).astype(np.float32)
     own = tuple(
@@ -84,7 +84,7 @@ def judge(case, seen):
 
 
 def sums(seen, rank):
-    """Bytes that a rank put into messages, by name."""
+    """Return the bytes that a rank put into messages, by name of the operation."""
     total = {}
     for _, name, nbytes in seen.put_in(rank):
         total[name] = total.get(name, 0) + nbytes

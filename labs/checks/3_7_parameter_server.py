@@ -1,9 +1,10 @@
-"""3.7 An asynchronous parameter server whose workers may run ahead, but not too far.
+"""3.7 Write an asynchronous parameter server whose workers may run ahead, but not too far.
 
-Every push of a worker is one number in a place of its own, known to that worker alone. So the
-weights that a worker gets back tell which pushes were in them, and those of the server at the end
-that all were. The slow workers push only when the fast one sends them word that it is as far
-ahead as it may be: a server that waits for everybody never comes to that point.
+Every push of a worker changes one number at a position that no other push uses, by a value that
+only that worker knows. So the weights that a worker gets back show which pushes they contain, and
+the final weights of the server show whether all pushes were applied. The slow workers push only
+after a message from the fast worker that it is as far ahead as the bound allows. A server that
+waits for all workers in each round never gets there.
 """
 
 import numpy as np
@@ -16,14 +17,14 @@ TITLE = "A parameter server"
 POINTS = 5
 
 _SUM = (
-    "How many pushes are there in all? Is each of them applied once, in place?",
+    "How many pushes are there in all? Do you apply each of them once, in place?",
     "Receive len(workers) * pushes times: source = dist.recv(gradient); weights -= lr * gradient.",
 )
-_FRESH = ("What a worker gets back must have its own push in it, when the answer leaves.",)
+_FRESH = ("The weights that you send back to a worker must already contain its own push.",)
 _BOUND = (
-    "Keep count of each worker's pushes. Who is how far ahead of the slowest?",
-    "A worker more than `bound` pushes ahead of the slowest is kept waiting. After each push, look "
-    "at all who wait: whose turn has come?",
+    "Count each worker's pushes. How far is each worker ahead of the slowest one?",
+    "Delay the answer to a worker that is more than `bound` pushes ahead of the slowest. After "
+    "each push look at all waiting workers: which of them may get their answers now?",
 )
 
 
@@ -56,7 +57,10 @@ def observe(me, answer, given):
 
 
 def push(me, given):
-    """What a worker got back after each of its pushes. Worker 1 is the fast one."""
+    """Push gradients as a worker and return the weights received after each push, [pushes, size].
+
+    Worker 1 is the fast one.
+    """
     import torch
     import torch.distributed as dist
 
@@ -79,8 +83,11 @@ def push(me, given):
 
 
 def words(number, given):
-    """How many words the fast worker sends with this push: one each from `bound` on; with its last
-    one all that are left."""
+    """Return how many messages the fast worker sends to each slow worker with this push.
+
+    It sends one message with each push from number `bound` on, and all remaining ones with the last
+    push.
+    """
     left = given.pushes - max(0, number - given.bound)
     return left if number == given.pushes - 1 else int(number >= given.bound)
 
@@ -90,7 +97,7 @@ def judge(case, seen):
     numbers = np.concatenate([own["numbers"] for own in case.own])
     yield equal("every push is in the weights, once", -given["lr"] * numbers, seen.values[0],
                 weight=2, hints=_SUM)  # fmt: skip
-    # [workers, pushes, workers]: how many pushes of each worker were in what one got back
+    # [workers, pushes, workers]: how many pushes of each worker the answer to a push contains
     there = np.array([np.array(seen.values[rank]) != 0 for rank in range(1, case.ranks)])
     there = there.reshape(workers, given["pushes"], workers, given["pushes"]).sum(3)
     for text, holds, hints in (

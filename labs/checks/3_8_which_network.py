@@ -1,4 +1,4 @@
-"""3.8 What a trace says in numbers, and which of four networks those numbers tell you to buy."""
+"""3.8 Compute throughput from traces, and choose one of four networks by these numbers."""
 
 import math
 
@@ -15,20 +15,20 @@ TITLE = "From a trace to a purchase"
 POINTS = 6
 
 _RATE = (
-    "The clock runs from the end of the last warm-up step to the end of the last step. Of which "
-    "rank?",
+    "Measure from the end of the last warm-up step to the end of the last step. On which rank?",
     "Both moments are a max over the ranks. Between them lie len(steps) - warm_up steps.",
 )
-_EFFICIENCY = ("Efficiency is the speed-up over one rank, per rank.",)
+_EFFICIENCY = ("Efficiency is the speed-up over one rank, divided by the number of ranks.",)
 _SHARE = (
-    "Of each rank: seconds of its waits within its steps after the warm-up, over seconds of these "
-    "steps. Then the mean over the ranks.",
-    "A wait may lie between two steps, or reach into one: count what lies within.",
+    "For each rank, divide the seconds of waiting within its steps after the warm-up by the "
+    "seconds of these steps. Then take the mean over the ranks.",
+    "A wait may lie between two steps or extend into one: count only the part within a step.",
 )
-_HOURS = ("samples / samples_per_s are seconds. Is yours in hours?",)
+_HOURS = ("samples / samples_per_s gives seconds. Did you convert them to hours?",)
 _BUY = (
-    "The cheapest network is not always the cheapest job, and some are too slow.",
-    "Among those that end within deadline_h: the least hours x price. None when there is none.",
+    "The cheapest network does not always give the cheapest job, and some are too slow.",
+    "Of the networks that finish within deadline_h, choose the one with the lowest hours x price. "
+    "Return None if there is none.",
 )
 NETWORKS = ("ethernet-1", "ethernet-10", "ethernet-25", "ethernet-100")
 
@@ -46,7 +46,7 @@ def analysed(seed, ranks, steps, warm_up):
 
 
 def bought(seed, late):
-    """Four networks, of which the `late` slowest miss the deadline."""
+    """Return a case with four networks, of which the `late` slowest miss the deadline."""
     rng = np.random.default_rng(seed)
     traces = {name: rows(rng, 2, 5, slow) for name, slow in zip(NETWORKS, (8.0, 2.0, 1.2, 1.0))}
     prices = dict(zip(NETWORKS, np.sort(rng.uniform(5, 40, 4)).tolist()))
@@ -59,8 +59,11 @@ def bought(seed, late):
 
 
 def rows(rng, ranks, steps, slow):
-    """(rank, kind, name, start_s, end_s) of steps with two waits each, `slow` times a second long,
-    the first one much longer; one more wait lies between two steps."""
+    """Return rows (rank, kind, name, start_s, end_s) of steps with two waits each.
+
+    A step takes about `slow` seconds, the first one about ten times as long. After the last step
+    comes one more wait, outside of all steps.
+    """
     found = []
     for rank in range(ranks):
         now_s = float(rng.uniform(0, 0.1))
@@ -114,14 +117,14 @@ def judge(case, seen):
 
 
 def of(given, name):
-    """Hours and cost of the whole job on one of the networks."""
+    """Return the hours and the cost of the whole job on the network `name`."""
     rate, _ = rate_and_share(given["traces"][name], given["batch"], given["warm_up"])
     hours = given["samples"] / rate / 3600
     return {"hours": hours, "cost": hours * given["prices"][name]}
 
 
 def rate_and_share(rows, batch, warm_up):
-    """Samples per second and communication share, both after the warm-up."""
+    """Return samples per second and the communication share, both after the warm-up."""
     spans = {kind: {} for kind in ("step", "wait")}
     for rank, kind, _, start_s, end_s in rows:
         spans[kind].setdefault(rank, []).append((start_s, end_s))

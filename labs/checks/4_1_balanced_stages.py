@@ -1,4 +1,4 @@
-"""4.1 Cut a chain of blocks into pipeline stages so that the slowest is as fast as can be."""
+"""4.1 Cut a chain of blocks into pipeline stages so that the slowest stage is fast."""
 
 from itertools import combinations, pairwise
 
@@ -12,13 +12,13 @@ TITLE = "Balanced stages"
 POINTS = 3
 
 _FORM = (
-    "Return as many numbers as there are stages: the first block of each, in order.",
+    "Return one number for each stage, in order: the number of the stage's first block.",
     "The first number is 0, and each is larger than the one before it: no stage is empty.",
 )
 _SLOWEST = (
-    "Add up the costs of each of your stages. Could the dearest give a block to a neighbour?",
-    "Closing a stage as soon as it is full looks at one stage at a time; a later one may then "
-    "come out too dear. Compare whole cuts: itertools.combinations lists them.",
+    "Add up the costs of each stage. Could the most costly stage give a block to a neighbour?",
+    "If you close each stage as soon as it is full, a later stage may become too costly. Compare "
+    "complete cuts instead: itertools.combinations lists them.",
 )
 
 
@@ -32,7 +32,9 @@ def cases(seed):
 
 
 def case_of(rng, blocks, stages):
-    """Blocks of which one costs as much as several others, as an embedding or a head does."""
+    """Return a case in which one block costs as much as several others, as an embedding or a head
+    does.
+    """
     costs = rng.integers(5, 10, blocks)
     costs[rng.integers(blocks)] = 15 + rng.integers(5)
     return Case(f"{blocks} blocks, {stages} stages", {"costs": costs.tolist(), "stages": stages})

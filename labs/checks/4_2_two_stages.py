@@ -12,19 +12,19 @@ POINTS = 5
 STEPS, LR = 3, 0.5
 
 _LOSS = (
-    "Rank 1 knows the targets: it returns the loss as a number, rank 0 returns nothing. What did "
-    "rank 1 put into its stage?",
-    "Rank 0 sends what its stage gave; rank 1 receives it into x, and only then calls its stage.",
+    "Rank 1 has the targets: it returns the loss as a number. Rank 0 returns nothing. What did "
+    "rank 1 pass to its stage?",
+    "Rank 0 sends the output of its stage. Rank 1 receives it into x, then calls its stage.",
 )
 _GRADIENTS = (
-    "Which rank has no gradient, or a wrong one? Rank 0 cannot call backward on a loss: it never "
-    "sees one.",
-    "On rank 1 x needs requires_grad_() before the stage uses it. x.grad goes back, and rank 0 "
+    "Which rank has no gradient, or a wrong one? Rank 0 cannot call backward on a loss, because it "
+    "has none.",
+    "On rank 1, call x.requires_grad_() before the stage uses x, and send x.grad back. Rank 0 then "
     "calls h.backward(that gradient).",
 )
 _SENT = (
-    "In one step each rank sends one message. What is in it, and how many numbers has it?",
-    "Rank 0 sends the activations, rank 1 their gradient. Weights and data stay where they are.",
+    "In one step each rank sends one message. What is in it, and how many numbers does it have?",
+    "Rank 0 sends the activations, rank 1 their gradient. Weights and data stay on their ranks.",
 )
 
 

@@ -1,4 +1,4 @@
-"""4.3 GPipe: micro-batches go through the stages forward, then all of them backward."""
+"""4.3 GPipe: all micro-batches go forward through the stages, then all of them go backward."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ ANSWERS = ("gpipe_step(stage, pieces, targets, loss, rank, ranks)",)
 TITLE = "GPipe"
 POINTS = 5
 STEPS = 3
-# Memory and network that cost nothing: what is left is matrix products, and the schedule.
+# Memory and network cost nothing, so a step's time depends only on matrix products and schedule.
 IDEAL = Hardware(
     Device("even", {"fp32": "1 TFLOP/s"}, 1e18, "16 GB"),
     per_node=8,
@@ -24,23 +24,23 @@ IDEAL = Hardware(
 _BUBBLE_WITHIN = 0.01
 
 _LOSS = (
-    "The last rank returns the mean over all micro-batches, as a number. Is yours that of one "
-    "micro-batch, or a sum?",
-    "Divide each micro-batch's loss by their number, and add up.",
+    "The last rank returns the mean over all micro-batches as a number. Is your number the loss of "
+    "one micro-batch, or a sum?",
+    "Divide each micro-batch's loss by the number of micro-batches, and add up.",
 )
 _GRADIENTS = (
-    "backward adds to what is in .grad already. What should the sum over the micro-batches be?",
-    "The mean over the batch is the sum of loss / m over m micro-batches. Go backward from that.",
+    "backward adds to the gradients in .grad. What should the sum over the micro-batches be?",
+    "The mean over the batch is the sum of loss / m over m micro-batches. Start backward there.",
 )
 _SENT = (
     "How many messages does one micro-batch need at one cut, forward and backward?",
-    "One forward and one back: a rank sends m activations on and m gradients back, each of the "
-    "size of a micro-batch.",
+    "One forward and one back: a rank sends m activations on and m gradients back, each as large "
+    "as a micro-batch.",
 )
-_ORDER = ("GPipe goes forward with the last micro-batch before it goes backward with any.",)
+_ORDER = ("In GPipe all micro-batches go forward before the first one goes backward.",)
 _BUBBLE = (
-    "When does rank 1 begin: when rank 0 has done one micro-batch, or when it has done them all?",
-    "Send a micro-batch on as soon as it is computed, with isend, and go on with the next one.",
+    "When does rank 1 begin: after rank 0's first micro-batch, or after its last one?",
+    "Send a micro-batch as soon as it is computed, with isend, and continue with the next one.",
 )
 
 
@@ -71,7 +71,7 @@ def observe(me, answer, given):
     stage = tanh_chain.torch_stage(given.chain)
     for _ in range(STEPS):
         x = torch.empty(given.shape) if given.x is None else torch.from_numpy(given.x)
-        # Rank 0, too, finds the gradient of what it takes in: so all stages cost the same.
+        # Rank 0, too, computes the gradient of its input, so that all stages cost the same.
         pieces = [part.clone().requires_grad_(me.rank == 0) for part in x]
         targets = None if given.y is None else list(torch.from_numpy(given.y))
         for weight in stage.parameters():
@@ -97,7 +97,7 @@ def judge(case, seen):
     yield from _messages(case, seen, pieces, x.nbytes // pieces)
     if case.hardware:
         due, got = (ranks - 1) / (pieces + ranks - 1), metrics.bubble(seen.trace)
-        # A rank that computes forward again while the gradient is on its way has less of it.
+        # A rank that computes forward again while it waits for the gradient has a smaller bubble.
         text = f"the bubble is at most (p - 1) / (m + p - 1) = {ranks - 1} / {pieces + ranks - 1}"
         yield Claim(text, got - due <= _BUBBLE_WITHIN, f"{due:.3f} (modelled), within 0.01",
                     f"{got:.3f}", hints=_BUBBLE, evidence=RANK, weight=2)  # fmt: skip
@@ -114,13 +114,13 @@ def _messages(case, seen, pieces, nbytes):
             due += [(rank, rank - 1, nbytes)] * pieces * (rank > 0)
             sent = seen.sent(rank)
             if sort(sent) != sort(due * STEPS) or seen.collectives(rank):
-                yield Claim(text, False, _told(due * STEPS), _told(sent), rank, hints,
-                            seen.evidence)  # fmt: skip
+                yield Claim(text, False, _messages_shown(due * STEPS),
+                            _messages_shown(sent), rank, hints, seen.evidence)  # fmt: skip
                 break
         else:
             yield Claim(text, True, evidence=seen.evidence)
 
 
-def _told(sent):
+def _messages_shown(sent):
     first = ", ".join(f"{nbytes} B to rank {target}" for _, target, nbytes in sent[:8])
     return f"{len(sent)} messages in {STEPS} steps: {first}{' ...' * (len(sent) > 8)}"

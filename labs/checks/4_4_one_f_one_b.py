@@ -1,4 +1,4 @@
-"""4.4 1F1B: backward as soon as it can be, so that few micro-batches are kept at once."""
+"""4.4 1F1B: go backward as early as possible, so that a stage keeps few micro-batches at once."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,27 @@ from lablib.teach.exercise import Case
 ANSWERS = ("one_f_one_b(stage, stages, pieces)",)
 TITLE = "1F1B"
 POINTS = 4
-# What the passes of one micro-batch take on a stage: backward makes two products of each one.
+# The durations of one micro-batch's passes in a stage. A backward pass takes two matrix products
+# for each one in the forward pass.
 FORWARD, BACKWARD = 1, 2
 
 _FORM = (
-    "Each stage has pieces times F and pieces times B. Count yours, on the last stage, too, and "
-    "where there are fewer micro-batches than stages.",
-    "The n-th B needs the n-th F before it. With fewer micro-batches than stages, no stage can be "
-    "further ahead than their number.",
+    "Each stage has `pieces` times F and `pieces` times B. Count yours, also on the last stage and "
+    "when there are fewer micro-batches than stages.",
+    "The n-th B comes after the n-th F. With fewer micro-batches than stages, no stage can be "
+    "further ahead than the number of micro-batches.",
 )
 _WAITS = (
-    "A stage waits for what never comes. The first stage must send enough forward before it waits.",
+    "A stage waits forever. The first stage must send enough micro-batches before it waits.",
     "Stage s goes forward stages - 1 - s times before its first pair of F and B.",
 )
 _KEPT = (
-    "A stage keeps a micro-batch from its F to its B. When does the last stage go backward first?",
-    "The last stage: FBFB... The one before it is one F ahead, the one before that two.",
+    "A stage keeps a micro-batch from its F to its B. When does the last stage do its first B?",
+    "The last stage: FBFB... The stage before it is one F ahead, the one before that two.",
 )
 _LENGTH = (
-    "Draw the passes on squared paper, a row for each stage. Where does a stage stand idle?",
-    "After its first F's a stage does one F and one B in turn, until no F is left; then the rest.",
+    "Draw the passes on squared paper, with a row for each stage. When is a stage idle?",
+    "After its first F's, a stage alternates F and B until no F is left, then does the other B's.",
 )
 
 
@@ -44,7 +45,9 @@ def order_of(stages, pieces):
 
 
 def run_of(seed, ranks, pieces, samples=4, width=6):
-    """The same by real ranks, which send one another activations and gradients in that order."""
+    """Return a case with real ranks, which exchange activations and gradients in the learner's
+    order.
+    """
     rng = np.random.default_rng(seed)
     x, y = rng.normal(0, 1, (2, pieces, samples, width)).astype(np.float32)
     own = [{"chain": tanh_chain.layers(rng, 1, width), "x": None, "y": None} for _ in range(ranks)]
@@ -61,7 +64,7 @@ def observe(me, answer, given):
 
 
 def train_in_order(me, order, given):
-    """One step of this rank's stage in the given order of passes."""
+    """Run one step of this rank's stage in the given order of passes."""
     import torch
     import torch.distributed as dist
 
@@ -102,7 +105,7 @@ def judge(case, seen):
 
 
 def of_orders(orders, stages, pieces):
-    """The claims on the passes of all stages, played on paper."""
+    """Yield the claims on the passes of all stages, simulated without ranks."""
     bad = next((s for s in range(stages) if not well_formed(orders[s], pieces)), None)
     yield Claim(f"each stage has {pieces} F and {pieces} B, no B before its F", bad is None,
                 f'a text such as "{"F" * pieces + "B" * pieces}"',
@@ -123,7 +126,7 @@ def of_orders(orders, stages, pieces):
 
 
 def of_ranks(case, seen):
-    """The claims on ranks that trained by the orders."""
+    """Yield the claims on the ranks that trained in the learner's order."""
     x, y = (case.own[rank][name].reshape(-1, case.shared["shape"][2])
             for rank, name in ((0, "x"), (-1, "y")))  # fmt: skip
     loss, gradients = tanh_chain.loss_and_gradients([own["chain"][0] for own in case.own], x, y)
@@ -132,7 +135,7 @@ def of_ranks(case, seen):
     yield equal_by_rank("each stage has the gradient that one process finds",
                         [[gradient] for gradient in gradients],
                         [value["gradients"] for value in seen.values], hints=_FORM)  # fmt: skip
-    # The last rank sends nothing forward, so its messages do not tell what it keeps.
+    # The last rank sends nothing forward, so its messages do not show what it keeps.
     due = [case.ranks - rank for rank in range(case.ranks - 1)]
     kept = [most_kept(order_sent(seen, rank)) for rank in range(case.ranks - 1)]
     yield Claim("rank r keeps at most p - r micro-batches",
@@ -141,10 +144,11 @@ def of_ranks(case, seen):
 
 
 def order_sent(seen, rank):
-    """Return the passes of a rank in their order, told by its messages: F sends forward, B back.
+    """Return the order of a rank's passes, found from its messages: F sends forward, B sends back.
 
-    Rank 0 sends nothing back. For it, the order in which the relay saw the messages tells when a B
-    was possible at the earliest; without a relay there is no such order, and the result is "".
+    Rank 0 sends nothing back. For rank 0, the order in which the relay received the messages shows
+    when each B was possible at the earliest. Without a relay this order is unknown, and the result
+    is "".
     """
     if rank > 0:
         return "".join("F" if to > rank else "B" for _, to, _ in seen.sent(rank))
@@ -169,8 +173,11 @@ def most_kept(order):
 
 @dataclass(frozen=True)
 class Played:
-    """whole    all passes were done; else `stuck` says which stage waits for what
-    length   when the last pass ended"""
+    """The result of simulating the passes of all stages.
+
+    whole    True if all passes were done; if not, `stuck` says which stage waits for what
+    length   the time when the last pass ended, in the unit of FORWARD and BACKWARD
+    """
 
     whole: bool = False
     length: float | None = None
@@ -178,7 +185,10 @@ class Played:
 
 
 def play(orders):
-    """Each pass as early as its stage is free and what it needs is there; messages take no time."""
+    """Simulate the passes: each starts when its stage is free and its input is there.
+
+    Messages take no time.
+    """
     ended, at, free = {}, [0] * len(orders), [0] * len(orders)
     moved = True
     while moved:

@@ -1,4 +1,4 @@
-"""4.5 Two layers cut by columns and by rows: one all-reduce forward and one backward."""
+"""4.5 Cut two layers by columns and by rows: one all-reduce forward and one backward."""
 
 import numpy as np
 
@@ -10,23 +10,23 @@ TITLE = "Columns and rows"
 POINTS = 5
 
 _OUTPUT = (
-    "What does a rank's tanh(x @ a) @ b stand for: a part of the columns of the output, or a "
-    "summand of all of it?",
-    "Every rank has one summand of each number of the output. Which collective adds them up?",
+    "What is a rank's tanh(x @ a) @ b: some columns of the output, or one term of a sum that gives "
+    "the whole output?",
+    "For each number of the output, every rank has one term of a sum. Which collective adds them?",
 )
 _OWN = (
-    "How often does the output's gradient count? Adding up forward does not mean adding up "
-    "backward, too.",
-    "Each rank already has the whole gradient of the output: backward through the sum, pass it on "
-    "as it is. dist.all_reduce alone is no part of autograd: write a torch.autograd.Function.",
+    "How often does the output's gradient count? A sum in the forward pass does not need a sum in "
+    "the backward pass.",
+    "Each rank already has the whole gradient of the output, so pass it back through the sum "
+    "unchanged. autograd does not know dist.all_reduce: write a torch.autograd.Function.",
 )
 _INPUT = (
-    "All ranks used the same x. Its gradient on one rank comes from that rank's columns alone.",
-    "x needs a function that does nothing forward and an all-reduce backward.",
+    "All ranks used the same x. A rank finds only the part of x's gradient from its own columns.",
+    "Pass x through a function that does nothing forward and an all-reduce backward.",
 )
 _CALLS = (
     "Count: one all-reduce of the output in the forward pass, one of x's gradient backward.",
-    "Between the two layers nothing is sent: a rank's columns of a are what its rows of b need.",
+    "Send nothing between the two layers: a rank's rows of b need only its own columns of a.",
 )
 
 
@@ -36,12 +36,12 @@ def cases(seed):
 
 
 def large(seed, ranks):
-    """Large enough for its bytes to be counted outside."""
+    """Return a case that is large enough to count its bytes outside of the ranks."""
     return case_of(seed, ranks, samples=512, width=512, hidden=16, out=512)
 
 
 def case_of(seed, ranks, samples, width, hidden, out):
-    """hidden: columns of `a`, and rows of `b`, on each rank."""
+    """Return a case with `hidden` columns of `a` and `hidden` rows of `b` on each rank."""
     rng = np.random.default_rng(seed)
 
     def normal(*shape):
@@ -80,12 +80,17 @@ def judge(case, seen):
         if calls != due:
             break
     yield Claim("one all-reduce of y forward, one of x's gradient backward, and no other message",
-                calls == due, _told(due), _told(calls), rank, _CALLS, seen.evidence,
+                calls == due, _calls_shown(due), _calls_shown(calls), rank, _CALLS, seen.evidence,
                 weight=2)  # fmt: skip
 
 
 def whole(x, upstream, parts):
-    """What one process finds that has all columns and rows: y, x's gradient, those of the parts."""
+    """Return what one process with all columns and rows computes.
+
+    y      the output, [samples, out]
+    into   the gradient of x, [samples, width]
+    own    for each part, the gradients of its `a` and `b`
+    """
     y, into, own = 0, 0, []
     for part in parts:
         h = np.tanh(x @ part["a"])
@@ -96,6 +101,6 @@ def whole(x, upstream, parts):
     return y, into, own
 
 
-def _told(calls):
+def _calls_shown(calls):
     told = (f"{name} of {nbytes} B" for name, nbytes in calls[:6])
     return f"{len(calls)}: {', '.join(told)}{' ...' * (len(calls) > 6)}"

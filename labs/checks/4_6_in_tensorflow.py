@@ -1,4 +1,4 @@
-"""4.6 The same splits in TensorFlow: layers placed on two workers, and DTensor over two."""
+"""4.6 Make the same cuts in TensorFlow: layers placed on two workers, and DTensor."""
 
 import numpy as np
 
@@ -10,28 +10,28 @@ TITLE = "Model parallelism in TensorFlow"
 POINTS = 5
 PLACED, DTENSOR = 0, 1
 
-_PLACED_OUTPUT = ("y is tanh(x @ a) @ b. Which of the four things that you return is it?",)
+_PLACED_OUTPUT = ("y is tanh(x @ a) @ b. Is it the fourth of the values that you return?",)
 _PLACES = (
-    "Print the .device of what you return. Where does TensorFlow put what nobody placed?",
-    "with tf.device(devices[0]): make the variable of a and compute h; b and y in another one.",
+    "Print the .device of what you return. Where does TensorFlow put operations without a device?",
+    "In `with tf.device(devices[0]):` make the variable of a and compute h; b and y in another.",
 )
 _GRADIENT = (
-    "Did you return variables? What the tape has not watched has no gradient.",
-    "tf.Variable(a) is watched by itself; .numpy() anywhere between x and y cuts the tape.",
+    "Did you return variables? There is no gradient of a tensor that the tape does not watch.",
+    "The tape watches tf.Variable(a) by itself. Calling .numpy() between x and y breaks the tape.",
 )
-_WORKED = ("What is on devices[1] must be computed there: then b and h cross the network.",)
+_WORKED = ("Compute on devices[1] what you place there: then b and h cross the network.",)
 _DTENSOR_OUTPUT = (
-    "Every rank has other columns and rows. Which layout says that the parts lie side by side?",
-    "dtensor.pack([part], layout) makes one tensor of the ranks' parts; a is sharded along its "
-    'second axis, b along its first: "rank" is the name of the mesh\'s only dimension.',
+    "Each rank has different columns and rows. Which layout puts these parts side by side?",
+    "dtensor.pack([part], layout) makes one tensor from the ranks' parts. a is sharded along its "
+    'second axis, b along its first. "rank" is the name of the mesh\'s only dimension.',
 )
 _LAYOUT = (
-    "Look at dtensor.fetch_layout(...).sharding_specs of what you return.",
-    'For a: [dtensor.UNSHARDED, "rank"]. For y nothing is sharded: every rank has all of it.',
+    "Print dtensor.fetch_layout(...).sharding_specs of each tensor that you return.",
+    'For a: [dtensor.UNSHARDED, "rank"]. y is not sharded: every rank has all of it.',
 )
 
-_CARRIED = ("A layout that makes whole what is sharded gathers it on every rank: which one does?",)
-_SET_UP_BYTES = 100_000  # what DTensor sends besides: 11,000 were seen
+_CARRIED = ("An unsharded layout of a sharded tensor gathers it on every rank. Which one does?",)
+_SET_UP_BYTES = 100_000  # DTensor's own messages; 11,000 bytes were measured
 
 
 def cases(seed):
@@ -43,7 +43,7 @@ def cases(seed):
 
 
 def placed(seed, **sizes):
-    """Rank 0 runs the program, rank 1 serves."""
+    """Return a case for tf.device: rank 0 runs the program, rank 1 only serves."""
     x, a, b = arrays(np.random.default_rng(seed), **sizes)
     name = f"tf.device: x {x.shape[0]} x {x.shape[1]}, {a.shape[1]} hidden, {b.shape[1]} out"
     own = ({"x": x, "a": a, "b": b}, {"x": None, "a": None, "b": None})
@@ -52,7 +52,7 @@ def placed(seed, **sizes):
 
 
 def meshed(seed, ranks=2, **sizes):
-    """Every rank has columns of a and rows of b of its own."""
+    """Return a case for DTensor: every rank has its own columns of a and rows of b."""
     rng = np.random.default_rng(seed)
     x, *_ = arrays(rng, **sizes)
     own = tuple(dict(zip("ab", arrays(rng, **sizes)[1:], strict=True)) for _ in range(ranks))
@@ -123,12 +123,12 @@ def judge_placed(case, seen):
     due = [x.T @ ((upstream @ b.T) * (1 - h**2)), h.T @ upstream]
     yield equal("the tape finds the gradients of a and b", due, value["gradients"],
                 hints=_GRADIENT)  # fmt: skip
-    # Only who counts outside knows: no rank's record has what tf.device sends.
+    # Check the bytes counted outside: no rank's record shows what tf.device sends.
     if 4 * b.size >= 1e6 and seen.loopback_bytes is not None:
-        # b and h go to worker 1, y comes back; b, too, for the tape's gradients, which nobody
-        # placed, are computed on worker 0.
+        # b and h go to worker 1, and y comes back. b comes back, too: nobody placed the tape's
+        # gradients, so worker 0 computes them.
         nbytes = 4 * (2 * b.size + h.size + upstream.size)
-        # gRPC adds headers and acknowledgements of its own: 4 % were seen.
+        # gRPC adds its own headers and acknowledgements; 4 % were measured.
         yield volume("what was placed on worker 1 was computed there: b, h and y crossed", seen,
                      nbytes, nbytes / 10, hints=_WORKED)  # fmt: skip
     first, second = value["devices"]

@@ -1,4 +1,4 @@
-"""4.7 The smallest cluster that holds a model: stages times tensor-parallel ranks."""
+"""4.7 Find the smallest cluster that holds a model: stages times tensor-parallel ranks."""
 
 from lablib.teach.claims import Claim, equal, show, whole_numbers
 from lablib.teach.exercise import Case
@@ -20,19 +20,19 @@ GPT3_6B = dict(layers=32, width=4096, heads=32, tokens=2048, micro_batch=1)
 GB = 1e9
 
 _STATE = (
-    "A layer has 12 width² parameters, and each costs 16 bytes. Which of them does one rank hold?",
-    "layers / pipeline of the layers, and of each of those 1 / tensor.",
+    "A layer has 12 width² parameters, and each costs 16 bytes. How many of them are on one rank?",
+    "A rank holds layers / pipeline of the layers, and 1 / tensor of each of these.",
 )
 _ACTIVATIONS = (
     "How many micro-batches does the first stage keep under 1F1B, and of how many layers?",
     "p micro-batches of layers / p layers each. Only two of the three terms shrink with tensor.",
 )
 _FITS = (
-    "Is there a pair whose ranks are fewer and which still fits? Try all pairs that are allowed.",
-    "pipeline divides layers; tensor divides heads and is at most per_node. Then take the smallest "
-    "pipeline x tensor; of equals the smaller tensor: it sends less.",
+    "Is there a pair that has fewer ranks and still fits? Try all pairs that are allowed.",
+    "pipeline divides layers; tensor divides heads and is at most per_node. Take the smallest "
+    "pipeline x tensor. If several are equal, take the smallest tensor: it sends less.",
 )
-_NONE = ("What do you return when no pair fits? None says so.",)
+_NONE = ("What do you return when no pair fits? It should be None.",)
 
 
 def cases(seed):
@@ -96,8 +96,11 @@ def judge_smallest(model, memory_bytes, per_node, value):
 
 
 def held_bytes(model, pipeline, tensor):
-    """Of the first stage, which keeps most: its share of the state, and `pipeline` micro-batches of
-    its layers (Korthikanti et al. 2022, equation 2)."""
+    """Return the bytes that a rank of the first stage holds; no stage holds more.
+
+    The stage keeps its share of the state and `pipeline` micro-batches of its layers (Korthikanti
+    et al. 2022, equation 2).
+    """
     samples, tokens, width = model["micro_batch"], model["tokens"], model["width"]
     layers = model["layers"] / pipeline
     state = STATE * 12 * width**2 * layers / tensor

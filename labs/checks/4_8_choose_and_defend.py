@@ -1,4 +1,4 @@
-"""4.8 Data, sharded, pipeline or tensor parallelism: weigh them on three machines, and choose."""
+"""4.8 Compare data, sharded, pipeline and tensor parallelism on three machines, and choose one."""
 
 import numpy as np
 
@@ -13,32 +13,35 @@ POINTS = 5
 _FORM = ("Return a dictionary with the keys data, sharded, pipeline, tensor and choice.",)
 _STEP = {
     "data": (
-        "A step computes a shard of the batch, then sums all weights' gradients in a ring.",
+        "A step computes a shard of the batch, then sums the gradients of all weights in a ring.",
         "A ring: 2 (R - 1) hops, each of latency_s + n / R / bytes_per_s. Nothing overlaps here.",
     ),
     "sharded": (
-        "Each block's weights are gathered twice, forward and backward; its gradient is scattered "
+        "Each block's weights are gathered twice, forward and backward. Its gradient is scattered "
         "once.",
-        "Each of the three: R - 1 hops of latency_s + n / R / bytes_per_s, where n is one block's.",
+        "Each of the three takes R - 1 hops of latency_s + n / R / bytes_per_s, where n is the "
+        "bytes of one block.",
     ),
     "pipeline": (
-        "How many slots has a step of m micro-batches in p stages, and what happens in a slot?",
-        "m + R - 1 slots; in each a stage computes one micro-batch and sends two messages.",
+        "How many slots does a step of m micro-batches in p stages have? What happens in a slot?",
+        "m + R - 1 slots. In each, a stage computes one micro-batch and sends two messages.",
     ),
     "tensor": (
-        "Every rank sees the whole batch: what is summed grows with it. How often in one step?",
-        "As many ring all-reduces as blocks: of every two blocks one forward and one backward.",
+        "Every rank has the whole batch, so messages grow with it. How many are there in a step?",
+        "As many ring all-reduces as blocks: one forward and one backward for every two blocks.",
     ),
 }
 _HELD = {
-    "data": ("Weights, gradients and momentum are whole on every rank; samples are shared out.",),
-    "sharded": ("A share of weights, gradients and momentum, and two whole blocks under way.",),
-    "pipeline": ("Blocks are shared out, samples are not: GPipe keeps the whole batch of them.",),
-    "tensor": ("The second output of each pair of blocks is whole on every rank, the first cut.",),
+    "data": ("Every rank has all weights, gradients and momentum. The samples are shared out.",),
+    "sharded": ("A rank holds a share of weights, gradients and momentum, and two whole blocks.",),
+    "pipeline": ("Blocks are shared out, samples are not: GPipe keeps the whole batch.",),
+    "tensor": (
+        "Of each pair of blocks, every rank has a part of the first output and all of the second.",
+    ),  # fmt: skip
 }
 _CHOICE = (
-    "First leave out what does not fit in memory_bytes. Of the rest, which has the shortest step?",
-    "When nothing fits the choice is None.",
+    "First exclude strategies that need more than memory_bytes. Which of the others is fastest?",
+    "If nothing fits, the choice is None.",
 )
 
 
@@ -59,7 +62,7 @@ def case_of(name, model, hardware, batch, micro_batches, ranks=8):
 
 
 def chain(width, blocks):
-    """Equal dense blocks, in 32 bits, as numbers."""
+    """Return the numbers of a chain of equal dense blocks in 32 bits."""
     return {
         "blocks": blocks,
         "flops": 2 * width**2 * blocks,
@@ -70,7 +73,7 @@ def chain(width, blocks):
 
 
 def machine_of(name, ranks):
-    """A machine of the catalog, as numbers."""
+    """Return the numbers of a machine of the catalog."""
     hardware = get(name)
     link = hardware.within if hardware.per_node >= ranks else hardware.between
     return {
@@ -115,7 +118,10 @@ def chosen(weighed_up, memory_bytes):
 
 
 def weighed(model, machine, batch, micro_batches):
-    """(seconds of a step, bytes of a rank) by strategy. Nothing overlaps; backward is 2 forward."""
+    """Return (seconds of a step, bytes of a rank) by strategy.
+
+    Nothing overlaps. A backward pass takes twice as long as a forward pass.
+    """
     ranks, blocks, weights = machine["ranks"], model["blocks"], model["weight_bytes"]
     compute_s = 3 * model["flops"] * batch / ranks / machine["flop_per_s"]
     cut, kept, state = model["cut_bytes"], model["kept_bytes"] * batch, 3 * weights

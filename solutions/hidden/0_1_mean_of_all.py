@@ -1,4 +1,4 @@
-"""0.1, what learners never get: other cases, right answers written differently, wrong ones."""
+"""0.1, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -49,7 +49,7 @@ def everybody_gets_everything(mine):
 
 
 def rank_0_is_sent_everything(mine):
-    """By sends, which are no collectives."""
+    """Sends to rank 0, because sends are not counted as collectives."""
     ranks, mean = dist.get_world_size(), torch.zeros(1)
     if dist.get_rank() == 0:
         parts = [mine]

@@ -1,4 +1,4 @@
-"""1.1, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.1, hidden from learners: other cases, other right answers, wrong answers."""
 
 import numpy as np
 

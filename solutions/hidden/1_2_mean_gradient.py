@@ -1,4 +1,4 @@
-"""1.2, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.2, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -30,7 +30,7 @@ def sum_and_count_tf(gradient, samples):
 
 
 def one_message(gradient, samples):
-    """In place, the count at the end of the same tensor."""
+    """Works in place, with the count at the end of the same tensor."""
     both = torch.cat([gradient * samples, torch.tensor([float(samples)])])
     dist.all_reduce(both)
     gradient.copy_(both[:-1] / both[-1])
@@ -83,7 +83,7 @@ def gathers_everything_tf(gradient, samples):
 
 
 def rank_0_adds_up(gradient, samples):
-    """By sends, as many bytes as an all-reduce moves; one all-reduce for show."""
+    """Sends as many bytes as an all-reduce moves, and calls one all-reduce for show."""
     count = torch.tensor(float(samples))
     dist.all_reduce(count)
     part, came = gradient * samples / count, torch.empty_like(gradient)

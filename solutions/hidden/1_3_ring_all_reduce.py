@@ -1,4 +1,4 @@
-"""1.3, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.3, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -46,7 +46,7 @@ def ring_even_ranks_send_first(x, rank, ranks):
 
 
 def the_other_way_around(x, rank, ranks):
-    """Each hop's chunk is the one whose turn it is; ranks pass chunks to the rank before them."""
+    """Passes the chunk of each hop to the rank before it."""
     chunks = x.reshape(ranks, -1)
     for turn in range(2 * (ranks - 1)):
         out, into = (rank + turn) % ranks, (rank + turn + 1) % ranks
@@ -68,7 +68,7 @@ def all_reduce_with_messages_for_show(x, rank, ranks):
 
 
 def rank_0_adds_up(x, rank, ranks):
-    """As many messages as need be, but all of them from or to one rank."""
+    """Sends the right number of messages, but all of them from or to one rank."""
     if rank:
         dist.send(x, 0)
         dist.recv(x, 0)

@@ -1,4 +1,4 @@
-"""1.4, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.4, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch.distributed as dist
 
@@ -59,7 +59,7 @@ def broadcast_with_messages_for_show(x, rank, ranks):
 
 
 def forgets_the_odd_ranks(x, rank, ranks):
-    """Right for powers of two; beyond, the ranks above the largest one get nothing."""
+    """Is right for powers of two. Otherwise the ranks above the largest power get nothing."""
     those_who_have_it_double(x, rank, 1 << (ranks.bit_length() - 1))
 
 

@@ -1,4 +1,4 @@
-"""1.5, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.5, hidden from learners: other cases, other right answers, wrong answers."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def straight_line(ranks, seconds):
 
 
 def from_fewest_and_most(ranks, seconds):
-    """Two equations, seconds = a + b / ranks, solved by hand."""
+    """Solves two equations, seconds = a + b / ranks, by hand."""
     few, many = 1 / ranks[0], 1 / ranks[-1]
     parallel_s = (seconds[0] - seconds[-1]) / (few - many)
     serial_s = seconds[-1] - parallel_s * many
@@ -42,7 +42,7 @@ def lost_efficiency(ranks, seconds):
 
 
 def believes_that_the_first_is_one_rank(ranks, seconds):
-    """Karp and Flatt's, with whatever was measured first in the place of one rank."""
+    """Uses Karp and Flatt's formula, but takes the first measurement for one rank's."""
     inverse = seconds[-1] / seconds[0]
     return (inverse - 1 / ranks[-1]) / (1 - 1 / ranks[-1])
 

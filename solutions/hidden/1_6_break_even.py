@@ -1,4 +1,4 @@
-"""1.6, what learners never get: other cases, right answers written differently, wrong ones."""
+"""1.6, hidden from learners: other cases, other right answers, wrong answers."""
 
 import math
 
@@ -23,7 +23,7 @@ def solved_for_the_bandwidth(compute_s, nbytes, latency_s):
 
 
 def by_trying(compute_s, nbytes, latency_s):
-    """Halves the ratio of a range of bandwidths until the model's two step times are equal."""
+    """Narrows a range of bandwidths until both step times of the model are equal."""
     import lablib as lab
 
     def step_s(ranks, bytes_per_s):
@@ -57,7 +57,7 @@ def without_latency(compute_s, nbytes, latency_s):
 
 
 def whole_gradients(compute_s, nbytes, latency_s):
-    """As if every hop of the ring carried all of the gradients."""
+    """Assumes that every hop of the ring carries all of the gradients."""
     saved_s = compute_s / 8 - 8 * latency_s
     return 8 * nbytes / saved_s if saved_s > 0 else math.inf
 

@@ -1,4 +1,4 @@
-"""3.1, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.1, hidden from learners: other cases, other right answers, wrong answers."""
 
 import random
 
@@ -14,7 +14,7 @@ def cases(seed):
 
 
 def share(order, rank, ranks, tail):
-    """Every ranks-th of an order, its tail dealt with."""
+    """Return every ranks-th number of an order, after padding or cutting its tail."""
     if tail == "pad":
         order = np.resize(order, -(-len(order) // ranks) * ranks)
     if tail == "drop":

@@ -1,4 +1,4 @@
-"""3.2, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.2, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""3.3, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.3, hidden from learners: other cases, other right answers, wrong answers."""
 
 import json
 import os
@@ -24,16 +24,18 @@ def look_oneself_up(nodes, node, local):
     return json.dumps(config, indent=2)
 
 
-def told(workers, index):
+def wrong_config(workers, index):
     return json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
 
 
 RIGHT = [count_those_before, look_oneself_up]
 WRONG = {
     "a dictionary": lambda *args: json.loads(count_those_before(*args)),
-    "a list of lists": lambda nodes, node, local: told(nodes, node * 2 + local),
-    "the index within the node": lambda nodes, node, local: told(sum(nodes, []), local),
-    "two workers on every node": lambda nodes, node, local: told(sum(nodes, []), 2 * node + local),
-    "only its own node": lambda nodes, node, local: told(nodes[node], local),
+    "a list of lists": lambda nodes, node, local: wrong_config(nodes, node * 2 + local),
+    "the index within the node": lambda nodes, node, local: wrong_config(sum(nodes, []), local),
+    "two workers on every node": lambda nodes, node, local: wrong_config(
+        sum(nodes, []), 2 * node + local
+    ),
+    "only its own node": lambda nodes, node, local: wrong_config(nodes[node], local),
     "what the kit has set": lambda nodes, node, local: os.environ.get("TF_CONFIG", ""),
 }

@@ -1,4 +1,4 @@
-"""3.4, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.4, hidden from learners: other cases, other right answers, wrong answers."""
 
 from lablib.teach.exercise import find
 
@@ -20,7 +20,7 @@ def set_up(strategy, make_model, lr):
 
 
 def trained(strategy, model, optimizer, batches, share):
-    """Each worker's gradient is of its loss times `share`."""
+    """Train with the gradients of each worker's loss times `share`."""
     import tensorflow as tf
 
     def replica_step(x, y):
@@ -84,7 +84,7 @@ def mean_by_hand_in_a_graph(strategy, make_model, batches, lr):
 
 
 def gathers_every_gradient(strategy, make_model, batches, lr):
-    """The right weights; every worker receives everybody's gradients."""
+    """Finds the right weights, but every worker receives the gradients of all workers."""
     import tensorflow as tf
 
     with strategy.scope():

@@ -1,4 +1,4 @@
-"""3.5, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.5, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -76,7 +76,7 @@ def sums(loss, parameters, ranks):
 
 
 def overlaps_something_else(loss, parameters, ranks):
-    """A message in the pass, so that the record looks right; the gradients travel afterwards."""
+    """Sends another message in the pass so that the record looks right; sends gradients later."""
     works = []
 
     def send(parameter):

@@ -1,4 +1,4 @@
-"""3.7, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.7, hidden from learners: other cases, other right answers, wrong answers."""
 
 import math
 
@@ -29,7 +29,7 @@ def waiting_list(weights, workers, pushes, bound, lr):
 
 
 def counts_and_answers(weights, workers, pushes, bound, lr):
-    """Answers as non-blocking sends, decided from two counters."""
+    """Answers with non-blocking sends, which two counters decide."""
     pushed, answered = [0] * (max(workers) + 1), [0] * (max(workers) + 1)
     works = []
     while sum(answered) < pushes * len(workers):

@@ -1,4 +1,4 @@
-"""3.8, what learners never get: other cases, right answers written differently, wrong ones."""
+"""3.8, hidden from learners: other cases, other right answers, wrong answers."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""4.1, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.1, hidden from learners: other cases, other right answers, wrong answers."""
 
 from functools import cache
 from itertools import accumulate, combinations, pairwise
@@ -33,7 +33,7 @@ def dynamic_programme(costs, stages):
 
     @cache
     def best(start, left):
-        """(cost of the slowest stage, first blocks) of the blocks from `start` on."""
+        """Return (cost of the slowest stage, first blocks) for the blocks from `start` on."""
         if left == 1:
             return before[-1] - before[start], (start,)
         found = []
@@ -46,12 +46,13 @@ def dynamic_programme(costs, stages):
 
 
 def smallest_limit(costs, stages):
-    """The least limit under which filling stages one after the other needs no more than allowed."""
+    """Finds the least limit with which filling one stage after the other needs few enough."""
     limit = max(costs)
     while True:
         starts, filled = [0], 0
         for block, cost in enumerate(costs):
-            # Also when as many blocks are left as stages: each must get one.
+            # Also start a stage when only as many blocks as stages are left: each stage must get
+            # one.
             must = len(costs) - block <= stages - len(starts)
             if block and (filled + cost > limit or must):
                 starts, filled = [*starts, block], 0

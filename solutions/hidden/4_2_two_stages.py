@@ -1,4 +1,4 @@
-"""4.2, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.2, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -32,7 +32,7 @@ def send_and_receive(stage, x, y, loss, rank):
 
 
 def without_waiting(stage, x, y, loss, rank):
-    """isend and irecv, and torch.autograd.grad for the gradient of what came in."""
+    """Uses isend and irecv, and torch.autograd.grad for the gradient of the received tensor."""
     if rank == 1:
         dist.irecv(x, src=0).wait()
         leaf = x.clone().requires_grad_(True)
@@ -71,7 +71,7 @@ def ranks_work_alone(stage, x, y, loss, rank):
 
 
 def backward_of_a_sum(stage, x, y, loss, rank):
-    """Rank 0 takes its activations' sum for the loss."""
+    """Rank 0 uses the sum of its activations as the loss."""
     if rank == 0:
         h = stage(x)
         dist.send(h.detach(), dst=1)
@@ -82,7 +82,7 @@ def backward_of_a_sum(stage, x, y, loss, rank):
 
 
 def rank_0_does_it_all(stage, x, y, loss, rank):
-    """Right numbers, and the model is whole on rank 0: no model parallelism."""
+    """Finds the right numbers, but rank 0 has the whole model: this is no model parallelism."""
     if rank == 1:
         for weight in stage.parameters():
             dist.send(weight.data, dst=0)
@@ -112,7 +112,7 @@ def rank_0_does_it_all(stage, x, y, loss, rank):
 
 
 def in_double_precision(stage, x, y, loss, rank):
-    """Right numbers, twice the bytes."""
+    """Finds the right numbers with twice the bytes."""
     if rank == 0:
         h = stage(x)
         dist.send(h.detach().double(), dst=1)

@@ -1,4 +1,4 @@
-"""4.3, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.3, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -39,7 +39,7 @@ def two_loops(stage, pieces, targets, loss, rank, ranks):
 
 
 def last_one_first(stage, pieces, targets, loss, rank, ranks):
-    """Backward from the last micro-batch to the first, as the GPipe paper draws it."""
+    """Goes backward from the last micro-batch to the first, as in the figure of the GPipe paper."""
     first, last, m = rank == 0, rank == ranks - 1, len(pieces)
     outputs, under_way = [], []
     for x in pieces:
@@ -64,7 +64,7 @@ def last_one_first(stage, pieces, targets, loss, rank, ranks):
 
 
 def recomputes(stage, pieces, targets, loss, rank, ranks):
-    """Keeps no activations: goes forward once more before it goes backward, as GPipe itself can."""
+    """Keeps no activations: repeats the forward pass before each backward pass, as GPipe can."""
     under_way, total = [], 0.0
     for x in pieces:
         if rank > 0:
@@ -90,7 +90,7 @@ def recomputes(stage, pieces, targets, loss, rank, ranks):
 
 
 def _in_order(order):
-    """A step that goes through its micro-batches in this order of F and B."""
+    """Return an answer whose step processes its micro-batches in this order of F and B."""
 
     def step(stage, pieces, targets, loss, rank, ranks):
         kept, sent, total, forward = [], [], 0.0, iter(range(len(pieces)))
@@ -140,7 +140,7 @@ def whole_batch_at_once(stage, pieces, targets, loss, rank, ranks):
 
 
 def waits_for_all_before_it_computes(stage, pieces, targets, loss, rank, ranks):
-    """The right messages, and no two stages ever work at once."""
+    """Sends the right messages, but no two stages ever work at once."""
     if rank > 0:
         for x in pieces:
             dist.recv(x, rank - 1)

@@ -1,4 +1,4 @@
-"""4.4, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.4, hidden from learners: other cases, other right answers, wrong answers."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def warm_up_and_pairs(stage, stages, pieces):
 
 
 def greedy(stage, stages, pieces):
-    """Backward whenever as many are kept as stages follow, this one counted."""
+    """Goes backward when it keeps `stages - stage` micro-batches."""
     order, forward, kept = "", 0, 0
     while len(order) < 2 * pieces:
         if forward < pieces and kept < stages - stage:

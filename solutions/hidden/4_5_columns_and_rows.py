@@ -1,4 +1,4 @@
-"""4.5, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.5, hidden from learners: other cases, other right answers, wrong answers."""
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ def cases(seed):
 
 
 def f_and_g(x, a, b):
-    """The two functions of Megatron-LM: what one does forward, the other does backward."""
+    """The functions f and g of Megatron-LM: each does backward what the other does forward."""
 
     class F(torch.autograd.Function):
         @staticmethod
@@ -42,7 +42,7 @@ def f_and_g(x, a, b):
 
 
 def hook_and_detached_sum(x, a, b):
-    """Without autograd functions: a hook adds up backward, a constant corrects the sum forward."""
+    """Needs no autograd functions: a hook sums backward, a constant corrects the sum forward."""
 
     def added_up(gradient):
         gradient = gradient.clone()
@@ -69,7 +69,7 @@ def forward_only(x, a, b):
 
 
 def the_ready_made_all_reduce(x, a, b):
-    """Sums backward, too: every gradient counts once for each rank."""
+    """Sums backward, too, so that every gradient counts once for each rank."""
     from torch.distributed.nn.functional import all_reduce
 
     return all_reduce(torch.tanh(x @ a) @ b)
@@ -80,7 +80,7 @@ def averages(x, a, b):
 
 
 def gathers_the_weights(x, a, b):
-    """The whole layers on every rank: right numbers, no tensor parallelism."""
+    """Finds the right numbers with whole layers on every rank, so without tensor parallelism."""
     from torch.distributed.nn.functional import all_gather
 
     ranks, rank = dist.get_world_size(), dist.get_rank()
@@ -89,7 +89,7 @@ def gathers_the_weights(x, a, b):
     whole_b = torch.cat(list(parts[1]), 0)
 
     class MineAlone(torch.autograd.Function):
-        """all_gather sums the gradients of all ranks: each has found the same."""
+        """Divide the gradient by the ranks: all_gather sums the equal gradients of all ranks."""
 
         @staticmethod
         def forward(context, weight):
@@ -104,7 +104,7 @@ def gathers_the_weights(x, a, b):
 
 
 def gathers_between_the_layers(x, a, b):
-    """Right outputs; the hidden layer is sent, too."""
+    """Finds the right outputs, but sends the hidden layer, too."""
     hidden = torch.tanh(x @ a)
     parts = [torch.empty_like(hidden) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, hidden.detach())

@@ -1,4 +1,4 @@
-"""4.6, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.6, hidden from learners: other cases, other right answers, wrong answers."""
 
 from lablib.teach.exercise import find
 
@@ -25,7 +25,7 @@ def under_tf_device(x, a, b, devices):
 
 
 def keras_layers(x, a, b, devices):
-    """Keras layers, built and called where they live."""
+    """Uses Keras layers that are built and called on their own devices."""
     import keras
     import tensorflow as tf
 
@@ -93,7 +93,7 @@ def variables_placed_but_not_the_work(x, a, b, devices):
 
 
 def cut_by_numpy(x, a, b, devices):
-    """Right outputs, but the tape does not reach a."""
+    """Finds the right outputs, but the tape does not reach a."""
     import tensorflow as tf
 
     with tf.device(devices[0]):
@@ -106,7 +106,7 @@ def cut_by_numpy(x, a, b, devices):
 
 
 def rows_and_columns(x, a, b, mesh):
-    """The layouts the wrong way round: of what the ranks have, whole tensors that do not fit."""
+    """Swaps the two layouts, so that the whole tensors made of the ranks' parts do not fit."""
     import tensorflow as tf
     from tensorflow.experimental import dtensor
 
@@ -119,7 +119,7 @@ def rows_and_columns(x, a, b, mesh):
 
 
 def said_to_be_replicated(x, a, b, mesh):
-    """Each rank's part passed off as the whole: no message is needed, and y is wrong."""
+    """Declares each rank's part to be the whole: it needs no message, and y is wrong."""
     import tensorflow as tf
     from tensorflow.experimental import dtensor
 
@@ -129,7 +129,7 @@ def said_to_be_replicated(x, a, b, mesh):
 
 
 def gathers_the_weights(x, a, b, mesh):
-    """Right numbers; but every rank then holds the whole layers."""
+    """Finds the right numbers, but every rank then holds the whole layers."""
     import tensorflow as tf
     from tensorflow.experimental import dtensor
 

@@ -1,4 +1,4 @@
-"""4.7, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.7, hidden from learners: other cases, other right answers, wrong answers."""
 
 from itertools import product
 
@@ -24,7 +24,7 @@ def cases(seed):
 
 
 def _about(rng, model):
-    """A model that is at most 3 % wider or narrower, so that nobody can know its bytes."""
+    """Return a model that is up to 3 % wider or narrower, so that its bytes cannot be guessed."""
     heads = model["heads"]
     return model | {"width": heads * round(model["width"] / heads * rng.uniform(0.97, 1.03))}
 
@@ -39,7 +39,7 @@ def term_by_term(model, pipeline, tensor):
 
 
 def in_flight_cancels(model, pipeline, tensor):
-    """p micro-batches of L / p layers are L layers, whatever p: only the state gets less."""
+    """Uses that p micro-batches of L / p layers are L layers for every p; only state shrinks."""
     layers, width, heads, tokens, samples = (
         model[name] for name in ("layers", "width", "heads", "tokens", "micro_batch")
     )
@@ -63,7 +63,7 @@ def _searching(ledger):
 
 
 def from_few_to_many(model, memory_bytes, per_node):
-    """By the number of ranks, then by tensor."""
+    """Sorts pairs by the number of ranks, then by tensor."""
     pairs = product(range(1, model["layers"] + 1), range(1, per_node + 1))
     for pipeline, tensor in sorted(pairs, key=lambda pair: (pair[0] * pair[1], pair[1])):
         cuts = model["layers"] % pipeline == 0 == model["heads"] % tensor
@@ -98,7 +98,7 @@ def everything_shrinks(model, pipeline, tensor):
 
 
 def tensor_first(model, memory_bytes, per_node):
-    """Whole nodes before a second stage: as few stages as can be, not as few ranks."""
+    """Fills whole nodes before it adds a second stage: fewest stages instead of fewest ranks."""
     for pipeline in range(1, model["layers"] + 1):
         for tensor in range(per_node, 0, -1):
             cuts = model["layers"] % pipeline == 0 == model["heads"] % tensor

@@ -1,4 +1,4 @@
-"""4.8, what learners never get: other cases, right answers written differently, wrong ones."""
+"""4.8, hidden from learners: other cases, other right answers, wrong answers."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def cases(seed):
     case_of, rng = _module.case_of, np.random.default_rng(seed)
 
     def about(width, blocks):
-        """At most 3 % wider or narrower, so that nobody can know its numbers."""
+        """Return a chain up to 3 % wider or narrower, so that nobody can guess its numbers."""
         return _module.chain(round(width * rng.uniform(0.97, 1.03)), blocks)
 
     return [
@@ -111,7 +111,7 @@ def free_network(model, machine, batch, micro_batches):
 
 
 def choice_alone(model, machine, batch, micro_batches):
-    """A choice without the numbers that defend it."""
+    """Chooses without the numbers that defend the choice."""
     found = line_by_line(model, machine, batch, micro_batches)
     return {name: (0.0, 0.0) for name in found if name != "choice"} | {"choice": found["choice"]}
 

@@ -1,5 +1,7 @@
-"""One stage of a pipeline, by hand: it receives, computes and sends, a micro-batch at a time. In
-which order, the schedules say."""
+"""One stage of a pipeline by hand: it receives, computes and sends one micro-batch at a time.
+
+The schedules determine the order of its passes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ EXERCISES = ("4.2", "4.3")
 
 
 class HandStage:
-    """A rank's blocks, and the micro-batches whose backward passes are yet to come."""
+    """A rank's blocks, and the micro-batches that are still waiting for their backward passes."""
 
     def __init__(self, me, job: Job):
         import torch
@@ -28,7 +30,7 @@ class HandStage:
         self.sent: deque = deque()
 
     def train_step(self, x, y, passes: list[tuple[str, int]]) -> list:
-        """Train on the whole batch (x, y); the losses of its micro-batches where they are known.
+        """Train on the whole batch (x, y); return its micro-batches' losses on the last stage.
 
         passes    its order, from `stages`
         """
@@ -56,7 +58,7 @@ class HandStage:
         h = self.model(x)
         if self.last:
             loss = self.task.torch_loss(h, y)
-            # So that the sum of the gradients is that of the mean over the whole batch.
+            # Then the sum of the gradients is the gradient of the mean over the whole batch.
             self.kept.append((x, loss / self.pieces, None))
             return [loss.item()]
         # Not send: two neighbours that both send first would wait for each other.
@@ -75,7 +77,7 @@ class HandStage:
             dist.recv(gradient, self.rank + 1)
         h.backward(gradient)
         if self.rank > 0:
-            # The one before has long arrived: only one is kept alive.
+            # The message before has arrived by now, so only the last one must be kept.
             if self.sent:
                 self.sent.popleft().wait()
             self.sent.append(dist.isend(x.grad.contiguous(), self.rank - 1))

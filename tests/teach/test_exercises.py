@@ -108,7 +108,7 @@ def test_a_wrong_function_gets_little_more_than_half(one, name, home):
     "number, name, words",
     [
         ("0.1", "the sum", "the sum of all numbers"),
-        ("0.1", "only its own numbers", "Only a message"),
+        ("0.1", "only its own numbers", "has the mean of its own numbers"),
         ("0.1", "only rank 0 knows", "Rank 0 has the mean"),
         ("1.3", "calls all_reduce", "sends and receives"),
         ("1.4", "calls broadcast", "dist.send and dist.recv"),

@@ -1,4 +1,4 @@
-"""Strategies in TensorFlow. Those that answer an exercise by hand are in solutions/, if there."""
+"""Strategies in TensorFlow. Solutions of exercises are in solutions/, if it exists."""
 
 from lablib.computer.facts import ROOT
 

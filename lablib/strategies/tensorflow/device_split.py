@@ -1,6 +1,8 @@
-"""Model parallelism by placement: one program, run by rank 0; `tf.device` puts each stage of the
-model on a task of the cluster, and TensorFlow sends what crosses from one to another. A batch cut
-into micro-batches lets stages work at the same time."""
+"""Model parallelism by placement: rank 0 runs one program for all ranks.
+
+`tf.device` places each stage of the model on a task of the cluster, and TensorFlow sends tensors
+from one stage to the next. If the batch is cut into micro-batches, stages work at the same time.
+"""
 
 from itertools import chain
 
@@ -9,7 +11,8 @@ from lablib.strategies.expected import Expected
 from lablib.strategies.stages import input_bytes
 from lablib.strategies.strategy import Job, Strategy
 
-# Kinds of blocks whose backward pass never holds more than when it begins; attention's does.
+# In these kinds of blocks a backward pass holds the most when it begins. Attention holds more
+# later.
 _CLOSED_FORM = ("dense", "logits", "conv", "conv_pool")
 
 STRATEGY = Strategy(
@@ -27,8 +30,8 @@ STRATEGY = Strategy(
         if micro_batches < 1 or batch % micro_batches
         else ""
     ),
-    only_measured="one rank drives the others: what they compute and receive has no program of "
-    "its own",
+    only_measured="one rank drives the others, so the kit has no program of what they compute and "
+    "receive",
 )
 
 
@@ -39,7 +42,7 @@ def train(me, job: Job) -> dict | None:
     import tensorflow as tf
 
     cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
-    if me.rank > 0:  # serve, until rank 0 has returned
+    if me.rank > 0:  # serve until rank 0 has returned
         me.server = tf.distribute.Server(cluster, job_name="worker", task_index=me.rank)
         return None
     tf.config.experimental_connect_to_cluster(
@@ -73,8 +76,8 @@ def train(me, job: Job) -> dict | None:
 
     @tf.function
     def train_step(x, y):
-        # No micro-batch needs what another computed: while one is on a stage, the next may be on
-        # the stage before it. TensorFlow starts whatever has its inputs.
+        # Micro-batches do not depend on one another. While one is in a stage, the next can be in
+        # the stage before it: TensorFlow starts each operation as soon as its inputs are ready.
         parts = zip(tf.split(x, micro_batches), tf.split(y, micro_batches))
         losses, gradients = zip(*(forward_and_backward(x, y) for x, y in parts))
         for rank, (device, stage) in enumerate(zip(devices, stages)):
@@ -94,7 +97,7 @@ def train(me, job: Job) -> dict | None:
 
 
 def placed(job, devices):
-    """The stages of the model and an optimizer for each, with their variables on the devices."""
+    """Return the stages of the model and an optimizer for each, with variables on the devices."""
     import keras
     import tensorflow as tf
 
@@ -108,8 +111,11 @@ def placed(job, devices):
 
 
 def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
-    """What rank 0 sends, whose program it is: activations to the next stage, labels to the last.
-    And what the fullest stage holds; None where of some block there is no closed form."""
+    """Return what rank 0 sends and what the fullest stage holds.
+
+    Rank 0 sends activations to the next stage and labels to the last one. The memory is None if
+    there is no closed form for one of the blocks.
+    """
     (_, y), cut = task.batch_at(0, batch), task.cut(ranks)
     sent = {"send": (2 * micro_batches, batch * input_bytes(task, cut[1][0]) + y.nbytes)}
     if any(getattr(block, "kind", "") not in _CLOSED_FORM for block in task.chain):
@@ -119,8 +125,11 @@ def expected(task, ranks: int, batch: int, micro_batches: int = 1) -> Expected:
 
 
 def _wire_bytes(task, cut, batch, label_bytes):
-    """Of the busiest rank: every stage sends activations on and gradients back; the labels go from
-    the first stage to the last."""
+    """Return the bytes of the busiest rank.
+
+    Every stage sends activations on and gradients back. The labels go from the first stage to the
+    last.
+    """
     crossed = [0, *(batch * input_bytes(task, blocks[0]) for blocks in cut[1:]), 0]
     carried = [crossed[stage] + crossed[stage + 1] for stage in range(len(cut))]
     carried[0] += label_bytes
@@ -129,9 +138,12 @@ def _wire_bytes(task, cut, batch, label_bytes):
 
 
 def _held_bytes(task, blocks, batch, micro_batches):
-    """Bytes of a stage at its fullest: when all micro-batches have gone forward, or when the
-    gradients of the last one come while those of the others wait. Weights, momentum and momentum
-    times its factor are there all along (see `single`)."""
+    """Return the most bytes that a stage holds.
+
+    It holds the most when all micro-batches have gone forward, or when the gradients of the last
+    one arrive while those of the others wait. Weights, momentum, and momentum times its factor are
+    always held (see `single`).
+    """
     sizes = [task.chain[number].weight_bytes for number in blocks]
     piece, following = batch // micro_batches, blocks[-1] + 1
     kept = activations.saved_bytes_in_graph(task, piece, blocks)

@@ -1,5 +1,8 @@
-"""Data x model with DTensor, on a mesh of two axes: layers are cut along one of them, the batch
-along the other, and TensorFlow sums activations along the first, gradients along the second."""
+"""Data x model parallelism with DTensor on a mesh of two axes.
+
+Layers are cut along one axis and the batch along the other. TensorFlow sums activations along the
+first axis and gradients along the second.
+"""
 
 from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import column_row, dense_dtensor
@@ -37,14 +40,17 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    """Activations along the rows; along the columns the gradients in one pack, and the loss."""
+    """Return what a rank sends and holds.
+
+    Activations are summed along the rows; gradients, in one pack, and the loss along the columns.
+    """
     rows, weight_bytes = ranks // MODEL, column_row.weight_bytes(task, MODEL)
     pack_bytes = dense_dtensor.pack_bytes(weight_bytes)
     calls, nbytes = column_row.all_reduces(task, MODEL, batch // rows)
     sums = rows * calls + 2 * ranks, rows * nbytes + ranks * (pack_bytes + 4)
-    # Its weights, their momentum and, computed early, that times its factor: see `single`. The
-    # pack is filled from zeros, which TensorFlow keeps for good. As gradients come, what they were
-    # computed from goes.
+    # A rank holds its weights, their momentum and, computed early, the momentum times its factor:
+    # see `single`. TensorFlow also keeps the zeros with which it pads the pack. When a gradient is
+    # ready, the arrays that it was computed from are freed.
     kept_bytes = dense_dtensor.kept_bytes(task, batch // rows, MODEL)
     held_bytes = 3 * weight_bytes + 2 * pack_bytes + max(kept_bytes, weight_bytes)
     carried = wire_bytes("all_reduce", nbytes / MODEL, MODEL)  # activations along a row

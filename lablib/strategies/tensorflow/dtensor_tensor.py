@@ -1,5 +1,8 @@
-"""Tensor parallelism with DTensor, over processes: the layouts of the weights say that the first
-layer of a pair is cut by columns and the second by rows; TensorFlow sums where parts must meet."""
+"""Tensor parallelism with DTensor over processes.
+
+The layouts of the weights say that the first layer of a pair is cut by columns and the second by
+rows. TensorFlow adds the sums that combine the parts.
+"""
 
 from lablib.strategies import column_row, dense_dtensor
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -36,7 +39,7 @@ def cuts(task):
 
 def expected(task, ranks: int, batch: int) -> Expected:
     sums = {"all_reduce": column_row.all_reduces(task, ranks, batch)}
-    # Its weights, their momentum and, computed early, that times its factor: see `single`.
+    # Weights, their momentum and, computed early, the momentum times its factor: see `single`.
     held_bytes = 3 * column_row.weight_bytes(task, ranks)
     held_bytes += dense_dtensor.kept_bytes(task, batch, ranks)
     return Expected(sums, wire_bytes_of_collectives(sums, ranks), held_bytes)

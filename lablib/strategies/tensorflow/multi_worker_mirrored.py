@@ -1,8 +1,11 @@
-"""Data parallelism with `MultiWorkerMirroredStrategy`: a copy of the model on every worker, a
-shard of the batch each, gradients summed by collectives when they are applied.
+"""Data parallelism with `MultiWorkerMirroredStrategy`.
 
-A custom loop, because `Model.fit` under this strategy fails with Keras 3 (seen with TensorFlow
-2.21; https://github.com/keras-team/keras/issues/20585)."""
+Every worker has a copy of the model and its shard of the batch. Collectives sum the gradients when
+the optimizer applies them.
+
+The training loop is written out, because `Model.fit` under this strategy fails with Keras 3 (seen
+with TensorFlow 2.21; https://github.com/keras-team/keras/issues/20585).
+"""
 
 from lablib.strategies import activations
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -16,7 +19,8 @@ STRATEGY = Strategy(
     "by all-reduce, in one pack after the backward pass or in several during it.",
     read="https://www.tensorflow.org/tutorials/distribute/multi_worker_with_ctl",
     splits="batch",
-    options={"packing_mb": 0.0},  # of one all-reduce at least; 0: all gradients in one
+    # least size of one all-reduce; 0: one all-reduce for all gradients
+    options={"packing_mb": 0.0},
 )
 
 
@@ -72,7 +76,10 @@ def _packing_bytes(packing_mb):
 
 
 def _packs(sizes, at_least):
-    """Bytes of each all-reduce: last gradient first, a pack is closed once over `at_least`."""
+    """Return the bytes of each all-reduce, starting with the last gradient.
+
+    A pack is closed when it has more than `at_least` bytes.
+    """
     packs = [0]
     for size in reversed(sizes):
         if at_least and packs[-1] > at_least:

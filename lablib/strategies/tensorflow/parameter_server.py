@@ -1,9 +1,12 @@
-"""Parameter server: the weights live on a rank of their own. Workers read them, compute gradients
-of their share of the batch and update them without waiting for one another; a chief hands out the
-work. A worker's gradients may miss updates that others made since it read: its staleness.
+"""Parameter server: one rank holds the weights, and workers update them without waiting.
 
-A custom loop, because `Model.fit` does not support this strategy with Keras 3 (seen with TensorFlow
-2.21)."""
+Workers read the weights, compute gradients of their share of the batch and update the weights
+without waiting for one another. A chief hands out the work. The staleness of a gradient is the
+number of updates by other workers since its worker read the weights.
+
+The training loop is written out, because `Model.fit` does not support this strategy with Keras 3
+(seen with TensorFlow 2.21).
+"""
 
 from lablib.strategies import activations
 from lablib.strategies.strategy import Job, Strategy
@@ -24,11 +27,12 @@ STRATEGY = Strategy(
     read="https://www.tensorflow.org/tutorials/distribute/parameter_server_training",
     splits="nothing",
     least_ranks=3,
-    # ahead: how many steps the chief hands out, when asynchronous, before the oldest is done. This
-    # bounds staleness: W workers, each with one share at a time, miss less than (2 ahead + 1) W.
+    # ahead: the number of steps that the chief of an asynchronous run hands out before the oldest
+    # one is done. This limits staleness: W workers with one share each at a time miss fewer than (2
+    # ahead + 1) W updates.
     options={"synchronous": False, "ahead": 1},
     only_measured="the workers exchange variables with the parameter server past everything that "
-    "could be recorded",
+    "the kit can record",
     fits=_why_not,
     roles=lambda ranks: {"chief": 1, "worker": ranks - 2, "ps": 1},
     synchronous=False,
@@ -36,7 +40,7 @@ STRATEGY = Strategy(
 
 
 def train(me, job: Job) -> dict:
-    """Runs on the chief alone; the workers and the parameter server serve."""
+    """Train on the chief; the workers and the parameter server only serve."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -54,11 +58,16 @@ def train(me, job: Job) -> dict:
         updates = tf.Variable(0, dtype=tf.int64)
 
     def on_worker(x, y):
-        """Its share of a step: the loss, the updates that its gradients missed, and they."""
+        """Compute a worker's share of a step.
+
+        Returns the loss, the number of updates that its gradients missed, and the gradients (an
+        empty list if they have already been applied).
+        """
         seen = updates.read_value()
         with tf.control_dependencies([seen]), tf.GradientTape() as tape:
             loss = task.tensorflow_loss(model(x), y)
-            part = loss / workers  # the shares of a step together weigh what the whole batch does
+            # so that the shares of a step add up to the gradient of the whole batch
+            part = loss / workers
         gradients = tape.gradient(part, model.trainable_variables)
         with tf.control_dependencies(gradients):
             if synchronous:
@@ -66,7 +75,7 @@ def train(me, job: Job) -> dict:
             return loss, update([gradients]) - seen - 1, []
 
     def update(shares):
-        """Add up the gradients of those shares and apply them; how many updates there were."""
+        """Add up and apply the gradients of the shares; return the number of updates so far."""
         sums = [sum(parts) for parts in zip(*shares)]
         optimizer.apply_gradients(zip(sums, model.trainable_variables))
         return updates.assign_add(1, read_value=True)
@@ -94,11 +103,11 @@ def train(me, job: Job) -> dict:
 
 
 def sent_bytes(task, ranks: int, synchronous: bool = False) -> int:
-    """Bytes of weights and gradients that cross between processes in one step.
+    """Return the bytes of weights and gradients that are sent between processes in one step.
 
-    Each worker reads the weights and, asynchronous, sends its gradients to the parameter server.
-    Synchronous, they go to the chief and from there to the one worker that adds them up and sends
-    the sum.
+    Each worker reads the weights. In an asynchronous run it sends its gradients to the parameter
+    server. In a synchronous run it sends them to the chief, which sends them to one worker, which
+    adds them up and sends the sum.
     """
     workers = ranks - 2
     copies = 3 * workers + 1 if synchronous else 2 * workers
@@ -108,11 +117,11 @@ def sent_bytes(task, ranks: int, synchronous: bool = False) -> int:
 def held_bytes(
     task, ranks: int, batch: int, synchronous: bool = False
 ) -> dict[str, tuple[float, float]]:
-    """By role, (least, most): what its fullest rank holds at its fullest lies between the two.
+    """Return {role: (least, most)}: bounds of the most bytes that the fullest rank of a role holds.
 
-    The server has weights and momentum; an update computes the momentum times its factor early,
-    for all weights, and takes the gradients as they come: one after the other where it keeps up,
-    all of them where they come faster. That is left to the network, so there is no one number.
+    The server has weights and momentum. An update first computes the momentum times its factor, for
+    all weights. Then it takes the gradients: one after the other if the server keeps up, or all of
+    them at once if they arrive faster. This depends on the network, so there is no single number.
     """
     workers, weights = ranks - 2, task.weight_bytes
     largest = max(array.nbytes for array in task.weights().values())
@@ -121,7 +130,7 @@ def held_bytes(
     fetched = workers * weights if synchronous else 0
     at_once = 1 if synchronous else workers
     return {
-        # Gradients of the workers, or one array when the variables are first set.
+        # the gradients of the workers, or one array when the variables are first set
         "chief": (fetched, max(fetched, largest)),
         "worker": (
             max(weights + max(largest, saved_bytes), adds_up),

@@ -1,5 +1,8 @@
-"""Checkpoint and restart with `tf.train.CheckpointManager`: data parallelism that writes down,
-every few steps, all that the next step depends on. The same call goes on from there."""
+"""Checkpoint and restart with `tf.train.CheckpointManager`.
+
+This is data parallelism that saves, every few steps, everything that the next step depends on.
+After an interruption, the same call continues from there.
+"""
 
 from lablib.strategies import checkpoint, faults
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -59,7 +62,10 @@ def train(me, job: Job) -> dict:
 
 
 def _past(job):
-    """The losses so far, as a part of a checkpoint; their number is the step to go on with."""
+    """Return an object that stores the losses so far in a checkpoint.
+
+    The number of losses is the number of the step to continue with.
+    """
     import json
 
     import tensorflow as tf
@@ -77,7 +83,7 @@ def _past(job):
 
 
 def _newest(folder, job):
-    """The last checkpoint that is whole, by its path; None when there is none yet."""
+    """Return the path of the newest complete checkpoint; None if there is none yet."""
     numbered = [path.with_suffix("") for path in folder.glob("ckpt-*.index")]
     for path in sorted(numbered, key=lambda path: int(path.name[5:]), reverse=True):
         if head := _read(path):
@@ -90,18 +96,18 @@ def _newest(folder, job):
 
 
 def _read(path):
-    """What `_past` wrote, after a look at every array; None when any of it is damaged."""
+    """Return what `_past` wrote, after reading every array; None if anything is damaged."""
     import json
 
     import tensorflow as tf
 
     try:
         reader = tf.train.load_checkpoint(str(path))
-        # TensorFlow verifies the checksum of what is read, and of nothing else.
+        # TensorFlow verifies only the checksums of arrays that are read, so read all of them.
         found = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, IndexError):  # the latter where a file ends early
+    except (tf.errors.OpError, IndexError):  # IndexError: a file is too short
         return None
-    # One that some other program wrote has no past, and is of no job.
+    # A checkpoint of another program has no losses and no job, so use empty ones.
     return json.loads(found.get("past/.ATTRIBUTES/py_state", '{"job": {}, "losses": []}'))
 
 
@@ -111,12 +117,12 @@ def _save(manager, steps):
     try:
         manager.save(checkpoint_number=steps)
     except (OSError, tf.errors.OpError) as error:
-        why = str(error)[-200:]  # what the system said; before it stands a long path
+        why = str(error)[-200:]  # the system's reason; a long path comes before it
         raise checkpoint.not_written(manager.directory, why) from error
 
 
 def expected(task, ranks, batch, **options) -> Expected:
-    """The gradients in one all-reduce, the loss in another."""
+    """Return what a step sends: the gradients in one all-reduce, the loss in another."""
     sums = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + 4))} if ranks > 1 else {}
     alike = multi_worker_mirrored.expected(task, ranks, batch)
     return Expected(sums, wire_bytes_of_collectives(sums, ranks), alike.live_bytes)

@@ -1,4 +1,4 @@
-"""One process trains the whole model on the whole batch: what all the others are compared with."""
+"""One process trains the whole model on the whole batch, for comparison with all others."""
 
 from lablib.strategies import activations
 from lablib.strategies.expected import Expected
@@ -42,7 +42,7 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    # The most is held when the backward pass begins: weights, momentum, and momentum times its
-    # factor, which needs no gradient, so that the graph has already computed it.
+    # A rank holds the most when the backward pass begins: weights, momentum, and momentum times its
+    # factor. The graph has already computed this product, because it needs no gradient.
     saved_bytes = activations.saved_bytes_in_graph(task, batch)
     return Expected({}, 0, 3 * task.weight_bytes + saved_bytes)

@@ -1,4 +1,4 @@
-"""Strategies in PyTorch. Those that answer an exercise by hand are in solutions/, if it exists."""
+"""Strategies in PyTorch. Solutions of exercises are in solutions/, if it exists."""
 
 from lablib.computer.facts import ROOT
 

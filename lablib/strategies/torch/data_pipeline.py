@@ -1,5 +1,8 @@
-"""Data x pipeline on a 2-D mesh: several pipelines, each on its shard of the batch. Activations
-travel along one axis; the gradients of a stage are averaged along the other, with its replicas."""
+"""Data x pipeline parallelism on a 2-D mesh: several pipelines, each with its shard of the batch.
+
+Activations are sent along one axis of the mesh. Along the other axis, the replicas of a stage
+average their gradients.
+"""
 
 from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import stages
@@ -10,12 +13,12 @@ from lablib.strategies.torch_stage import torch_stage
 
 def _why_not(task, ranks, batch, micro_batches, pipelines):
     if not isinstance(pipelines, int) or pipelines < 1 or ranks % pipelines:
-        return f"{ranks} ranks make no {pipelines!r} equal pipelines"
+        return f"{ranks} ranks can form no {pipelines!r} equal pipelines"
     length = ranks // pipelines
     if not 2 <= length <= task.blocks:
         return f"pipelines of {length} stages, and {task.blocks} blocks"
     if batch % pipelines:
-        return f"it cannot be shared out over {pipelines} pipelines"
+        return f"it cannot be divided evenly among {pipelines} pipelines"
     return stages.why_not(task, length, batch // pipelines, micro_batches)
 
 
@@ -88,13 +91,14 @@ def expected(task, ranks, batch, micro_batches=4, pipelines=2) -> Expected:
     held_bytes = stages.live_bytes(task, cut, order, piece, buffers=micro_batches)
     if held_bytes is not None:
         weights = [sum(task.chain[number].weight_bytes for number in blocks) for blocks in cut]
-        held_bytes = max(held_bytes, 4 * max(weights))  # and momentum, gradients, all of them flat
+        # momentum, gradients and their flat copy are as large as the weights
+        held_bytes = max(held_bytes, 4 * max(weights))
     messages |= {"all_reduce": (ranks, pipelines * task.weight_bytes)}
     return Expected(messages, _wire_bytes(task, length, shard, pipelines), held_bytes)
 
 
 def _wire_bytes(task, length, shard, pipelines):
-    """Of the busiest rank: activations along its pipeline, gradients of its stage across them."""
+    """Return the busiest rank's bytes: activations in its pipeline, gradients of its stage."""
     along = stages.wire_bytes_by_rank(task, length, length, shard)
     weights = [sum(task.chain[n].weight_bytes for n in blocks) for blocks in task.cut(length)]
     across = (wire_bytes("all_reduce", nbytes, pipelines) for nbytes in weights)

@@ -1,6 +1,8 @@
-"""Data and tensor parallelism on a mesh with two axes. Two ranks share each layer and sum their
-activations; each such pair of ranks has its own shard of the batch, and gradients are averaged
-over the pairs, on each rank those of the weights that it holds."""
+"""Data and tensor parallelism on a mesh with two axes.
+
+Two ranks share each layer and sum their activations. Each such pair of ranks has its own shard of
+the batch. Ranks that hold the same weights average their gradients over the pairs.
+"""
 
 from lablib.datasets import shard
 from lablib.record.wire_bytes import wire_bytes
@@ -8,7 +10,7 @@ from lablib.strategies import column_row
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 
-TENSOR = 2  # ranks that share a layer; neighbours, because they send the most
+TENSOR = 2  # ranks that share a layer; they are neighbours, because they send the most
 
 STRATEGY = Strategy(
     name="data_tensor",
@@ -52,12 +54,12 @@ def train(me, job: Job) -> dict:
             average_gradients(model, data)
             optimizer.step()
         losses.append(loss.item())
-    weights = task.torch_arrays(model)  # of a DTensor all of it, so every rank must ask
+    weights = task.torch_arrays(model)  # this gathers DTensors, so every rank must call it
     return {"losses": losses, "weights": weights if me.rank == 0 else {}}
 
 
 def average_gradients(model, axis):
-    """The mean along a mesh axis of the gradients that this rank holds, in one message."""
+    """Average this rank's gradients along a mesh axis, in one message and in place."""
     import torch
     import torch.distributed as dist
 
@@ -81,6 +83,6 @@ def expected(task, ranks: int, batch: int) -> Expected:
     return Expected(
         {"all_reduce": (pairs * calls + ranks, pairs * nbytes + ranks * weights)},
         carried,
-        # The flat gradients come when the activations have gone.
+        # The flat gradients are made after the activations have been freed.
         max(column_row.live_bytes(task, TENSOR, batch // pairs), 4 * weights),
     )

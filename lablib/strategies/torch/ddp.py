@@ -1,5 +1,8 @@
-"""Data parallelism with `DistributedDataParallel`: a whole model on every rank, a shard of the
-batch each, and one sum of the gradients, sent in buckets while the backward pass still runs."""
+"""Data parallelism with `DistributedDataParallel`.
+
+Every rank has the whole model and its shard of the batch. Gradients are averaged in buckets, while
+the backward pass is still running.
+"""
 
 from lablib.strategies import activations, buckets
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -15,7 +18,7 @@ STRATEGY = Strategy(
     splits="batch",
     options={"bucket_mb": 25.0, "find_unused_parameters": False},
 )
-_FLAG_BYTES = 4  # DDP's mark whether a weight was used in this step
+_FLAG_BYTES = 4  # DDP's flag for each weight: was it used in this step?
 
 
 def train(me, job: Job) -> dict:
@@ -45,8 +48,9 @@ def expected(task, ranks, batch, bucket_mb=25.0, find_unused_parameters=False) -
     sizes = buckets.gradient_bytes(task)
     calls, nbytes = len(buckets.packed(sizes, bucket_mb)), sum(sizes)
     if find_unused_parameters:
-        # Buckets stay as they were made, from the first weight on: without a step in which all
-        # are used, DDP does not learn their order. And one more says which weights were used.
+        # DDP keeps its first buckets, which start with the first weight: it learns the order of the
+        # gradients only in a step that uses all weights. It also sends one more message with the
+        # flags.
         calls = len(buckets.packed(sizes[::-1], bucket_mb)) + 1
         nbytes += _FLAG_BYTES * len(sizes)
     # Weights, gradients, momentum, and the buckets into which DDP copies the gradients.

@@ -1,5 +1,7 @@
-"""ZeRO stage 3 with FSDP2, `fully_shard`: weights, gradients and momentum are sharded, row by row.
-A block's weights are gathered while the block before it still computes."""
+"""ZeRO stage 3 with FSDP2, `fully_shard`: weights, gradients and momentum are sharded by rows.
+
+A block's weights are gathered while the block before it still computes.
+"""
 
 from itertools import pairwise
 
@@ -11,7 +13,7 @@ from lablib.strategies.strategy import Job, Strategy
 
 def _fits(task, ranks, batch, prefetch):
     if "tensorflow" in task.model.frameworks:
-        return ""  # the named tasks have none of this
+        return ""  # the named tasks have no such weights
     weights = [weight for _, weight in task.torch_model().named_parameters(remove_duplicate=False)]
     if any(weight.ndim == 0 for weight in weights):
         return "fully_shard cuts weights by rows, and one of them is a single number"
@@ -45,7 +47,7 @@ def train(me, job: Job) -> dict:
     if job.options["prefetch"]:
         for block, following in pairwise(blocks):
             block.set_modules_to_forward_prefetch([following])
-        # On a GPU messages run on a stream of their own; a CPU has none and would stand still.
+        # A GPU runs messages on their own stream. A CPU has no streams, so the rank would wait.
         unshard_in_background(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
@@ -57,14 +59,18 @@ def train(me, job: Job) -> dict:
             loss.backward()
             optimizer.step()
         losses.append(loss.item())
-    weights = task.torch_arrays(model)  # gathers them, so every rank takes part
+    weights = task.torch_arrays(model)  # this gathers the weights, so every rank must call it
     return {"losses": losses, "weights": weights if me.rank == 0 else {}}
 
 
 def expected(task, ranks: int, batch: int, prefetch: bool = True) -> Expected:
-    """A shard of weights and momentum; gradients come as shards; one block's weights and gradient,
-    the weights gathered ahead, and the last gradient sent, which is kept until the next one is.
-    Each weight is cut by rows and filled up to equal shards."""
+    """Return what a rank sends and holds.
+
+    A rank holds a shard of weights and momentum. Its gradients arrive as shards. In addition it
+    holds one block's weights and gradient, the weights that are gathered ahead, and the gradient
+    that was sent last, which is kept until the next one is sent. Each weight is cut by rows and
+    padded to equal shards.
+    """
     blocks = [task.torch_model(0, range(n, n + 1)) for n in range(task.blocks)]
     sizes = [sum(_padded_bytes(weight, ranks) for weight in b.parameters()) for b in blocks]
     calls, whole = ranks * len(sizes), sum(sizes)

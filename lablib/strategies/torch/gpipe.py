@@ -1,5 +1,9 @@
-"""GPipe: the batch is cut into micro-batches, so that stages work at the same time on different
-ones. All forward passes come first, then all backward passes; what they need is kept until then."""
+"""GPipe: the batch is cut into micro-batches, so that stages work on different ones at the same
+time.
+
+All forward passes come first, then all backward passes. Until then the stages keep the activations
+of all micro-batches.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
@@ -29,7 +33,7 @@ def train(me, job: Job) -> dict:
     model = me.put(task.torch_model(job.seed, cut[me.rank]))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     stage = torch_stage(model, task, cut, me.rank, job.batch // pieces, me.torch_device)
-    # It divides the gradients by the number of micro-batches: the mean over the whole batch.
+    # The schedule divides the gradients by the number of micro-batches: the mean over the batch.
     schedule = ScheduleGPipe(stage, pieces, loss_fn=task.torch_loss)
     losses = []
     for step in range(job.steps):

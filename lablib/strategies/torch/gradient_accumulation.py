@@ -1,5 +1,8 @@
-"""DDP with less memory for activations: a rank's shard goes through the model in micro-batches,
-one after the other. Their gradients add up on the rank; only the last one's pass sends them."""
+"""DDP with less memory for activations: a rank's shard passes the model in micro-batches.
+
+The micro-batches follow one another, and their gradients add up on the rank. Only the backward pass
+of the last one sends the sum.
+"""
 
 from contextlib import nullcontext
 
@@ -50,7 +53,7 @@ def train(me, job: Job) -> dict:
 def expected(task, ranks, batch, micro_batches=4, bucket_mb=25.0) -> Expected:
     sizes = buckets.gradient_bytes(task)
     calls = len(buckets.packed(sizes, bucket_mb))
-    # Weights, gradients, momentum and DDP's buckets; a gradient that is added to those before it.
+    # Weights, gradients, momentum, DDP's buckets, and one new gradient that is still to be added.
     micro_batch = -(-batch // ranks // micro_batches)
     held = 4 * task.weight_bytes + max(sizes) + activations.saved_bytes(task, micro_batch)
     messages = {"all_reduce": (ranks * calls, ranks * sum(sizes))}

@@ -1,5 +1,9 @@
-"""Interleaved 1F1B: every rank holds several small stages, a turn of the pipeline apart. Filling
-and draining then take as many times less, and as many times more is sent."""
+"""Interleaved 1F1B: every rank holds several small stages, so a micro-batch visits it several
+times.
+
+With v stages on each rank, filling and draining the pipeline take 1/v of the time, and v times as
+many messages are sent.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
@@ -13,7 +17,7 @@ def _why_not(task, ranks, batch, micro_batches, stages_per_rank):
     if not isinstance(stages_per_rank, int) or not 1 <= stages_per_rank <= task.blocks // ranks:
         return f"{task.blocks} blocks, for {stages_per_rank!r} stages on each rank"
     if micro_batches % max(1, micro_batches // ranks):
-        return f"{micro_batches} micro-batches make no equal rounds of {ranks} or more"
+        return f"{micro_batches} micro-batches can form no equal rounds of {ranks} or more"
     return ""
 
 

@@ -1,6 +1,8 @@
-"""1F1B, one forward, one backward: as soon as a micro-batch can go backward, it does, and makes
-room for the next one. The bubble is GPipe's; no stage keeps more micro-batches than there are
-stages."""
+"""1F1B, one forward, one backward: a micro-batch goes backward as soon as it can.
+
+This frees memory for the next one. The bubble is as long as GPipe's, but no stage keeps more
+micro-batches than there are stages.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
@@ -37,7 +39,7 @@ def train(me, job: Job) -> dict:
     model = me.put(task.torch_model(job.seed, cut[me.rank]))
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     stage = torch_stage(model, task, cut, me.rank, job.batch // pieces, me.torch_device)
-    # It divides the gradients by the number of micro-batches: the mean over the whole batch.
+    # The schedule divides the gradients by the number of micro-batches: the mean over the batch.
     schedule = Schedule1F1B(stage, pieces, loss_fn=task.torch_loss)
     losses = []
     for step in range(job.steps):

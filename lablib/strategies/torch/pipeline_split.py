@@ -1,5 +1,8 @@
-"""Model parallelism in its simplest form: the model is cut into stages, one a rank; activations
-go forward from rank to rank, their gradients come back. One stage works while the others wait."""
+"""Model parallelism in its simplest form: the model is cut into one stage for each rank.
+
+Activations go forward from rank to rank, and their gradients come back. Only one stage works at a
+time; the others wait.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected

@@ -1,5 +1,8 @@
-"""Checkpoint and restart: data parallelism that writes down, every few steps, all that the next
-step depends on. Whatever ends the run, the same call goes on from there, on any number of ranks."""
+"""Checkpoint and restart: data parallelism that saves its state every few steps.
+
+A checkpoint contains everything that the next step depends on. If the run is interrupted, the same
+call continues from the newest checkpoint, on any number of ranks.
+"""
 
 from math import prod
 
@@ -56,7 +59,7 @@ def train(me, job: Job) -> dict:
 
 
 def _arrays(model, optimizer):
-    """All that the next step depends on, by name."""
+    """Return everything that the next step depends on, by name."""
     import torch
 
     tensors = {f"weight {name}": value for name, value in model.state_dict().items()}
@@ -65,7 +68,7 @@ def _arrays(model, optimizer):
     tensors["random numbers"] = torch.get_rng_state()  # dropout draws from them
     if torch.cuda.is_initialized():
         tensors["random numbers of the GPU"] = torch.cuda.get_rng_state()
-    # NumPy has no bfloat16; as float32 it loses nothing.
+    # NumPy has no bfloat16; converting to float32 loses nothing.
     return {
         name: (value.float() if value.dtype == torch.bfloat16 else value).cpu().numpy()
         for name, value in tensors.items()
@@ -102,7 +105,10 @@ def _mean_over_ranks(losses, me):
 
 
 def expected(task, ranks, batch, **options) -> Expected:
-    """The gradients in one message, and a flag for each array that says whether it was used."""
+    """Return what a step sends: the gradients in one message, and a flag for each array in another.
+
+    A flag says whether the array was used.
+    """
     flags_bytes = 4 * len(task.weights())
     inside = sum(prod(block.shape_in) + prod(block.shape_out) for block in task.chain)
     messages = {"all_reduce": (2 * ranks, ranks * (task.weight_bytes + flags_bytes))}

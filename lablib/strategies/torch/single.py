@@ -1,4 +1,4 @@
-"""One process trains the whole model on the whole batch: what all the others are compared with."""
+"""One process trains the whole model on the whole batch, for comparison with all others."""
 
 from lablib.strategies import activations
 from lablib.strategies.expected import Expected
@@ -34,5 +34,5 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch) -> Expected:
-    # The most is held between the two passes: weights, momentum, the gradients of the step before.
+    # A rank holds the most between the two passes: weights, momentum, gradients of the last step.
     return Expected({}, 0, 3 * task.weight_bytes + activations.saved_bytes(task, batch))

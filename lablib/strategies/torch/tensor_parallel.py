@@ -1,5 +1,8 @@
-"""Tensor parallelism by DTensor: `parallelize_module` makes of each weight one tensor that lies in
-parts on all ranks, and puts the all-reduces where the parts must meet."""
+"""Tensor parallelism with DTensor.
+
+`parallelize_module` turns each weight into one tensor whose parts are on all ranks, and inserts the
+all-reduces that combine the parts.
+"""
 
 from lablib.strategies import column_row
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -30,14 +33,14 @@ def train(me, job: Job) -> dict:
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     losses = []
     for step in range(job.steps):
-        x, y = me.put(job.batch_at(step))  # every rank: the whole batch
+        x, y = me.put(job.batch_at(step))  # every rank gets the whole batch
         with me.step(samples=len(x)):
             loss = task.torch_loss(model(x), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         losses.append(loss.item())
-    weights = task.torch_arrays(model)  # of a DTensor all of it, so every rank must ask
+    weights = task.torch_arrays(model)  # this gathers DTensors, so every rank must call it
     return {"losses": losses, "weights": weights if me.rank == 0 else {}}
 
 

@@ -1,5 +1,8 @@
-"""ZeRO stage 1 in PyTorch's own classes: DDP averages the gradients on every rank, and
-`ZeroRedundancyOptimizer` gives each weight to one rank, which keeps its momentum and updates it."""
+"""ZeRO stage 1 with PyTorch's own classes.
+
+DDP averages the gradients on every rank. `ZeroRedundancyOptimizer` assigns each weight to one rank,
+which keeps the weight's momentum and updates it.
+"""
 
 from lablib.strategies import activations, buckets
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -26,7 +29,7 @@ def train(me, job: Job) -> dict:
     model = DistributedDataParallel(
         me.put(task.torch_model(job.seed)),
         bucket_cap_mb=job.options["bucket_mb"],
-        gradient_as_bucket_view=True,  # else every gradient is there twice
+        gradient_as_bucket_view=True,  # otherwise there are two copies of every gradient
     )
     optimizer = ZeroRedundancyOptimizer(
         model.parameters(), torch.optim.SGD, lr=task.lr, momentum=task.momentum
@@ -35,7 +38,7 @@ def train(me, job: Job) -> dict:
     for step in range(job.steps):
         x, y = me.put(job.shard_at(step, me))
         with me.step(samples=len(x)):
-            optimizer.zero_grad()  # before DDP, in the second step, makes new buckets
+            optimizer.zero_grad()  # must come first: DDP makes new buckets in the second step
             loss = task.torch_loss(model(x), y)
             loss.backward()
             optimizer.step()
@@ -44,7 +47,11 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int, bucket_mb: float = 25.0) -> Expected:
-    """Weights, gradients, the fullest rank's momentum; one gradient on its way into its bucket."""
+    """Return what a rank sends and holds.
+
+    The fullest rank holds weights, gradients, its momentum, and one gradient that is being copied
+    into its bucket.
+    """
     sizes = buckets.gradient_bytes(task)
     calls, whole = ranks * len(buckets.packed(sizes, bucket_mb)), ranks * sum(sizes)
     messages = {"all_reduce": (calls, whole), "broadcast": (ranks * len(sizes), whole)}
@@ -54,7 +61,7 @@ def expected(task, ranks: int, batch: int, bucket_mb: float = 25.0) -> Expected:
 
 
 def _fullest(sizes, ranks):
-    """The largest weight that is left goes to the rank that has least, again and again."""
+    """Return the bytes of the fullest rank: the next largest weight goes to the emptiest rank."""
     held = [0] * ranks
     for size in sorted(sizes, reverse=True):
         held[held.index(min(held))] += size

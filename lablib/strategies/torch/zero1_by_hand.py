@@ -1,5 +1,8 @@
-"""ZeRO stage 1: every rank holds all weights and gradients, but the optimizer's state of one shard
-only. It updates that shard, and the ranks gather what the others have updated."""
+"""ZeRO stage 1: a rank holds all weights and gradients, but the optimizer's state of one shard
+only.
+
+It updates this shard. Then the ranks gather the updated shards.
+"""
 
 from lablib.strategies.activations import saved_bytes
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -28,7 +31,7 @@ def train(me, job: Job) -> dict:
     gradients = torch.zeros_like(flat)
     for weight, value, gradient in zip(weights, views(flat, weights), views(gradients, weights)):
         weight.data, weight.grad = value, gradient
-    shard = flat.chunk(me.ranks)[me.rank]  # of the same memory: to update it is to update the model
+    shard = flat.chunk(me.ranks)[me.rank]  # a view of `flat`: updating it updates the model
     shard.grad = torch.empty_like(shard)
     optimizer = torch.optim.SGD([shard], lr=task.lr, momentum=task.momentum)
     losses = []
@@ -47,7 +50,10 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    """Weights, gradients; a shard of gradients and of momentum; one gradient on its way."""
+    """Return what a rank sends and holds.
+
+    It holds weights, gradients, a shard of both gradients and momentum, and one new gradient.
+    """
     whole = 4 * padded(task.parameters, ranks)
     messages = {"reduce_scatter": (ranks, ranks * whole), "all_gather": (ranks, whole)}
     largest = max(array.nbytes for array in task.weights().values())

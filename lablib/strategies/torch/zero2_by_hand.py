@@ -1,5 +1,7 @@
-"""ZeRO stage 2: as stage 1, and of the gradients, too, a rank keeps its shard only. Each block's
-gradient is reduce-scattered as soon as the backward pass has it, then forgotten."""
+"""ZeRO stage 2: like stage 1, but a rank also keeps only its shard of the gradients.
+
+Each block's gradient is reduce-scattered as soon as the backward pass has computed it, then freed.
+"""
 
 from lablib.strategies.activations import saved_bytes
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -58,14 +60,14 @@ def train(me, job: Job) -> dict:
 
 
 def _whole(ranks):
-    """Weights as a function of this rank's shard, so that the backward pass ends in the shard."""
+    """Return a function from shard to weights, so that the backward pass ends in the shard."""
     import torch
     import torch.distributed as dist
 
     class Whole(torch.autograd.Function):
         @staticmethod
         def forward(ctx, shard, flat):
-            return flat.view_as(flat)  # the others' shards were gathered after the last update
+            return flat.view_as(flat)  # the other shards were gathered after the last update
 
         @staticmethod
         def backward(ctx, gradient):
@@ -77,7 +79,11 @@ def _whole(ranks):
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    """Weights, a shard of momentum; gradients come as shards, one block's in parts and flat."""
+    """Return what a rank sends and holds.
+
+    It holds weights and a shard of momentum. Gradients are kept as shards; the gradient of the
+    current block exists twice, in parts and flat.
+    """
     blocks = [4 * padded(block.parameters, ranks) for block in task.chain]
     calls, whole = ranks * len(blocks), sum(blocks)
     messages = {"reduce_scatter": (calls, ranks * whole), "all_gather": (calls, whole)}

@@ -1,5 +1,8 @@
-"""ZeRO stage 3: a rank keeps its shard of everything. A block's weights are gathered for its
-forward pass and again for its backward pass; in between no rank has them whole."""
+"""ZeRO stage 3: a rank keeps only its shard of weights, gradients and momentum.
+
+A block's weights are gathered for its forward pass and again for its backward pass. In between, no
+rank has the whole weights.
+"""
 
 from lablib.strategies.activations import saved_bytes
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -48,7 +51,7 @@ def train(me, job: Job) -> dict:
 
 
 def _shard(block, me):
-    """This rank's part of the block's weights; of the weights themselves only the shapes stay."""
+    """Return this rank's part of the block's weights; keep only the whole weights' shapes."""
     weights = trained(block).values()
     shard = flattened(weights, me.ranks).chunk(me.ranks)[me.rank].clone()
     for weight in weights:
@@ -65,7 +68,7 @@ def _gathered(shard, ranks):
 
 
 def _whole(ranks):
-    """Weights as a function of this rank's shard: all-gather forward, reduce-scatter backward."""
+    """Return a function from shard to weights: all-gather forward, reduce-scatter backward."""
     import torch
     import torch.distributed as dist
 
@@ -84,8 +87,11 @@ def _whole(ranks):
 
 
 def _forward(block, shard, x, whole):
-    """Where autograd would keep a weight for the backward pass, it keeps the weight's place in the
-    flat buffer; the first place that it looks up gathers the buffer again."""
+    """Run a block's forward pass without keeping its weights for the backward pass.
+
+    Instead of a weight, autograd keeps the weight's position in the flat buffer. When the backward
+    pass looks up the first position, it gathers the buffer again.
+    """
     import torch
     from torch.autograd.graph import saved_tensors_hooks
     from torch.func import functional_call
@@ -118,11 +124,13 @@ def _arrays(task, block, shard, me):
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    """A shard of weights and momentum; gradients come as shards; one block's weights, and its
-    gradient in parts and then flat.
+    """Return what a rank sends and holds.
 
-    The first block is gathered once only, because nothing before it asks for a gradient; but a
-    convolution keeps its weights even so.
+    It holds a shard of weights and momentum, and gradients as shards. In addition it holds one
+    block's weights, and its gradient in parts and then flat.
+
+    The first block's weights are gathered only once, because no gradient of its input is needed.
+    But if the first block is a convolution, its backward pass gathers them, too.
     """
     blocks = [4 * padded(block.parameters, ranks) for block in task.chain]
     kind = getattr(task.chain[0], "kind", "conv")

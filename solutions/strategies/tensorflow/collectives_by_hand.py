@@ -1,8 +1,11 @@
-"""Data parallelism by hand: every worker flattens its gradients into one tensor, one all-reduce
-sums these over the workers, and each divides by their number before its optimizer uses them.
+"""Data parallelism by hand, with one all-reduce in each step.
 
-`MultiWorkerMirroredStrategy` is here only for its collectives; the variables are each worker's own,
-so the workers must begin with the same weights, and nobody but this file sees to that."""
+Every worker flattens its gradients into one tensor. The all-reduce sums these tensors over the
+workers, and each worker divides the sum by their number before its optimizer uses it.
+
+`MultiWorkerMirroredStrategy` is used only for its collectives. Each worker has its own variables,
+so this file must make the workers begin with the same weights.
+"""
 
 from lablib.strategies import activations
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
@@ -28,7 +31,7 @@ def train(me, job: Job) -> dict:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
 
     def sum_on_replica(mine):
-        # The identity places it on this worker's device: a lone worker's strategy asks for that.
+        # The identity places it on this worker's device, as the strategy of one worker requires.
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(mine))
 
@@ -60,7 +63,7 @@ def train(me, job: Job) -> dict:
 
 
 def begin_alike(model, me, sum_over_workers):
-    """What rank 0 has plus zeros is what rank 0 has: a broadcast made of an all-reduce."""
+    """Broadcast rank 0's values by an all-reduce: all other ranks add zeros."""
     import tensorflow as tf
 
     first = flat(model.trainable_variables)
@@ -70,14 +73,14 @@ def begin_alike(model, me, sum_over_workers):
 
 
 def flat(tensors):
-    """All of them end to end in one tensor of one axis."""
+    """Concatenate the flattened tensors into one tensor with one axis."""
     import tensorflow as tf
 
     return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
 
 
 def cut_up(tensor, model):
-    """What `flat` made, cut again into the shapes of the model's variables."""
+    """Cut a tensor made by `flat` into the shapes of the model's variables."""
     import tensorflow as tf
 
     shapes = [variable.shape for variable in model.trainable_variables]

@@ -1,5 +1,7 @@
-"""What DDP does, by hand: gradients are copied into flat buckets as the backward pass yields them,
-and each full bucket is summed over the ranks while the pass goes on with the layers below."""
+"""What DDP does, by hand: gradients are copied into flat buckets during the backward pass.
+
+Each full bucket is summed over the ranks while the pass continues with the layers below.
+"""
 
 from functools import partial
 
@@ -24,7 +26,7 @@ STRATEGY = Strategy(
 
 
 class Bucket:
-    """Gradients that travel together in one flat tensor."""
+    """Gradients that are sent together in one flat tensor."""
 
     def __init__(self, weights, ranks):
         self.weights, self.ranks, self.missing = weights, ranks, len(weights)
@@ -34,7 +36,7 @@ class Bucket:
             weight.register_post_accumulate_grad_hook(partial(self.take, part.view_as(weight)))
 
     def take(self, part, weight):
-        """Called in the backward pass, when the gradient of this weight is ready."""
+        """Copy a weight's gradient when it is ready; torch calls this in the backward pass."""
         import torch
         import torch.distributed as dist
 
@@ -56,7 +58,7 @@ class Bucket:
 
 
 def fill_buckets(model, bucket_mb, ranks):
-    """The last weights first: theirs are the first gradients that a backward pass yields."""
+    """Return the weights, last first, in the order in which their gradients become ready."""
     weights = [weight for weight in reversed([*model.parameters()]) if weight.requires_grad]
     chosen = buckets.packed([weight.nbytes for weight in weights], bucket_mb)
     return [Bucket([weights[number] for number in numbers], ranks) for numbers in chosen]
@@ -86,7 +88,7 @@ def train(me, job: Job) -> dict:
 def expected(task, ranks, batch, bucket_mb=25.0) -> Expected:
     sizes = buckets.gradient_bytes(task)
     calls = len(buckets.packed(sizes, bucket_mb))
-    # Weights, momentum, and buckets that are the gradients; one gradient is not yet in its bucket.
+    # Weights, momentum, buckets that hold the gradients, and one gradient not yet in its bucket.
     held = 3 * task.weight_bytes + max(sizes) + activations.saved_bytes(task, batch // ranks)
     messages = {"all_reduce": (ranks * calls, ranks * sum(sizes))}
     return Expected(messages, wire_bytes_of_collectives(messages, ranks), held)

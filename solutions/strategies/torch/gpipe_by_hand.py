@@ -1,5 +1,8 @@
-"""GPipe with plain isend and recv: all micro-batches go forward, then all of them backward. A stage
-works on one while its neighbours work on others, and keeps all of them until the turn."""
+"""GPipe with plain isend and recv: all micro-batches go forward, then all of them backward.
+
+A stage works on one micro-batch while its neighbours work on others. It keeps all of them until
+the backward passes begin.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected

@@ -1,6 +1,8 @@
-"""1F1B with plain isend and recv: as soon as a micro-batch can go backward, it does, and makes
-room for the next one. The bubble is GPipe's; no stage keeps more micro-batches than there are
-stages."""
+"""1F1B with plain isend and recv: a micro-batch goes backward as soon as it can.
+
+This frees memory for the next one. The bubble is as long as GPipe's, but no stage keeps more
+micro-batches than there are stages.
+"""
 
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected

@@ -1,9 +1,11 @@
-"""A parameter server by hand: rank 0 holds the weights. The workers push gradients to it and pull
-what it made of them, each at its own pace, as far ahead of the slowest as `staleness` allows.
+"""A parameter server by hand: rank 0 holds the weights.
 
-A batch is what all workers take in one step together, each its share of it. staleness=0: all
-gradients of a step become one update, as in one process. staleness=k: each gradient is an update of
-its own, and a worker waits when it is more than k steps ahead of the slowest. None: nobody waits.
+The workers push gradients to it and pull updated weights, each at its own pace. `staleness` limits
+how far a worker may be ahead of the slowest one.
+
+All workers share the batch of a step. staleness=0: all gradients of a step become one update, as
+in one process. staleness=k: each gradient is a separate update, and a worker waits if it is more
+than k steps ahead of the slowest one. None: no worker waits.
 Updates with late gradients take no momentum: lateness is one of its own (Mitliagkas et al. 2016,
 Asynchrony begets momentum, https://arxiv.org/abs/1605.09774), and with both the loss rises.
 
@@ -50,7 +52,7 @@ def train(me, job: Job) -> dict:
 
 
 def flat(weights):
-    """The weights as one vector; those of the model are views of it from now on."""
+    """Copy the weights into one vector; from now on the model's weights are views of it."""
     from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
     vector = parameters_to_vector(weights).detach()
@@ -79,7 +81,7 @@ def work(me, job):
 
 
 def buffers(task, model) -> dict:
-    """Only workers run forward passes, so only their buffers have changed."""
+    """Return a worker's buffers by name: only workers run forward passes, which change them."""
     names = dict(model.named_buffers(remove_duplicate=False))
     return {name: array for name, array in task.torch_arrays(model).items() if name in names}
 
@@ -114,13 +116,16 @@ def serve(me, job):
 
 
 def expected(task, ranks, batch, staleness=None) -> Expected:
-    """With a bound above 0 an answer may wait, and then comes in a later step of the server."""
+    """Return what a step sends and holds.
+
+    With a bound above 0 an answer may be delayed to a later step of the server.
+    """
     workers, whole = ranks - 1, sum(buckets.gradient_bytes(task))
     messages = {"send": (2 * workers, 2 * workers * whole), "recv": (2 * workers, 0)}
-    # Weights, the sum of gradients, the one that has come last; momentum if it is synchronous.
+    # Weights, the sum of the gradients, the newest gradient, and, if synchronous, momentum.
     server = (4 if staleness == 0 else 3) * whole
-    # Weights and gradients; then what the forward pass keeps, later the gradients as one vector.
+    # Weights, gradients, and either what the forward pass keeps or the gradients as one vector.
     share = -(-batch // workers)
     worker = 2 * whole + max(whole, activations.saved_bytes(task, share))
-    # The server's link carries the gradients of all workers, and as many weights back.
+    # The server's link carries the gradients of all workers, and the same bytes of weights back.
     return Expected(messages, workers * whole, max(server, worker))

@@ -1,6 +1,9 @@
-"""Tensor parallelism by hand: of each pair of layers a rank holds some columns of the first and
-the matching rows of the second. Two functions keep the ranks together: f sends nothing forward and
-sums gradients backward, g sums outputs forward and sends nothing backward."""
+"""Tensor parallelism by hand: layers are cut in pairs.
+
+A rank holds some columns of the first layer of a pair and the matching rows of the second. Two
+functions communicate: f sends nothing forward and sums gradients backward, g sums outputs forward
+and sends nothing backward.
+"""
 
 from functools import cache
 
@@ -47,14 +50,14 @@ def train(me, job: Job) -> dict:
 
 
 def share_out(model, pair, me):
-    """Leave this rank's part of a pair in the model, between f and g."""
+    """Replace a pair of layers in the model by this rank's part of it, between f and g."""
     f, g = conjugates()
     for name in pair.columns:
         for parameter in model.get_submodule(name).parameters():
             keep(parameter, me, dim=0)  # torch keeps a kernel as (out, in)
     row = model.get_submodule(pair.row)
     keep(row.weight, me, dim=1)
-    # The bias comes after the sum: within it, it would count once a rank.
+    # Add the bias after the sum. Before the sum it would be added once for each rank.
     row.forward = lambda x: g(x @ row.weight.T) + row.bias
     block = model[pair.first]
     if hasattr(block, "norm"):  # f stands after it: the norm is whole, so must its gradient be
@@ -64,13 +67,13 @@ def share_out(model, pair, me):
 
 
 def keep(parameter, me, dim):
-    # A copy: a view would keep the whole in memory.
+    # Copy the part, because a view would keep the whole weight in memory.
     parameter.data = parameter.data.chunk(me.ranks, dim)[me.rank].clone()
 
 
 @cache
 def conjugates():
-    """f and g: what one does forward, the other does backward."""
+    """Return f and g: each does backward what the other does forward."""
     import torch
     import torch.distributed as dist
 
