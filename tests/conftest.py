@@ -1,7 +1,8 @@
-"""What every test gets: a way to say what it needs, and folders of the session for what it writes.
+"""Fixtures and checks of every test session: requirements of tests, and folders for what tests
+write.
 
-The session ends with two proofs: no process is left, and outside of the session's own folders
-nothing has changed.
+A session ends with two checks: no process is left, and nothing has changed outside of the session's
+own folders.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ import pytest
 from lablib.computer import facts
 
 with contextlib.suppress(ImportError):
-    # Some tests bring both frameworks into this process; a rank imports one. Loaded after
-    # TensorFlow, the triton that comes with torch for CUDA ends it with a segmentation fault.
+    # Some tests load both frameworks into this process; a rank loads only one. The triton that
+    # comes with torch for CUDA crashes if it is loaded after TensorFlow.
     import triton  # noqa: F401
 
 NAME = "LABLIB_TEST_SESSION"
 VANISH_WITHIN_S = 5
 CHECKOUT = Path(__file__).resolve().parents[1]
-# Written by git, by the set-up and as caches of Python, pytest and ruff.
+# Written by git, by the set-up, and by the caches of Python, pytest and ruff.
 NOT_LOOKED_AT = {".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache"}
-# Where programs write instead of into the home folder, when these say so.
+# Variables that make programs write somewhere else than into the home folder.
 BEFORE_HOME = """
     JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR MPLCONFIGDIR KERAS_HOME
     XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME XDG_RUNTIME_DIR XDG_STATE_HOME
@@ -46,22 +47,24 @@ def pytest_configure(config):
         "markers", 'needs(what): skip without it; "bubblewrap", "chromium" or "gpu"'
     )
     if not hasattr(config, "workerinput"):
-        # Every process that a test starts inherits this name, whoever its parent becomes. A
-        # session inside a session has a longer one, so that it answers for its own only.
+        # Every process that a test starts inherits this name, even if its parent changes. A session
+        # inside of another session has a longer name, so that it checks only its own processes.
         os.environ[NAME] = f"{os.environ.get(NAME, '')}/{uuid.uuid4()}"
-        # Tests share the cores, so a thread that waits for another one must not spin meanwhile:
-        # a rank with two threads took ten times as much processor time beside another rank.
+        # Tests share the cores, so a thread that waits for another one must not spin: a rank with
+        # two threads took ten times as much processor time beside another rank.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or every rank compiles the kit again
+        # Otherwise every rank compiles the kit again.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         config.stash[_before] = state_of(CHECKOUT)
         config.stash[_folder] = _write_only_into_a_folder_of_the_session()
 
 
 def _write_only_into_a_folder_of_the_session() -> Path:
-    """Make it, and tell this process and all that it starts to take it for home and for /tmp."""
-    # Only for pytest's own folders, which it keeps for three sessions and removes itself.
+    """Make a folder; this process and its children use it as home folder and instead of /tmp."""
+    # Only for pytest's own folders: pytest keeps them for three sessions and removes them itself.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())  # packages of the real home
+    # The packages of the real home folder.
+    os.environ.setdefault("PYTHONUSERBASE", site.getuserbase())
     for name in BEFORE_HOME:
         os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="lablib-tests-"))
@@ -69,8 +72,8 @@ def _write_only_into_a_folder_of_the_session() -> Path:
     for name, variable in (("home", "HOME"), ("tmp", "TMPDIR"), ("lablib", "LABLIB_HOME")):
         (folder / name).mkdir()
         os.environ[variable] = str(folder / name)
-    os.environ["LABLIB_GUESSES"] = "skip"  # no learner is there to make a guess
-    tempfile.tempdir = None  # so that Python asks TMPDIR again
+    os.environ["LABLIB_GUESSES"] = "skip"  # there is no learner who could guess
+    tempfile.tempdir = None  # so that Python reads TMPDIR again
     return folder
 
 
@@ -80,7 +83,10 @@ def pytest_unconfigure(config):
 
 
 def state_of(checkout: Path) -> dict[str, tuple]:
-    """Size and time of every file and the names of all folders, by path: ignored ones, too."""
+    """Return {path: size and time} of every file, and the names of all folders.
+
+    Files that git ignores are included.
+    """
     found = {}
     for where, folders, files in os.walk(checkout):
         folders[:] = [name for name in folders if name not in NOT_LOOKED_AT]
@@ -93,20 +99,20 @@ def state_of(checkout: Path) -> dict[str, tuple]:
 
 
 def changes(before: dict[str, tuple], folder: Path) -> list[str]:
-    """What the session changed in the checkout and left in its folder for temporary files."""
+    """Return what the session changed in the checkout and left in its temporary folder."""
     after = state_of(CHECKOUT)
     paths = sorted(path for path in before.keys() | after.keys()
                    if before.get(path) != after.get(path))  # fmt: skip
     verbs = {(True, True): "changed", (True, False): "removed", (False, True): "made"}
     found = [f"{verbs[path in before, path in after]} {path}" for path in paths]
-    # Folders of this process's own tasks go when it ends.
+    # The folders of this process's own tasks are removed when it ends.
     ours = set((folder / "tmp").glob(f"lablib-task-{os.getpid()}-*"))
     left = sorted(set((folder / "tmp").glob("lablib-*")) - ours)
     return found + [f"left {path.name}" for path in left]
 
 
-# The files that take longest, longest first: the workers of pytest-xdist begin with them, so that
-# none is left alone with a long one at the end.
+# The slowest files, slowest first. The workers of pytest-xdist begin with them, so that no slow
+# file is left for the end.
 LONGEST = """
     test_notebooks test_browser test_exercises test_dtensor test_tensorflow test_restart
     test_training test_hostile test_whole_labs test_ways_to_answer test_box test_grading
@@ -131,7 +137,7 @@ def pytest_runtest_setup(item):
 
 
 def what_is_lacking(need: str) -> str:
-    """Why a test with this need cannot run here, with the command that would change it; or ""."""
+    """Return why a test with this requirement cannot run here, and how to change that; or ""."""
     if need == "gpu":
         return "" if shutil.which("nvidia-smi") else "needs a GPU"
     if facts.find_command(need):
@@ -145,7 +151,8 @@ def pytest_sessionstart(session):
 
 def pytest_terminal_summary(terminalreporter, config):
     if hasattr(config, "workerinput"):
-        return  # a worker of pytest-xdist: its siblings live, and the whole session is judged once
+        # This is a worker of pytest-xdist: the whole session is checked once, by its controller.
+        return
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ())]
     if reasons:
         terminalreporter.section("skipped, and why")
@@ -161,7 +168,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def _fail(reporter, config, claim, message):
-    """One more error of the session: in its list, in its closing line and in its exit status."""
+    """Report an error of the session: in its list, its last line and its exit status."""
     where = ("tests/conftest.py", 0, claim)
     failure = pytest.TestReport(f"tests/conftest.py::{claim}", where, {}, "failed", message, "call")
     reporter.stats.setdefault("error", []).append(failure)
@@ -169,7 +176,7 @@ def _fail(reporter, config, claim, message):
 
 
 def processes_left() -> list[str]:
-    """Processes of this session that still live after a while, each in words."""
+    """Return the processes of this session that are still alive after some time, in words."""
     if "lablib.cluster.local.launch" in sys.modules:
         sys.modules[
             "lablib.cluster.local.launch"
@@ -187,7 +194,7 @@ def _ours():
             if process.environ().get(NAME, "").startswith(os.environ[NAME]):
                 ours[process.pid] = process
         except (psutil.Error, OSError):
-            continue  # gone meanwhile, or somebody else's
+            continue  # it has ended, or belongs to another user
     ours.pop(os.getpid(), None)
     return ours.values()
 

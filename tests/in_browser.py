@@ -1,7 +1,7 @@
-"""JupyterLab in a real browser, on a learner's own copies of the labs in a folder of the test's.
+"""Use JupyterLab in a real browser, with a learner's copies of the labs in a folder of the test.
 
-Buttons are found through JupyterLab's commands, keys are pressed by the browser; what came of it
-is read from the saved notebook. LABLIB_SCREENSHOTS names a folder in which to keep pictures.
+Buttons are clicked through JupyterLab's commands, and keys are pressed by the browser. The results
+are read from the saved notebook. LABLIB_SCREENSHOTS names a folder for pictures.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _READY = """
   return kernel?.status === 'idle' && panel.content.widgets.length > 0;
 }
 """
-# The command answers early when a cell fails, as some are meant to: so every cell is looked at.
+# The command returns early if a cell fails, as some cells should. So check every cell.
 _ALL_RUN = """
 () => {
   const panel = window.jupyterapp.shell.currentWidget;
@@ -64,7 +64,7 @@ async id => {
 
 @contextlib.contextmanager
 def server(folder: Path):
-    """JupyterLab as `make lab` starts it; yields its address with the token."""
+    """Start JupyterLab as `make lab` does; yield its address with the token."""
     shutil.copytree(ROOT / "labs", folder / "labs")
     learners_copies.bring(folder)
     command = learners_copies.jupyter_command(browser=False, port=0, root=folder)
@@ -101,7 +101,7 @@ def _address(folder, process):
 
 @contextlib.contextmanager
 def page_of(address):
-    """A page of a headless browser."""
+    """Yield a page of a headless browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=facts.find_command("chromium"), args=["--no-sandbox"]
@@ -131,21 +131,21 @@ class Lab:
         self.page.wait_for_function(_ALL_RUN)
 
     def go_to(self, cell_id: str) -> None:
-        """Make the cell the active one, in sight."""
+        """Make the cell active and visible."""
         assert self.page.evaluate(_GO_TO, cell_id) >= 0, f"no cell {cell_id}"
 
     def run_cell(self) -> None:
-        """Run the active cell, and wait for it."""
+        """Run the active cell, and wait until it has run."""
         self.page.evaluate(_RUN_ONE)
 
     def type_over(self, text: str) -> None:
-        """Replace what stands in the active cell by typing."""
+        """Replace the text of the active cell by typing."""
         self.page.locator(".jp-Notebook-cell.jp-mod-active .cm-content").click()
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(text)
 
     def saved(self, path: Path) -> list[dict]:
-        """The cells of the notebook, saved now."""
+        """Save the notebook and return its cells."""
         self.page.evaluate(_SAVE)
         return json.loads(path.read_text("utf-8"))["cells"]
 

@@ -29,7 +29,7 @@ def jupyter(tmp_path_factory):
 
 
 def given_by(cells):
-    """What each code cell gave, as `test_notebooks` records it."""
+    """Return the output of each code cell, as `test_notebooks` records it."""
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     return [c | {"tags": c["metadata"].get("tags", [])} for c in code]
 
@@ -178,7 +178,7 @@ def test_a_stopped_kernel_leaves_no_process(jupyter):
 
 
 def zygotes(folder):
-    """Processes of clusters that kernels of this folder's notebooks started."""
+    """Return the processes of clusters that kernels of this folder's notebooks started."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         if "lablib.cluster.local.zygote" not in (process.info["cmdline"] or ()):

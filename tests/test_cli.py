@@ -107,7 +107,7 @@ def test_an_error_in_the_kits_own_imports_is_not_taken_for_a_missing_package(mon
 
 
 def test_a_python_that_is_too_old_is_told_so():
-    """What this Python can show of it: the syntax of the files that an old one reads, the words."""
+    """Check what is possible here: the texts, and the syntax of files that an old Python reads."""
     for name in ("__init__.py", "__main__.py"):
         ast.parse((ROOT / "lablib" / name).read_text(), feature_version=(3, 7))
     code = "import runpy, sys; sys.version_info = (3, 9, 1)"
@@ -127,7 +127,7 @@ def test_doctor_answers_with_its_exit_status(monkeypatch, capsys, state, status)
     assert state in capsys.readouterr().out
 
 
-# --- compare, with a stand-in for the training
+# --- compare, without real training
 
 
 COLUMNS = {
@@ -147,7 +147,7 @@ COLUMNS = {
 
 @pytest.fixture
 def compared(monkeypatch, tmp_path):
-    """Puts a comparison in place of the real one; collects what it is asked for."""
+    """Replace the real comparison, and collect its arguments."""
     import pandas
 
     asked = []
@@ -248,7 +248,7 @@ def test_asked_wrongly_is_said_before_anything_runs(compared, capsys, arguments,
 
 
 class RankFailed(LabError):
-    """As the cluster's own error: a kind of LabError."""
+    """An error like the cluster's own: a kind of LabError."""
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_errors_become_an_exit_status_and_never_a_traceback(
 
 @pytest.fixture
 def root(tmp_path):
-    """A kit with two labs and a picture, in a folder whose name has a space."""
+    """Make a kit with two labs and a picture, in a folder with a space in its name."""
     (tmp_path / "a kit" / "labs" / "img").mkdir(parents=True)
     for name, text in [("00_start_here.ipynb", "zero"), ("03_data.ipynb", "three")]:
         (tmp_path / "a kit" / "labs" / name).write_text(text)
@@ -374,13 +374,13 @@ def test_jupyter_listens_on_the_loopback_and_opens_a_browser_only_where_one_show
 
 
 def free_port():
-    """Free a moment ago; should somebody take it meanwhile, Jupyter tries the next ones."""
+    """Return a port that was free a moment ago; if it is taken, Jupyter tries the next ones."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
 
 
 def fetched(address):
-    """The page; Jupyter prints its address a moment before it listens."""
+    """Return the page; try again, because Jupyter prints its address before it listens."""
     give_up_s = time.monotonic() + 60
     while True:
         try:

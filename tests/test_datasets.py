@@ -1,4 +1,4 @@
-"""Data that is what its card says, dealt out so that every sample is on one rank."""
+"""The data agree with their cards, and sharding puts every sample on exactly one rank."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKSUMS = tomllib.loads((datasets.FOLDER / "checksums.toml").read_text())
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of datasets/ that a test may damage."""
+    """Make a copy of datasets/ that a test may damage."""
     monkeypatch.setattr(datasets, "FOLDER", shutil.copytree(datasets.FOLDER, tmp_path / "datasets"))
     return datasets.FOLDER
 
@@ -130,7 +130,7 @@ def test_the_text_made_from_the_recorded_python_is_the_file():
 
 
 def dealt(shard, samples, ranks):
-    """Are all samples dealt once and in order, evenly to one?"""
+    """Return True if each sample is on one rank, in order, and shards are evenly large."""
     shards = [shard(np.arange(samples), rank, ranks) for rank in range(ranks)]
     sizes = [len(part) for part in shards]
     return np.concatenate(shards).tolist() == list(range(samples)) and max(sizes) - min(sizes) <= 1
@@ -168,7 +168,7 @@ def test_a_rank_that_is_none_is_refused(rank, ranks):
 
 
 def share_right(data):
-    """Share of test samples that are nearest to the training mean of their own class."""
+    """Return the share of test samples whose nearest class mean is that of their own class."""
     (x, y), (tests, truth) = data.train, data.test
     means = np.stack([x[y == c].mean(0) for c in range(len(data.classes))])
     nearest = np.linalg.norm(tests[:, None] - means, axis=2).argmin(1)

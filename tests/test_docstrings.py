@@ -1,6 +1,7 @@
 """The examples in docstrings are true.
 
-In a process of its own, because collecting them imports every module and with it both frameworks.
+They run in their own process, because collecting them imports every module and with it both
+frameworks.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ sys.exit(pytest.main(["--doctest-modules", "-p", "no:cacheprovider", *sys.argv[1
 
 
 def examples(folder: Path) -> tuple[int, str]:
-    """Exit status and output of a session that tries the examples of every module in a folder."""
+    """Run the examples of every module in a folder; return exit status and output."""
     project = folder / "ops" / "project"  # files that learners get, tests of their own among them
     done = subprocess.run(
         [sys.executable, "-c", SESSION, folder, "--ignore", project],

@@ -1,4 +1,4 @@
-"""The README is short, and its links and those of docs/ lead somewhere."""
+"""The README is short, and its links and those of docs/ are valid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
 
 def dead_links(path: Path) -> list[str]:
-    """Links of a page to files that do not exist."""
+    """Return the links of a page to files that do not exist."""
     return [link for link in LINK.findall(path.read_text()) if not (path.parent / link).exists()]
 
 

@@ -1,4 +1,4 @@
-"""A module imports only from rooms that stand above it in this list, and never in a circle.
+"""A module imports only from rooms that come earlier in this list, and never in a cycle.
 
 A room is a folder of lablib/, or a module that is directly in it. A new file in a room needs no
 entry here. Imports inside functions count. The files are read with ast; nothing is imported.
@@ -18,7 +18,7 @@ ROOMS = """
     box strategies views training ops teach grading course doctor_report
     __init__ cli_run cli_teaching cli cli_warm __main__
 """.split()
-# Rooms side by side, of which none knows another.
+# Rooms on the same level, which may not import from one another.
 SIBLINGS = [
     {"frameworks.torch", "frameworks.tensorflow"},
     {"strategies.torch", "strategies.tensorflow"},
@@ -26,7 +26,7 @@ SIBLINGS = [
 
 
 def complaints(package: Path) -> list[str]:
-    """Every arrow that runs down, every circle, every module that the list does not know."""
+    """Return every forbidden import, every cycle, and every module that is not in the list."""
     modules = {name_of(path, package): path for path in sorted(package.rglob("*.py"))}
     arrows = {name: set(imports(name, path, modules)) for name, path in modules.items()}
     unknown = sorted({top(name) for name in modules} - set(ROOMS))
@@ -37,13 +37,15 @@ def complaints(package: Path) -> list[str]:
 
 
 def name_of(path, package):
-    """ "cluster.wire"; a package's __init__ bears the package's name, lablib's own "__init__"."""
+    """Return a name such as "cluster.wire"; a package's __init__ has the package's name, lablib's
+    own is "__init__".
+    """
     parts = path.relative_to(package).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"
 
 
 def imports(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """Names of this package's modules that the file imports, anywhere in it."""
+    """Yield the names of this package's modules that the file imports, anywhere in it."""
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     if name == "__init__":
         package = ""
@@ -95,7 +97,7 @@ def room(name):
 
 
 def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
-    """A way round for each circle of imports, told once."""
+    """Return a path for each cycle of imports, without duplicates."""
     found, done = [], set()
 
     def walk(name, trail):

@@ -1,4 +1,4 @@
-"""The benchmark of the model judges only what it measured fairly, and not on a busy computer."""
+"""The benchmark of the model judges only fair measurements, and none from a busy computer."""
 
 from __future__ import annotations
 

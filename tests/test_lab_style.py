@@ -22,8 +22,8 @@ _IN_ALL_OLD_LABS = {
     "results stay locked",
     "written answers",
 }
-# Which rules an old lab does not follow yet. The list only shrinks: a rule that the lab follows by
-# now must be removed from it, and a new lab is never added.
+# Rules that an old lab does not follow yet. The list only becomes shorter: if the lab follows a
+# rule, the rule must be removed from it, and a new lab is never added.
 NOT_YET = {
     "00_start_here": _IN_ALL_OLD_LABS,
     "01_why_distribute": _IN_ALL_OLD_LABS | {"answers are computed", "plots come from views"},
@@ -42,7 +42,7 @@ def test_a_lab_is_built_as_labs_are(path):
 
 @pytest.mark.parametrize("name", NOT_YET)
 def test_the_list_of_old_labs_names_no_rule_that_the_lab_follows(name):
-    """Also of the learners' copies: the rules in the list concern what both have."""
+    """Check the learners' copies, too: the rules in the list are about parts that both have."""
     for folder in ("solutions", "labs"):
         path = ROOT / folder / f"{name}.ipynb"
         found = lab_rules.violations(lab_rules.read(path, ROOT / "labs" / "checks"))
@@ -58,7 +58,7 @@ def is_known(path, name):
     return name in NOT_YET.get(path.stem, ())
 
 
-# --- a lab that follows every rule, and what breaks each of them
+# --- a lab that follows every rule, and changes that break each of them
 
 
 def text(*lines):
@@ -94,9 +94,12 @@ WRITTEN = {"9.w1": "instructor", "9.w2": "yourself"}
 
 
 def good_lab() -> Lab:
-    """Return a lab with these cells: 0 title, 1 objectives, 2 needs; from 3 on 20 pairs of a text
-    and a result, of which the first 8 ask for a guess; from 43 on 4 exercises; from 59 on two
-    written questions; the ending."""
+    """Return a lab that follows every rule.
+
+    Its cells: 0 title, 1 objectives, 2 needs; from 3 on 20 pairs of a text and a result, of which
+    the first 8 ask for a guess; from 43 on 4 exercises; from 59 on two written questions; the
+    ending.
+    """
     cells = [text("# Lab 9"), text("## Objectives"), text("**You need** it.\n\n**Time** 1 hour")]
     for number in range(20):
         asks = number < 8
@@ -133,7 +136,7 @@ def inserted(number, *new):
 
 
 def replaced(old, new):
-    """Replace a text wherever it stands."""
+    """Replace a text everywhere in the lab."""
 
     def spoil(lab):
         for cell in lab.cells:
@@ -143,7 +146,7 @@ def replaced(old, new):
 
 
 def asking(*lines):
-    """Cell 4 asks, runs and reveals; these lines replace what it does."""
+    """Replace the code of cell 4, which asks, runs and reveals, by these lines."""
     return changed(4, source="\n".join(lines))
 
 

@@ -1,7 +1,7 @@
 """No class overrides an underscore method of a class in another package of lablib.
 
-An underscore method is a detail of its package; who overrides it from elsewhere depends on when and
-how it is called. The files are read with ast; nothing is imported.
+An underscore method is a detail of its package. A class of another package that overrides it
+depends on when and how it is called. The files are read with ast; nothing is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LABLIB = Path(__file__).resolve().parents[1] / "lablib"
 
 
 def complaints(package: Path) -> list[str]:
-    """Every override of an underscore method across packages, in a line each."""
+    """Return every override of an underscore method across packages, one line each."""
     classes = {}
     for path in sorted(package.rglob("*.py")):
         names = imported(path, package)
@@ -34,7 +34,7 @@ def complaints(package: Path) -> list[str]:
 
 
 def imported(path, package) -> dict[str, str]:
-    """The dotted name of everything that the file imports from lablib, by its name there."""
+    """Return {name in the file: dotted name} of everything that the file imports from lablib."""
     found = {}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -46,7 +46,7 @@ def imported(path, package) -> dict[str, str]:
 
 
 def source(node, path, package):
-    """The dotted name of the module that this statement imports from."""
+    """Return the dotted name of the module from which this statement imports."""
     if not node.level:
         return node.module
     inside = dotted(path.parent / "x", package).split(".")[: -node.level]
@@ -79,7 +79,7 @@ def dotted(path, package):
 
 
 def package_of(name):
-    """The package of a class: "lablib.cluster.local" of "lablib.cluster.local.zygote.Zygote"."""
+    """Return a class's package: "lablib.cluster.local" of "lablib.cluster.local.zygote.Zygote"."""
     return name.rpartition(".")[0].rpartition(".")[0]
 
 

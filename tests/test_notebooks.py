@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [
     path for name in ("solutions", "labs") for path in sorted((ROOT / name).glob("*.ipynb"))
 ]
-# Where there is a browser, `test_browser` runs these labs instead and claims the same of them.
+# If there is a browser, `test_browser` runs these labs instead, with the same claims.
 LABS_IN_A_BROWSER = ["00_start_here", "03_data_parallelism"]
 RUN_HERE = [
     path for path in NOTEBOOKS
@@ -24,10 +24,10 @@ RUN_HERE = [
     or not facts.find_command("chromium")
 ]  # fmt: skip
 CELL_WITHIN_S = 60
-# The kinds of error that a lab shows on purpose: they explain themselves.
+# Errors that a lab shows on purpose; they explain themselves.
 LESSONS = {"LabError", "RankFailed", "ClusterHangs"}
-# nbval compares what cells give with what is stored, but does not look at stderr, nor whether a
-# cell that may fail does. So it is asked what each cell gave.
+# nbval compares outputs with the stored ones, but ignores stderr, and accepts a cell that may fail
+# but does not. So a plugin records the output of each cell.
 PLUGIN = """
 import json, os
 def pytest_runtest_teardown(item):
@@ -38,13 +38,13 @@ def pytest_runtest_teardown(item):
 
 
 def complaints(path: Path, folder: Path) -> list[str]:
-    """Run the notebook, with `folder` for what it leaves; what is wrong with it, a line each."""
+    """Run the notebook, with `folder` for its files; return complaints, one line each."""
     status, printed, cells = lived(path, folder)
     return ([] if status == 0 else [printed]) + complaints_about(cells)
 
 
 def complaints_about(cells: list[dict]) -> list[str]:
-    """What is wrong with what code cells gave, a line each."""
+    """Return what is wrong with the outputs of code cells, one line each."""
     found = []
     for number, cell in enumerate(cells):
         errors = [o["ename"] for o in cell["outputs"] if o["output_type"] == "error"]
@@ -60,7 +60,7 @@ def complaints_about(cells: list[dict]) -> list[str]:
 
 
 def lived(path, folder):
-    """Exit status and output of nbval, and what each code cell gave."""
+    """Run nbval; return its exit status and output, and the outputs of each code cell."""
     (folder / "record_cells.py").write_text(PLUGIN)
     (folder / "pytest.ini").write_text("[pytest]\n")
     options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_WITHIN_S}"]
@@ -71,7 +71,8 @@ def lived(path, folder):
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(folder)]),
             "CELLS": str(folder / "cells"),
-            # What the user's own settings would change, and what a run leaves behind.
+            # Settings of the user that would change the results, and files that a run leaves
+            # behind.
             "IPYTHONDIR": str(folder),
             "LABLIB_HOME": str(folder / "home"),
         },
@@ -95,7 +96,7 @@ def test_there_is_a_lab_for_every_solution():
 
 
 def notebook(*cells):
-    """A notebook of code cells, each (source, tags...)."""
+    """Return a notebook of code cells, each (source, tags...)."""
     return {
         "cells": [
             {"cell_type": "code", "execution_count": None, "id": str(number), "outputs": [],

@@ -1,4 +1,4 @@
-"""What a public name offers does not depend on which other name was used before."""
+"""A public name gives the same result whether other names were used before or not."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The session's own guards: no process stays alive, nothing outside of the session's folders
-changes, and in CI nothing is skipped in silence."""
+"""The session's own checks: no process is left, and nothing outside of its folders changes.
+
+In CI, no test is skipped without a message.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def test_done(): pass
 
 
 def session(folder, test, *options, **environment):
-    """Run one test file under a copy of our conftest in a small checkout; (exit status, output)."""
+    """Run one test file with a copy of our conftest; return (exit status, output)."""
     for name in ("tests", ".lablib/logs"):
         (folder / name).mkdir(parents=True)
     (folder / "README.md").write_text("A checkout.")
@@ -59,7 +61,7 @@ def session(folder, test, *options, **environment):
     (folder / "tests" / "test_it.py").write_text(test)
     (folder / "pytest.ini").write_text("[pytest]\n")
     plain = {name: text for name, text in os.environ.items() if name != "LABLIB_STRICT_SKIPS"}
-    # Half of a short session is the import of plugins that it does not need.
+    # Importing plugins takes half of a short session's time, so omit those that it does not need.
     path = {"PYTHONPATH": str(CONFTEST.parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)],

@@ -1,4 +1,4 @@
-"""The set-up: one list of packages, an environment made once, and errors that say what to do."""
+"""The set-up: one list of packages, an environment that is made once, and helpful errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PINS = dict(
     for line in (ROOT / "constraints.txt").read_text().splitlines()
     if not line.startswith("#")
 )
-# Asked for by name; they are commands and widgets, or used by the labs alone.
+# These are not imported: they are commands or widgets, or only labs use them.
 ASKED_FOR = {"jupyterlab", "ipywidgets", "torch", "tensorflow", "matplotlib", "nbval"}
 
 
@@ -88,8 +88,8 @@ def imported_by_lablib():
 
 
 def test_what_lablib_imports_is_declared():
-    # These come with a package that is declared: TensorFlow brings Keras, matplotlib PIL,
-    # JupyterLab the others.
+    # These come with a declared package: TensorFlow includes Keras, matplotlib includes PIL, and
+    # JupyterLab includes the others.
     brought = {"IPython", "keras", "PIL", "nbformat", "nbclient"}
     assert imported_by_lablib() - brought <= declared_as_imported(DEPENDENCIES + OPS)
 
@@ -107,13 +107,13 @@ def test_what_is_declared_is_used_or_was_asked_for():
 
 
 def named_in_labs(packages):
-    """Those that a lab imports, by itself or as a part of a framework (torch.utils.tensorboard)."""
+    """Return the packages that a lab imports, also as a part of a framework."""
     text = "".join(path.read_text() for path in (ROOT / "solutions").glob("*.ipynb"))
     imports = "\n".join(re.findall(r"(?:from|import) [\w.]+", text))
     return {name for name in packages if re.search(rf"[ .]{name}\b", imports)}
 
 
-# --- a tree to set up, where installing costs nothing
+# --- a folder to set up, in which installing costs nothing
 
 
 Tree = namedtuple("Tree", "root setup installed")
@@ -121,7 +121,7 @@ Tree = namedtuple("Tree", "root setup installed")
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A clone in a folder with a space; pip is replaced by a list of what it was asked."""
+    """Make a clone in a folder with a space in its name; pip only records its arguments."""
     monkeypatch.delenv("PYTHON", raising=False)
     root = tmp_path / "a clone"
     root.mkdir()
@@ -141,7 +141,7 @@ def load(root):
 
 
 def without_pip(run):
-    """Environments without pip are made in no time."""
+    """Make environments without pip, which takes no time."""
 
     def quick(command, **options):
         return run([*command, "--without-pip"] if "venv" in command else command, **options)
@@ -265,7 +265,7 @@ def test_the_second_waits_for_the_first(tree):
     assert second.communicate(timeout=60) and second.returncode == 0
 
 
-# --- what can be wrong
+# --- possible errors
 
 
 Usage = namedtuple("Usage", "free")
@@ -361,7 +361,7 @@ CPU = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
     "wanted, gpu, reached, options",
     [
         ("", False, True, CPU),
-        ("", False, False, []),  # no network to that index: the ordinary one
+        ("", False, False, []),  # that index cannot be reached: use the ordinary one
         ("", True, True, []),
         ("cpu", True, False, CPU),
         ("cuda", False, True, []),
@@ -460,7 +460,7 @@ def test_make_without_a_network_says_so(tree):
 
 @pytest.fixture
 def apt(tree, monkeypatch, tmp_path):
-    """A system on which nothing is installed, and whose apt-get writes down what it is asked."""
+    """Make a system without packages, whose apt-get records its arguments."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(tree.setup.os, "geteuid", lambda: 0)
 

@@ -21,12 +21,12 @@ HEAVY = ("torch", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "scipy
 FRAMEWORKS = {"torch", "tensorflow", "keras"}
 # The learner's programs of lab 06, which the kit copies and never imports.
 PROJECT = LABLIB / "ops" / "project"
-# One computer's folders: what a user gets must run on every other.
+# Paths of one computer: the kit must run on every other computer.
 FOREIGN_PATH = re.compile(r"(?<![\w.~-])/(?:tmp|root|home|work|Users|var/tmp)\b")
 
 
 def complaints(path: Path) -> list[str]:
-    """What is wrong with one source file, each in a line."""
+    """Return what is wrong with one source file, one line each."""
     text = path.read_text()
     tree = ast.parse(text)
     only_on_ranks = path.parent == PROJECT or dotted(path) in on_ranks_only()
@@ -36,9 +36,9 @@ def complaints(path: Path) -> list[str]:
 
 @cache
 def on_ranks_only() -> set[str]:
-    """The dotted names of all modules that import a framework as soon as they are imported.
+    """Return the dotted names of all modules that import a framework when they are imported.
 
-    A rank loads them, inside a function, when the framework is there already.
+    A rank loads them inside a function, after the framework.
     """
     loads = {dotted(path): loaded_with(path) for path in (LABLIB / "frameworks").rglob("*.py")}
     found = FRAMEWORKS
@@ -67,7 +67,7 @@ def too_long(text, tree):
 
 
 def bad_names(path, tree):
-    # common(a, b), what two intervals share, is a good name for a function.
+    # common(a, b), the intersection of two lists of intervals, is a good name for a function.
     defined = [node.name for node in definitions(tree) if node.name != "common"]
     for name in [path.stem, path.parent.name, *defined]:
         words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
@@ -80,14 +80,14 @@ def foreign_paths(text):
 
 
 def eager(tree):
-    """Frameworks imported as soon as the module is: each costs seconds, and both must not meet."""
+    """Yield frameworks imported at the top of the module, which takes seconds for each."""
     for node in outside_functions(tree):
         for name in sorted(imported(node) & (FRAMEWORKS | on_ranks_only())):
             yield f"line {node.lineno} imports {name} with the module"
 
 
 def imported(node):
-    """The outermost packages that an import statement loads, and all dotted names in it."""
+    """Return the outermost packages that an import statement loads, and all dotted names in it."""
     if not isinstance(node, (ast.Import, ast.ImportFrom)):
         return set()
     dotted = {alias.name for alias in node.names}
@@ -105,7 +105,7 @@ def definitions(tree):
 def outside_functions(node):
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            # Annotations only: nothing is imported when the program runs.
+            # Imports for annotations only: nothing is imported when the program runs.
             if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
                 yield child
                 yield from outside_functions(child)
@@ -159,7 +159,7 @@ def test_what_is_allowed_is_not_complained_about(tmp_path, source):
 
 
 def loaded_by(statement: str) -> set[str]:
-    """Which of the heavy packages a fresh Python has loaded after the statement."""
+    """Return the heavy packages that a new Python process has loaded after the statement."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
     output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, timeout=60)
     return set(json.loads(output)) & set(HEAVY)

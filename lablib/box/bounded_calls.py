@@ -21,10 +21,11 @@ class TooMuch(Exception):
 def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
     """Raise TooMuch or MemoryError if the block exceeds a limit.
 
-    seconds   of computing, the system's part included, so that a busy computer makes no difference
-    nbytes    of memory, beyond what there is already
+    seconds   processor seconds, including the system's, so that other load on the computer makes no
+              difference
+    nbytes    bytes of memory beyond those in use at the start
 
-    Only the main thread can be interrupted: elsewhere nothing is bounded.
+    Only the main thread can be interrupted; in other threads nothing is limited.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -42,7 +43,7 @@ def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
 
 
 def _interrupted_after(seconds):
-    """Let the system interrupt this process; how it was interrupted before."""
+    """Let the system interrupt this process after `seconds`; return the previous signal handler."""
 
     def interrupt(*_):
         raise TooMuch(f"it takes more than {seconds} s to be read")

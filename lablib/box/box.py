@@ -75,7 +75,7 @@ class Box:
     """A sandbox for learners' answers.
 
     framework   "torch" or "tensorflow"
-    limits      what each rank set may use
+    limits      the limits of each rank set
     tier        1: bubblewrap; 2: Linux namespaces, which the kit sets up itself; default: the first
                 that works on this computer
 
@@ -99,14 +99,15 @@ class Box:
         hardware: object = None,
         **asked,
     ) -> BoxedRun:
-        """Run `function(me)` on each of `ranks` ranks; `asked` is as for `lab.Cluster`.
+        """Run `function(me)` on each of `ranks` ranks; `asked` has the arguments of `lab.Cluster`.
 
-        own      by rank, what only this rank gets: `function(me, own[rank])`
-        relay    the ranks have no common network: sends, receives and collectives go through a
-                 relay, which counts them; torch only
-        limits   this run's own; the box's when not given
+        own      by rank, data that only this rank gets: `function(me, own[rank])`
+        relay    True: the ranks have no common network; sends, receives and collectives go through
+                 a relay, which counts them; torch only
+        limits   the limits of this run; None: the box's
 
-        Raises nothing for what the function does, and LabError when the box itself fails.
+        Errors of the function are reported in the result, not raised. Raises LabError if the box
+        itself fails.
         """
         limits = limits or self.limits
         hardware = None if hardware is None else catalog.get(hardware)
@@ -149,12 +150,12 @@ class Box:
             run = Run(spec, values, self._logs(ranks, spec), records, work.hardware)
             with bounded():
                 run.program, run.trace  # noqa: B018 - reads the records, which may be forged
-        except Exception as error:  # whatever a forged record makes of its reader
+        except Exception as error:  # reading a forged record may raise anything
             return BoxedRun("forged", "a rank's record cannot be read", repr(error)[:500])
         return BoxedRun("ok", values=dict(sorted(returned.values.items())), run=run)
 
     def _returned(self, ranks, spec):
-        """What the ranks returned. Raises Ended."""
+        """Return what the ranks returned. Raises Ended."""
         limits, fates = self._engine.limits, [Fate(seat.rank) for seat in spec.seats]
         watch = _OutputLimit(ranks.printed, limits.printed_bytes)
         try:
@@ -172,7 +173,7 @@ class Box:
         return [ranks.log(rank, most_bytes) for rank in range(spec.ranks)]
 
     def close(self) -> None:
-        """End it and everything in it. Twice is harmless."""
+        """End the box and all its processes. Calling it twice is harmless."""
         self._engine.close()
 
     def __enter__(self):
@@ -183,7 +184,7 @@ class Box:
 
 
 class _OutputLimit:
-    """A watch that shows nothing, and raises Ended once a rank has printed too much."""
+    """An observer that shows nothing, and raises Ended if a rank has printed too much."""
 
     def __init__(self, printed: Printed, most_bytes: int):
         self.printed, self.most_bytes = printed, most_bytes
@@ -197,7 +198,7 @@ class _OutputLimit:
 
 
 def _check_outside(ranks):
-    """Raise Ended if the keeper or the relay saw what ends a run, whatever the ranks report."""
+    """Raise Ended if the keeper or the relay saw a reason; the ranks' reports do not count."""
     outside = ranks.close()
     if outside.get("why"):
         raise run_ending.all_at_once(outside)
@@ -254,7 +255,7 @@ def probes() -> list[Finding]:
 
 
 def _limits_tried():
-    """Those of the last tier that could be started, where none holds them all."""
+    """Return findings for the last tier that can be started, if no tier enforces all limits."""
     for tier in sorted(_TIERS, reverse=True):
         with contextlib.suppress(LabError, OSError):
             return _limits_of(limits_held(tier))

@@ -1,7 +1,7 @@
-"""The ranks of one run in the box, seen from the grader.
+"""The ranks of one run in the box, from the view of the grader.
 
-Everything that comes from a rank may be forged. It is read, bounded, and never looked up: a file
-name in a traceback is shown, not opened.
+Everything that comes from a rank may be forged. It is read within bounds and never used as a name:
+a file name in a traceback is shown, but the file is not opened.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class BoxedRanks:
     """Implements `Ranks`. The keeper forks a rank set; its ranks share no file with the grader.
 
     engine    a `BoxEngine`
-    printed   what the ranks print
-    relay     passes on what ranks without a network send; None if they have one
+    printed   collects the output of the ranks
+    relay     passes on the messages of ranks without a network; None if they have a network
     """
 
     def __init__(self, engine, spec: Spec, work: Work, own: list | None):
         self.spec, self._engine, limits = spec, engine, engine.limits
-        self._outside: dict | None = None  # what the keeper has seen, once the set has ended
+        self._outside: dict | None = None  # the keeper's report, after the set has ended
         bounds = wire.Bounds(limits.answer_bytes, _MOST_ELEMENTS, plain_keys=True)
         self._connections = Connections(
             engine.open_run(), limits.timeout_s, bounds, self._ended_at_once
@@ -89,7 +89,7 @@ class BoxedRanks:
 
     def _start(self, work, own):
         ports = self._connections.ports(self.spec.ranks)
-        # The set replaces the paths by those of the open files that it hands to the rank.
+        # The set replaces the paths by those of the open files that it passes to the rank.
         place = dict(
             payload="", has_own=own is not None, temporary=TEMPORARY, files={}, cwd=TEMPORARY,
             path=self._engine.path, sources={}, changed_env={},
@@ -101,7 +101,7 @@ class BoxedRanks:
             self._connections.send(rank, {"own": own[rank]})
 
     def _handed_to(self, rank):
-        """Descriptors of open files that go to this rank."""
+        """Return descriptors of the open files for this rank."""
         pipes = self.printed.writing[rank], self._stacks.writing[rank]
         line = (self.relay.theirs[rank].fileno(),) if self.relay else ()
         return self._functions[rank], self._boards[rank], *pipes, *line
@@ -115,8 +115,10 @@ def _path(descriptor):
 
 
 def _opened_apart(content, times):
-    """Descriptors of one file that nobody can change. Where one of them stands in it, no other
-    tells."""
+    """Return independent descriptors of one file that cannot be changed.
+
+    Each has its own position, so the position of one reveals nothing about the others.
+    """
     whole = _file_in_memory(len(content), content, fcntl.F_SEAL_WRITE)
     try:
         return [os.open(_path(whole), os.O_RDONLY) for _ in range(times)]
@@ -125,7 +127,7 @@ def _opened_apart(content, times):
 
 
 def _file_in_memory(size, content=b"", seals=0):
-    """The descriptor of a file that keeps its size, in no folder. Zeros cost no memory."""
+    """Return the descriptor of a file of fixed size without a name. Its zeros need no memory."""
     descriptor = os.memfd_create("box", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)

@@ -1,6 +1,6 @@
-"""What is in the box: the interpreter, its packages and the library, all read-only; nothing else.
+"""The contents of the box: the interpreter, its packages and the library, all read-only.
 
-No home, no course, no submission, nothing of the grader's environment.
+Nothing else is in it: no home folder, no course, no submission, no environment of the grader.
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ _ASIDE = "/aside"
 
 @dataclass(frozen=True)
 class Contents:
-    """shown: (what is on this computer, where it is in the box), outermost first;
-    links: (where, to what); environment: all of it; python: the interpreter, as the box has it."""
+    """The files and the environment of the box.
+
+    shown        (path on this computer, path in the box), outermost first
+    links        (path of the link, its target)
+    environment  all environment variables
+    python       the path of the interpreter in the box
+    """
 
     shown: list[tuple[str, str]]
     links: list[tuple[str, str]]
@@ -34,7 +39,7 @@ class Contents:
 
     @property
     def path(self) -> list[str]:
-        """`sys.path` of the box's processes."""
+        """Return `sys.path` of the box's processes."""
         shown = [target for _, target in self.shown]
         inside = map(in_the_box, sys.path)
         ours = [entry for entry in inside if any(map(Path(entry).is_relative_to, shown))]
@@ -42,7 +47,7 @@ class Contents:
 
     @property
     def folders(self) -> list[str]:
-        """What has to be made on the way to what is shown, outermost first."""
+        """Return the folders to make on the way to shown paths, outermost first."""
         shown = [Path(target) for _, target in self.shown]
         above = {str(folder) for target in shown for folder in target.parents}
         inside = {name for name in above if any(map(Path(name).is_relative_to, shown))}
@@ -50,7 +55,9 @@ class Contents:
 
 
 def in_the_box(path: str | os.PathLike) -> str:
-    """Where the box has what lies at `path`: the same, but in no folder that it has of its own.
+    """Return the path in the box for `path` on this computer.
+
+    It is the same, except for paths inside of folders that the box has of its own.
 
     >>> in_the_box("kit"), in_the_box(f"{TEMPORARY}/kit") == f"{_ASIDE}{TEMPORARY}/kit"
     ('kit', True)
@@ -60,10 +67,10 @@ def in_the_box(path: str | os.PathLike) -> str:
 
 
 def contents(etc: Path, user: int) -> Contents:
-    """What the box of this Python holds.
+    """Return the contents of a box for this Python.
 
-    etc    a folder that is filled with the few files that the box has in /etc
-    user   who the box's processes are
+    etc    a folder that is filled with the few files of the box's /etc
+    user   number of the user to whom the box's processes belong
     """
     _fill(etc, user)
     links = [(path, os.readlink(path)) for path in _SYSTEM if os.path.islink(path)]
@@ -80,7 +87,7 @@ def contents(etc: Path, user: int) -> Contents:
 
 
 def _of_python():
-    """The interpreter's own folders. Of a prefix that others share, only its parts."""
+    """Return the interpreter's own folders; of a prefix with other programs, only parts."""
     paths = {sys.prefix, sysconfig.get_paths()["purelib"], sysconfig.get_paths()["platlib"]}
     paths |= {_part(prefix, "lib") for prefix in (sys.base_prefix, sys.base_exec_prefix)}
     paths |= {_part(_prefix(path), path) for path in _way_to_python()}
@@ -95,7 +102,7 @@ def _of_python():
 
 
 def _part(prefix, path):
-    """What is shown of a prefix: all of it, or this part of one that others share."""
+    """Return the part of a prefix to show: this path of a shared prefix, or all of another one."""
     return os.path.join(prefix, path) if prefix in _PREFIXES_OF_MANY else prefix
 
 
@@ -104,7 +111,7 @@ def _prefix(python):
 
 
 def _way_to_python():
-    """From the environment's python, link by link, to the interpreter: each is run by its name."""
+    """Yield the paths from the environment's python, link by link, to the interpreter."""
     path = sys.executable
     yield path
     while os.path.islink(path):

@@ -19,18 +19,18 @@ from lablib.computer import processes
 from lablib.computer.facts import find_command
 from lablib.errors import LabError
 
-# Above the numbers that systems give to users and containers (man 5 subuid); with the process's
-# own number each box is a user whom nobody else is, whose processes are counted apart.
+# These are above the numbers that systems give to users and containers (man 5 subuid). With the
+# process's own number added, each box is a separate user, whose processes are counted separately.
 _FIRST_USER = 0x70000000
 _ANSWERS_WITHIN_S = 60
 
 
 class BoxEngine:
-    """Implements `Engine` with ranks in the box, seen from the grader.
+    """Implements `Engine` with ranks in the box, from the view of the grader.
 
-    framework   "torch", "tensorflow", or `rank_set.NO_FRAMEWORK` to try the limits
-    tier        1: bubblewrap; 2: Linux namespaces by system calls of our own
-    limits      what the next rank set may use
+    framework   "torch", "tensorflow", or `rank_set.NO_FRAMEWORK` to test the limits
+    tier        1: bubblewrap; 2: Linux namespaces by the kit's own system calls
+    limits      the limits of the next rank set
     """
 
     def __init__(self, framework: str, tier: int, limits: Limits):
@@ -40,12 +40,15 @@ class BoxEngine:
         self.close = self._keeper.close
 
     def start(self, spec: Spec, work: Work, own: list | None) -> BoxedRanks:
-        """As `Engine.start`. Raises Ended if what the ranks do ends them during the start."""
+        """Like `Engine.start`.
+
+        Raises Ended if the ranks end during the start because of their own actions.
+        """
         self.wait_ready()
         return BoxedRanks(self, spec, work, own)
 
     def open_run(self) -> socket.socket:
-        """A channel to a new rank set."""
+        """Return a socket to a new rank set."""
         channel, theirs = socket.socketpair()
         with theirs:
             answer = self._asked({"op": "run", "limits": asdict(self.limits)}, theirs.fileno())
@@ -55,11 +58,11 @@ class BoxEngine:
         return channel
 
     def end_run(self) -> dict:
-        """End the rank set; what the keeper saw of it."""
+        """End the rank set; return what the keeper observed of it."""
         return self._asked({"op": "end"})["ended"]
 
     def limits_held(self) -> dict[str, bool]:
-        """Each limit by its name, and whether it held in a rank set that tried to pass it."""
+        """Return for each limit, by name, whether it held in a rank set that tried to exceed it."""
         ready = self._asked(None)
         if "failed" in ready:
             raise self._broken(ready["failed"])
@@ -86,9 +89,10 @@ class BoxEngine:
         return subprocess.Popen(command, env=inside.environment, cwd="/", **options)
 
     def _asked(self, message, *fds):
-        """The keeper's answer, or without a message its first word.
+        """Send a message to the keeper and return its answer; without a message, return its first
+        one.
 
-        A keeper that does not answer is ended: the next run starts another.
+        A keeper that does not answer is ended, and the next run starts another one.
         """
         control = self._keeper.control
         control.settimeout(_ANSWERS_WITHIN_S)
@@ -101,7 +105,7 @@ class BoxEngine:
             self._abandon()
         except (OSError, EOFError):
             self._abandon()
-        except BaseException:  # an interrupt: the answer would be taken for that to the next
+        except BaseException:  # after an interrupt, the next question would get this answer
             self._abandon()
             raise
         finally:
@@ -110,7 +114,7 @@ class BoxEngine:
 
     def _abandon(self):
         self._keeper.process.kill()
-        self._keeper.process.wait()  # so that it is not thought usable
+        self._keeper.process.wait()  # otherwise it might still seem usable
 
     def _broken(self, saw):
         return LabError(

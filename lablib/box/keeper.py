@@ -1,11 +1,12 @@
 """The box's own process: it has imported the framework, forks rank sets, watches and ends them.
 
-It lives in the box and knows nothing that a learner must not: no cases, no answers. What it tells
-the grader it has seen from outside the set. Started by `lablib.box.box` as
+It runs in the box and knows nothing that a learner must not know: no cases, no answers. Its reports
+to the grader contain only what it has observed from outside the set. It is started by
+`lablib.box.box` as
 
-    python -P processes.py lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
+  python -P processes.py lablib.box.keeper FRAMEWORK USER SOCKET_DESCRIPTOR
 
-USER is who it shall be when it is root: a number that nobody else has.
+If it runs as root, it becomes the user with the number USER, which nobody else has.
 """
 
 from __future__ import annotations
@@ -30,18 +31,19 @@ _IDLE_S = 0.3
 
 
 class Keeper:
-    """Serves one rank set after another until the grader is gone.
+    """Serve one rank set after another until the grader has ended.
 
-    framework   None: sets that only try whether their limits hold
-    control     the grader asks on it and is answered; its end is the grader's end
+    framework   None: the sets only test whether their limits hold
+    control     the socket for the grader's questions and the answers; it is closed when the grader
+                ends
     """
 
     def __init__(self, framework: Framework | None, control: socket.socket):
         self.framework, self.control = framework, control
-        self.pid: int | None = None  # of the set's first process, while there is a set
+        self.pid: int | None = None  # the number of the set's first process; None without a set
         self.watch: Watch | None = None
         self.leash: socket.socket | None = None
-        self.apart = False  # whether ranks of the set may still send folders
+        self.apart = False  # True: ranks of the set may still send folders
         self.to_import = list(framework.later_imports) if framework else []
 
     def serve(self) -> None:
@@ -69,7 +71,7 @@ class Keeper:
     def _obey(self):
         try:
             message, fds = wire.receive(self.control, max_fds=1)
-        except (OSError, EOFError):  # it has gone, an answer unread
+        except (OSError, EOFError):  # the grader ended without reading an answer
             return False
         if message is None:
             return False
@@ -84,7 +86,7 @@ class Keeper:
         try:
             wire.send(self.control, answer)
         except OSError:
-            return False  # the grader has gone, or was interrupted and waits for no answer
+            return False  # the grader has ended, or was interrupted and does not wait for an answer
         return True
 
     def _start(self, channel, limits):
@@ -106,24 +108,25 @@ class Keeper:
         return {"started": self.pid}
 
     def _take_folders(self):
-        """Those of a rank that has its own: they count as the set's."""
+        """Receive the folders of a rank that has its own; they count as the set's."""
         said, folders, _, _ = socket.recv_fds(self.leash, 1, len(namespaces.FURNISHED))
         self.watch.folders += folders
         self.apart = bool(said)  # b"": the set has ended
 
     def _look(self):
-        # Trials go to the limits themselves: to be ended early would prove nothing.
+        # Tests of limits must reach the limits themselves, so do not end them early.
         if self.pid and self.framework and self.watch.look():
             self._kill()
 
     def _kill(self):
         if self.pid:
-            os.kill(self.pid, signal.SIGKILL)  # not waited for, so the number is nobody else's
-            os.waitpid(self.pid, 0)  # ends when every process of the set has
+            # It was not waited for, so no other process can have its number.
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)  # returns when all processes of the set have ended
             self.pid = None
 
     def _end(self):
-        """End the set; what was seen of it."""
+        """End the set; return what was observed of it."""
         if self.watch and self.pid:
             self.watch.glance()
         self._kill()
@@ -148,7 +151,7 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(descriptor))
     try:
         if os.getuid() == 0:
-            # What bubblewrap shows of /proc is covered in parts, and no set could mount its own.
+            # Parts of bubblewrap's /proc are covered, and then no set could mount its own.
             namespaces.mount("proc", "/proc")
             namespaces.become(int(user))
         adopt_orphans()

@@ -29,7 +29,7 @@ def _in_a_child(trial: Callable[[Limits], bool], limits):
 
 
 def _cpu(limits):
-    while True:  # it is stopped, or the test of the limit never ends
+    while True:  # the limit stops this loop, or the test never ends
         if os.times().user > limits.cpu_s + 3:
             return False
 
@@ -69,7 +69,7 @@ def _files(limits):
 def _network(limits):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
         try:
-            outside.connect(("192.0.2.1", 9))  # an address that is nobody's: RFC 5737
+            outside.connect(("192.0.2.1", 9))  # an address that belongs to nobody: RFC 5737
         except OSError:
             return True
     return False
@@ -112,5 +112,5 @@ _TRIALS = {
     "no privileges": _no_rights,
     "no further namespaces": _no_more_namespaces,
     "no memory outside of processes": _no_hidden_memory,
-    "processes": _processes,  # last: what it starts stays until the set ends
+    "processes": _processes,  # last, because its processes stay until the set ends
 }

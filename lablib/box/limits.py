@@ -1,4 +1,4 @@
-"""How much one rank set may use in the box, and what of it each process keeps to."""
+"""The limits of one rank set in the box, and how each process sets its own limits."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What a rank set may use. Every number holds for one set, unless it says otherwise.
+    """Limits of a rank set. Each number is for one whole set, unless stated otherwise.
 
-    timeout_s      from the start of its first rank; then the set is ended
+    timeout_s      seconds from the start of its first rank; then the set is ended
     cpu_s          processor seconds of one process
-    memory_bytes   of all processes and all files in memory together; the framework's own pages,
-                   which ranks share, count once
-    process_bytes  of one process, beyond what the framework needed before the learner's code
-    processes      processes, and threads beyond those that the framework starts
-    of_framework   threads that the framework starts
-    open_files     of one process
-    scratch_bytes  of all files in the working folder and in the folder for temporary files
-    shared_bytes   of all files in /dev/shm
-    file_bytes     of one file
-    printed_bytes  that one rank may print; then the set is ended
-    kept_bytes     of what each rank printed: its end
-    answer_bytes   of what one rank returns
-    apart          every rank in namespaces of its own, without a common network
+    memory_bytes   all processes and all files in memory together; the framework's own pages, which
+                   ranks share, count once
+    process_bytes  memory of one process, beyond what the framework needed before the learner's code
+    processes      number of processes, and of threads beyond those that the framework starts
+    of_framework   number of threads that the framework starts
+    open_files     number of open files of one process
+    scratch_bytes  all files in the working folder and in the folder for temporary files
+    shared_bytes   all files in /dev/shm
+    file_bytes     one file
+    printed_bytes  output of one rank; if it is more, the set is ended
+    kept_bytes     how much of the end of each rank's output is kept
+    answer_bytes   the return value of one rank
+    apart          True: every rank has its own namespaces, without a common network
     """
 
     timeout_s: float = 60.0
@@ -45,13 +45,14 @@ class Limits:
 
 
 def keep_to(limits: Limits) -> None:
-    """Set this process's own limits. They pass to its children and cannot be raised again."""
+    """Set this process's own limits. Its children inherit them, and they cannot be raised again."""
     for name, most in (
         (resource.RLIMIT_DATA, data_bytes() + limits.process_bytes),
         (resource.RLIMIT_NPROC, limits.processes + limits.of_framework),
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_FSIZE, limits.file_bytes),
-        (resource.RLIMIT_CORE, 1),  # with 0 a program that takes dumps is still started: man 5 core
+        # With 0, a program that processes dumps would still be started: man 5 core.
+        (resource.RLIMIT_CORE, 1),
         (resource.RLIMIT_MEMLOCK, 1 << 16),
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
@@ -62,11 +63,12 @@ def keep_to(limits: Limits) -> None:
     # This is best effort: every limit is also enforced elsewhere, so failing to set it is harmless.
     with contextlib.suppress(PermissionError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")
-    # Asked to stop a second before it is ended: so the cause can be told from a crash.
+    # The system first asks the process to stop, and ends it a second later, so that the cause can
+    # be told from a crash.
     resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_s, limits.cpu_s + 1))
 
 
 def data_bytes() -> int:
-    """This process's private memory that can be written: what RLIMIT_DATA counts."""
+    """Return the bytes of this process's private writable memory, as RLIMIT_DATA counts them."""
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:"))

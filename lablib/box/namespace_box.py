@@ -1,8 +1,9 @@
-"""The second tier of containment: the same box as bubblewrap's, by system calls of our own.
+"""The second tier of containment: the same box as bubblewrap's, made by the kit's own system calls.
 
-    python -P processes.py lablib.box.namespace_box FOLDER CONTENTS COMMAND...
+  python -P processes.py lablib.box.namespace_box FOLDER CONTENTS COMMAND...
 
-FOLDER is an empty one, CONTENTS a `Contents` as JSON. The command is the first process of the box.
+FOLDER is an empty folder, CONTENTS a `Contents` as JSON. The command is the first process of the
+box.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ _DETACH = 2
 _PR_SET_PDEATHSIG = 1
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _OWN_BYTES = 64 << 20
-# Of a mount that belongs to another user these cannot be taken away: man 7 mount_namespaces.
+# These flags cannot be removed from a mount that belongs to another user: man 7 mount_namespaces.
 _KEPT = os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME | os.ST_RELATIME
 
 
 def main(arguments: list[str]) -> None:
-    """Become the box's first process, in a child; end as it ends."""
+    """Start the box's first process as a child, and end with its exit status."""
     folder, contents, *command = arguments
     call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getuid() == 0:
@@ -87,7 +88,7 @@ def _show(source, target):
 
 
 def _move_into(root):
-    """`man 2 pivot_root`: the old root lies on the new one, until it is taken off."""
+    """Make `root` the root folder (`man 2 pivot_root`), and unmount the old one from its top."""
     os.chdir(root)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.syscall(_PIVOT_ROOT[platform.machine()], b".", b"."):

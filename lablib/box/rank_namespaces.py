@@ -1,7 +1,8 @@
-"""A rank in namespaces of its own, so that it can reach the others through the relay only.
+"""Put a rank into its own namespaces, so that it can reach other ranks only through the relay.
 
-Three processes: the one that the set knows as the rank; the first of the new process namespace;
-and the rank itself, which is not that first one, whom the system spares most signals.
+There are three processes: the one that the set knows as the rank; the first process of the new
+process namespace; and the rank itself. The rank is not that first process, because the system does
+not deliver most signals to it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def become_rank(
 
     The keeper, at the other end of `leash`, gets the folders in memory that the rank may fill.
     """
-    namespaces.be_readable()  # else its own maps of users belong to root
+    namespaces.be_readable()  # otherwise its own files in /proc belong to root
     namespaces.unshare_with_a_user()
     first = os.fork()
     if first == 0:
@@ -42,12 +43,14 @@ def _be_first(job, live, limits, leash):
         share = job.ranks
         namespaces.furnish(limits.scratch_bytes // share, limits.shared_bytes // share)
         folders = namespaces.furnished()
-        socket.send_fds(leash, [b"+"], folders)  # one byte: several ranks write at once
+        # One byte, because several ranks write at the same time.
+        socket.send_fds(leash, [b"+"], folders)
         namespaces.close_each([leash.detach(), *folders])
         _forget_the_log()
         namespaces.cover()
         namespaces.forbid_more_namespaces()
-        namespaces.drop_capabilities()  # stays readable: it has nothing that the rank has not
+        # It stays readable: it has nothing that the rank does not have.
+        namespaces.drop_capabilities()
         job.parent = os.getpid()
         rank = os.fork()
         if rank == 0:
@@ -59,7 +62,7 @@ def _be_first(job, live, limits, leash):
 
 
 def _forget_the_log():
-    """Standard output is still the keeper's log, a file outside, which the rank could take over."""
+    """Close the keeper's log, which is still standard output: the rank could take it over."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

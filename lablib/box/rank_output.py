@@ -1,4 +1,4 @@
-"""What ranks in the box print: taken as it comes, and most of it dropped."""
+"""Collect the output of ranks in the box continuously, and keep only its end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _STOP_WITHIN_S = 1
 
 
 class Printed:
-    """Pipes that a thread empties; of each it keeps the end.
+    """Pipes that a thread empties; it keeps the end of each pipe's data.
 
-    names        one pipe each
-    kept_bytes   of each
+    names        one name for each pipe
+    kept_bytes   bytes that are kept of each pipe
     """
 
     def __init__(self, names, kept_bytes: int):
@@ -30,15 +30,15 @@ class Printed:
 
     @property
     def most_bytes(self) -> int:
-        """How many bytes came through the fullest pipe."""
+        """Return the number of bytes that came through the fullest pipe."""
         return max(self._total_bytes.values())
 
     def text(self, name) -> str:
-        """The end of what came through this pipe."""
+        """Return the end of the data that came through this pipe."""
         return bytes(self._kept[name]).decode(errors="replace")
 
     def close(self) -> None:
-        """Take what is there and stop. Twice is harmless."""
+        """Read the data that is there, and stop. Calling it twice is harmless."""
         if self._stopped is None:
             return
         os.close(self._stopped)
@@ -49,7 +49,8 @@ class Printed:
 
     def _pipe(self, name):
         read, write = os.pipe()
-        os.fchmod(write, 0o622)  # whoever the rank is: it opens the pipe by its descriptor's name
+        # The rank may be any user, and opens the pipe by its descriptor's name.
+        os.fchmod(write, 0o622)
         os.set_blocking(read, False)
         self._selector.register(read, selectors.EVENT_READ, name)
         return write

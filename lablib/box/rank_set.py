@@ -1,7 +1,8 @@
 """The first process of one rank set in the box, and the ranks that it forks.
 
-The keeper forks it from what it has imported, into namespaces of its own. Whatever a rank leaves
-behind ends when this process ends; the keeper ends it. It runs none of the learner's code.
+The keeper forks it after importing the framework, into separate namespaces. When this process ends,
+all processes that ranks have left behind end, too; the keeper ends it. It does not run the
+learner's code.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ from lablib.cluster.local.zygote import Zygote, adopt_orphans, live
 from lablib.frameworks.framework import Framework
 
 _FILES = ("board", "log", "stack")
-_NICE = 5  # so that the keeper gets to see a hundred busy processes, and to end them
-NO_FRAMEWORK = "none"  # of a set that only tries whether its limits hold
+# So that the keeper still gets processor time beside a hundred busy processes, and can end them.
+_NICE = 5
+NO_FRAMEWORK = "none"  # for a set that only tests whether its limits hold
 
 
 def start(
     framework: Framework | None, channel: socket.socket, leash: socket.socket, limits: Limits
 ) -> int:
-    """Fork the first process of a set that serves `channel`; its pid.
+    """Fork the first process of a set that serves `channel`; return its process number.
 
     The set ends when the other end of `leash` is closed.
     """
@@ -46,7 +48,10 @@ def start(
 
 
 def _begin(framework, channel, leash, limits, tells):
-    """Only the child of a process that has made a process namespace is the first one in it."""
+    """Fork the set's first process, in a new process namespace.
+
+    Only a child of the process that made the namespace can be the first process in it.
+    """
     namespaces.close_all_but([channel.fileno(), leash.fileno(), tells])
     try:
         namespaces.unshare_with_a_user()
@@ -66,7 +71,7 @@ def _serve(framework, channel, leash, limits):
         namespaces.furnish(limits.scratch_bytes, limits.shared_bytes)
         folders = namespaces.furnished()
         keep_to(limits)
-        if not limits.apart:  # else each rank makes its own namespaces, with a /proc in them
+        if not limits.apart:  # otherwise each rank makes its own namespaces, with its own /proc
             namespaces.cover()
             namespaces.forbid_more_namespaces()
         namespaces.drop_capabilities()
@@ -87,20 +92,20 @@ def _serve(framework, channel, leash, limits):
 
 
 def _serve_ranks(framework, channel, leash, limits):
-    """Be a zygote that serves one run, and is alone on its network.
+    """Run as a zygote that serves one run, and is alone on its network.
 
-    The keeper says nothing on the leash: it lets go.
+    The keeper sends nothing on the leash; it only closes it.
     """
     zygote = Zygote(framework, "fork", leash)
     zygote.isolated = True
-    # A rank closes the zygote's end of the leash, and needs one until it has sent its folders.
+    # A rank closes the zygote's end of the leash, but needs one until it has sent its folders.
     zygote.become = partial(_become_rank, limits=limits, leash=leash.dup())
     zygote.open_run(channel)
     zygote.serve()
 
 
 def _become_rank(job, fds, limits, leash):
-    """Take the files that were handed over in place of the paths in the job, then live."""
+    """Replace the paths in the job by the files that were passed on, then run as a rank."""
     _, payload, *files = [f"/proc/self/fd/{fd}" for fd in fds]
     job.payload, job.files = payload, dict(zip(_FILES, files), traceback=os.devnull)
     kept = [*fds, job.listening or 0]

@@ -1,6 +1,6 @@
-"""The relay: passes on what ranks send one another, outside of them, and counts it.
+"""The relay: it passes on the ranks' messages, outside of the ranks, and counts them.
 
-Ranks that share no network have no other way, so its list is what was sent.
+Ranks without a common network have no other way to communicate, so its list is complete.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from lablib.frameworks.torch.relay_link import (
 )
 
 _LARGEST_BYTES = 64 << 20
-_MOST_WAITING_BYTES = 128 << 20  # for one receiver; then senders wait
+_MOST_WAITING_BYTES = 128 << 20  # for one receiver; if there are more, senders wait
 _MOST_MESSAGES = 200_000
-_MOST_IN_COLLECTIVES_BYTES = 64 << 20  # of all ranks together, until the last rank has come
+_MOST_IN_COLLECTIVES_BYTES = 64 << 20  # of all ranks together, until the last rank has joined
 _PIECE_BYTES = 1 << 20
 
 
 class Relay:
-    """A line for each of `ranks` ranks.
+    """A connection to each of `ranks` ranks.
 
-    `messages` is (source, target, nbytes) of all sends, in their order; `put_in` is (rank, name,
-    nbytes) of all sends and collectives.
-    `forged` holds the ranks that sent what no rank sends; their lines are closed.
+    messages   (source, target, nbytes) of all sends, in order
+    put_in     (rank, name, nbytes) of all sends and collectives
+    forged     the ranks that sent frames that the kit never sends; their connections are closed
     """
 
     def __init__(self, ranks: int):
@@ -59,7 +59,7 @@ class Relay:
         self._thread.start()
 
     def close(self) -> None:
-        """Pass on nothing more. Twice is harmless."""
+        """Stop passing on messages. Calling it twice is harmless."""
         if self._stopped is None:
             return
         os.close(self._stopped)
@@ -153,7 +153,7 @@ class Relay:
             raise ValueError("no message of a rank")
         if len(self.put_in) >= _MOST_MESSAGES or (kind == DATA and peer == rank):
             raise ValueError("to itself, or one too many")
-        # Nobody counts these numbers, so they must not be words.
+        # These numbers are not counted as payload, so they must not carry information.
         if kind == DATA and number != self._sent[rank] + 1:
             raise ValueError("out of its turn")
         if kind == TAKEN and (peer, rank, tag, number) not in self._untaken:
@@ -185,8 +185,11 @@ class Relay:
             pass
 
     def _end_collective(self):
-        """End the first collective that all ranks have begun. False: they began different ones;
-        such ranks wait forever, as they would without the relay."""
+        """End the first collective that all ranks have begun.
+
+        Returns False if they began different ones. Such ranks wait forever, as they would without
+        the relay.
+        """
         calls = [(code, root) for (code, root, _), *_ in self._begun]
         if len(set(calls)) > 1:
             return False

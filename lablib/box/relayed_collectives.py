@@ -17,9 +17,10 @@ _REDUCE = dict(zip(OPERATIONS, (np.add, np.multiply, np.minimum, np.maximum), st
 
 
 def results(code: tuple[int, int, int], root: int, parts: Sequence[bytes]) -> list[bytes] | None:
-    """Return what each rank gets; None if the parts do not fit together.
+    """Return the result of each rank; None if the parts do not fit together.
 
     code    numbers of the collective, of the data type and of the operation
+    root    the rank of the root, for collectives that have one
     parts   by rank, the data that it sent
 
     >>> code = NAMES.index("all_reduce"), DTYPES.index("int8"), OPERATIONS.index("SUM")
@@ -60,7 +61,7 @@ def _reduced(dtype, operation, parts):
 
 
 def _swapped(parts):
-    """Each rank's data begin with the lengths of its pieces, one piece for each rank."""
+    """Exchange the pieces of all ranks; each rank's data begin with the lengths of its pieces."""
     ranks, pieces = len(parts), []
     head = PARTS.size * ranks
     for part in parts:

@@ -1,4 +1,4 @@
-"""What the keeper sees of a rank set from outside: memory, processes, bytes on its loopback."""
+"""What the keeper observes of a rank set from outside: memory, processes, bytes on its loopback."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ from lablib.box.namespaces import close_each
 
 _NEARLY = 0.95
 _LOOK_S = 0.05
-_CROWDED = 0.9  # of the processes that the system would let it start
-_SOCKET_BYTES = 416 << 10  # twice the net.core.wmem_max that Linux comes with: what one may keep
+_CROWDED = 0.9  # the share of the allowed processes from which the set is ended
+# The most that a socket may hold: twice Linux's default net.core.wmem_max.
+_SOCKET_BYTES = 416 << 10
 
 
 class Size(NamedTuple):
-    """Of one process. resident_bytes: memory that is in no file on a disk, shared pages included"""
+    """Size of one process.
+
+    resident_bytes: memory that is not in a file on a disk, with shared pages.
+    """
 
     threads: int
     resident_bytes: int
 
 
 class Watch:
-    """One rank set, seen by the keeper, its parent.
+    """The observations of one rank set by the keeper, its parent.
 
-    pid       of the set's first process
+    pid       number of the set's first process
+    limits    the limits of the set
     folders   descriptors of the set's file systems in memory; closed with the watch
     """
 
     def __init__(self, pid: int, limits: Limits, folders: list[int]):
         self.pid, self.limits, self.folders = pid, limits, folders
-        self.trusted = {1, os.getpid(), pid}  # none runs a learner's code
+        self.trusted = {1, os.getpid(), pid}  # these do not run a learner's code
         self.why = ""
         self.files_bytes = self.loopback_bytes = 0
-        self.parts: dict[int, int] = {}  # the longest known first
+        self.parts: dict[int, int] = {}  # the oldest value first
         self.fullest = 0.0
 
     def look(self) -> bool:
-        """Look once. True when the set has to be ended; `why` says for what."""
+        """Look once. Return True if the set has to be ended; `why` has the reason."""
         seen = self.glance()
         if not self.why and self._held_bytes(seen) > self.limits.memory_bytes:
             self.why = "oom"
         return bool(self.why)
 
     def glance(self) -> dict[int, Size]:
-        """Take down what is lost when the set ends; its processes and their sizes."""
+        """Record values that are lost when the set ends; return the size of each process."""
         self.loopback_bytes = max(self.loopback_bytes, loopback_bytes(self.pid))
         seen = {pid: size(pid) for pid in running() if pid not in self.trusted}
         threads = sum(one.threads for one in seen.values()) - self.limits.of_framework
@@ -56,8 +61,12 @@ class Watch:
         return seen
 
     def _held_bytes(self, seen):
-        """Pages that are still the framework's count in each process at first. If that is too
-        much, each page is divided among those who have it. A mapped file in memory counts twice."""
+        """Return the bytes that the set holds.
+
+        At first, pages shared with the framework count in each process. If the sum is too large,
+        each page is divided among the processes that share it. A mapped file in memory counts
+        twice.
+        """
         apart_bytes = self.files_bytes + _SOCKET_BYTES * sockets([self.pid, *seen])
         held_bytes = sum(one.resident_bytes for one in seen.values()) + apart_bytes
         if held_bytes > self.limits.memory_bytes:
@@ -65,19 +74,22 @@ class Watch:
         return held_bytes
 
     def _parts_bytes(self, seen):
-        """What is known of the processes' own parts. To find one out takes long, so each look does
-        that for some of them: for those that it knows nothing of, then those it knew longest."""
+        """Return the sum of the processes' own parts, as far as known.
+
+        Measuring a part is slow, so each look measures only some processes: first those without a
+        value, then those with the oldest values.
+        """
         self.parts = {pid: part for pid, part in self.parts.items() if pid in seen}
         until_s = time.monotonic() + _LOOK_S
         for pid in [*(seen.keys() - self.parts.keys()), *self.parts]:
-            self.parts.pop(pid, None)  # what is put in again stands last
+            self.parts.pop(pid, None)  # so that the new value is at the end
             self.parts[pid] = own_part_bytes(pid, seen[pid].resident_bytes)
             if time.monotonic() > until_s:
                 break
         return sum(self.parts.values())
 
     def first_process_ended(self, code: int) -> None:
-        """It did so by itself, or the system ended it: killed for memory, most likely."""
+        """Note that the first process ended without the keeper, most likely for its memory."""
         if code == -9:
             self.why = self.why or "oom"
 
@@ -103,17 +115,17 @@ class Watch:
 
 
 def running() -> list[int]:
-    """Every process of the box."""
+    """Return the numbers of all processes of the box."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def loopback_bytes(pid: int) -> int:
-    """Return the bytes that the loopback of this process's network has carried, headers included;
-    0 when it is gone.
+    """Return the bytes, with headers, that the loopback of this process's network has carried.
 
-    Headers are not subtracted: a rank that sent packets smaller than the average header, such as
-    empty datagrams, could then lower the sum. As it is, each packet adds to it. The headers of a
-    message of 1 MB or more are below 1 % of it, because `lo` takes packets of 64 KB.
+    Returns 0 if the process has ended. Headers are not subtracted: otherwise a rank could lower the
+    sum by sending packets smaller than the average header, such as empty datagrams. Without
+    subtraction, each packet increases the sum. The headers of a message of 1 MB or more are below 1
+    % of it, because `lo` uses packets of 64 KB.
     """
     for line in _text(pid, "net/dev").splitlines():
         name, _, numbers = line.partition(":")
@@ -123,7 +135,7 @@ def loopback_bytes(pid: int) -> int:
 
 
 def sockets(pids: Iterable[int]) -> int:
-    """Sockets of these processes' networks: what waits in them is in no process."""
+    """Return the number of sockets of these processes' networks: their data is in no process."""
     networks = {}
     for pid in pids:
         used = _text(pid, "net/sockstat").partition("used ")[2].split("\n")[0]
@@ -135,11 +147,11 @@ def _network(pid):
     try:
         return os.readlink(f"/proc/{pid}/ns/net")
     except OSError:
-        return pid  # it has ended, or hides: then it is taken for alone
+        return pid  # it has ended, or hides: assume that it is alone on its network
 
 
 def size(pid: int) -> Size:
-    """How large the process is; all zero when it has ended."""
+    """Return the size of the process; all zero if it has ended."""
     told = dict.fromkeys(("Threads", "RssAnon", "RssShmem"), 0)
     for line in _text(pid, "status").splitlines():
         name, _, value = line.partition(":")
@@ -149,21 +161,21 @@ def size(pid: int) -> Size:
 
 
 def own_part_bytes(pid: int, resident_bytes: int) -> int:
-    """As `Size.resident_bytes`, a page that several processes share divided among them."""
+    """Return `Size.resident_bytes`, but divide shared pages among the processes that share."""
     try:
         with open(f"/proc/{pid}/smaps_rollup") as file:
             lines = [line.split() for line in file]
     except (FileNotFoundError, ProcessLookupError):
         return 0
     except PermissionError:
-        return resident_bytes  # it hides: it has the framework's pages counted as its own
+        return resident_bytes  # it hides, so the framework's pages count as its own
     return sum(int(words[1]) * 1024 for words in lines if words[0] in ("Pss_Anon:", "Pss_Shmem:"))
 
 
 def _text(pid, name):
     try:
-        # A process names itself, and need not do so in UTF-8.
+        # The process chooses its own name, which may not be UTF-8.
         with open(f"/proc/{pid}/{name}", errors="replace") as file:
             return file.read()
     except OSError:
-        return ""  # it has ended meanwhile
+        return ""  # it has ended in the meantime

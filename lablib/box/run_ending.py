@@ -1,4 +1,4 @@
-"""How a run in the sandbox ended, in one word and one line without any text from the learner.
+"""Describe how a run in the sandbox ended, in one word and one line without text of the learner.
 
 An exception's text may contain the inputs of a hidden case, so it is stored separately, as
 `detail`.
@@ -30,7 +30,7 @@ class Ended(Exception):
 
     status   "error", "crash", "timeout", "hang", "cpu", "oom", "processes", "disk", "output",
              "forged", or NOT_ATTEMPTED
-    detail   in the learner's words: what an exception said, who waits for whom
+    detail   text from the learner's program: an exception's text, or which rank waits for which
     """
 
     def __init__(self, status: str, reason: str, detail: str = ""):
@@ -39,9 +39,10 @@ class Ended(Exception):
 
 
 def failed(failure: failures.Failure, seen: dict, cpu_s: int) -> Ended:
-    """For a run in which a rank failed.
+    """Return the ending of a run in which a rank failed.
 
-    seen   what the keeper saw (`resource_watch.Watch.seen`)
+    seen   what the keeper observed (`resource_watch.Watch.seen`)
+    cpu_s  the limit of processor seconds
     """
     fates = failure.fates
     first = failures.in_order(fates)[0]
@@ -56,14 +57,14 @@ def failed(failure: failures.Failure, seen: dict, cpu_s: int) -> Ended:
 
 
 def all_at_once(seen) -> Ended:
-    """For a run whose processes ended together: the keeper, or the system, has ended them."""
+    """Return the ending of a run whose processes were all ended by the keeper or the system."""
     if seen.get("why"):
         return Ended(seen["why"], _TOGETHER[seen["why"]])
     return Ended("crash", "all processes ended at the same time")
 
 
 def hangs(hang: failures.Hang, seen: dict) -> Ended:
-    """For ranks that do not go on, or not in time."""
+    """Return the ending of a run whose ranks cannot continue, or took too long."""
     if seen.get("why"):
         return all_at_once(seen)
     waits = [

@@ -1,11 +1,12 @@
-"""System calls that a rank set is refused.
+"""System calls that are forbidden in a rank set.
 
-Most of them take memory that belongs to no process: pages of a file that `memfd_create` made, of a
-pipe that `vmsplice` filled, of a segment or a semaphore of System V live on when nobody has them
-mapped, so nobody's size shows them. Others would let ranks that are apart tell one another what no
-message carries: who watches a file, or asks for a lock on it, learns what others do with it.
+Most of them use memory that belongs to no process. Pages of a file made by `memfd_create`, of a
+pipe filled by `vmsplice`, and of a System V segment or semaphore continue to exist when no process
+has mapped them, so they appear in no process's size. The other calls would let separated ranks
+communicate without messages: a process that watches a file, or asks for a lock on it, learns what
+others do with the file.
 
-By a filter of the kernel: `man 2 seccomp`, and `BPF` in the kernel's
+The kernel enforces this by a filter: see `man 2 seccomp`, and `BPF` in the kernel's
 Documentation/userspace-api/seccomp_filter.rst.
 """
 
@@ -18,7 +19,7 @@ import struct
 
 from lablib.box.namespaces import call
 
-# (AUDIT_ARCH_..., the calls' numbers): include/uapi/linux/audit.h, and each <asm/unistd.h>.
+# {AUDIT_ARCH_...: the calls' numbers}: include/uapi/linux/audit.h, and each <asm/unistd.h>.
 _OF_MACHINE = {
     "x86_64": (0xC000003E, {
         "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "semget": 64, "msgget": 68,
@@ -33,22 +34,23 @@ _OF_MACHINE = {
         "flock": 32, "fcntl": 25,
     }),
 }  # fmt: skip
-_X32 = 0x40000000  # on x86_64 the same calls have second numbers, from here on
+_X32 = 0x40000000  # on x86_64 the same calls have second numbers, which start here
 _LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _NUMBER_AT, _ARCH_AT, _SECOND_ARGUMENT_AT = 0, 4, 24  # in the kernel's struct seccomp_data
 _NOT_ALWAYS = ("flock", "fcntl")
-# Of fcntl: to lock a file, to lease it, to be told of a folder; <asm-generic/fcntl.h>.
+# Commands of fcntl that lock a file, lease it, or watch a folder; <asm-generic/fcntl.h>.
 _LOCKS = (6, 7, 37, 38, 1024, 1026)
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _PR_SET_SECCOMP, _FILTER = 22, 2
 
 
 def refuse(locks: bool = False) -> None:
-    """Refuse them to this process and whatever it starts, with EPERM and for good.
+    """Forbid the calls for this process and all its children, permanently, with EPERM.
 
-    locks   refuse locks on files, too
+    locks   True: forbid locks on files, too
 
-    It must have given up new privileges before. Raises OSError where the kernel has no filters.
+    The process must have given up new privileges before. Raises OSError if the kernel has no
+    filters.
     """
     if platform.machine() not in _OF_MACHINE:
         raise OSError(errno.ENOSYS, f"no list of system calls for {platform.machine()}")
@@ -59,9 +61,12 @@ def refuse(locks: bool = False) -> None:
 
 
 def _program(arch, numbers, locks):
-    """Of the last two lines the first allows, the second refuses: all others lead there."""
+    """Return the filter.
+
+    Its last two lines allow or refuse the call; all other lines jump to them.
+    """
     always = [number for name, number in numbers.items() if name not in _NOT_ALWAYS]
-    tests = [(_IF_EQUAL, arch, "go on", "refuse"),  # those of 32 bits are numbered otherwise
+    tests = [(_IF_EQUAL, arch, "go on", "refuse"),  # calls of 32-bit programs have other numbers
              (_LOAD, _NUMBER_AT), (_IF_AT_LEAST, _X32, "refuse", "go on")]  # fmt: skip
     tests += [(_IF_EQUAL, number, "refuse", "go on") for number in always]
     if locks:

@@ -22,7 +22,7 @@ from lablib.hardware.hardware import Hardware
 from lablib.progress_bars import WaitingBar
 from lablib.record.learners_code import place
 
-_SILENT = messages.Record([], [], 0.0, 0, [], [])  # of a rank that serves
+_SILENT = messages.Record([], [], 0.0, 0, [], [])  # the record of a rank that serves
 _TRIES = 3
 _LARGEST_LOG_BYTES = 1 << 20
 
@@ -89,7 +89,7 @@ class Cluster:
         self.closed = False
         self._ranks: LocalRanks | None = None  # of the last run
         self._fates: list[Fate] = []
-        launch.zygote(framework)  # its import goes on while the learner reads
+        launch.zygote(framework)  # the zygote imports the framework while the learner reads on
 
     def run(
         self, function: Callable, *, own: list | None = None, watch: Callable | None = None
@@ -142,17 +142,18 @@ class Cluster:
         module: bool = False,
         watch: Callable | None = None,
     ) -> Run:
-        """Run a program that was written for `torchrun`, or for TF_CONFIG, unchanged on every rank.
+        """Run a program that was written for `torchrun` or TF_CONFIG, unchanged, on every rank.
 
         The program runs as `__main__`, in the current folder, with the environment variables of
         torchrun (https://docs.pytorch.org/docs/stable/elastic/run.html) or TF_CONFIG. Leaving with
         `sys.exit(0)` counts as returning. `run.values` are all None.
 
         path        the program's file; with `module=True` a dotted name, as after `python -m`
-        arguments   what follows in `sys.argv`
+        arguments   the rest of `sys.argv`
         watch       as in `run`
 
-        Raises LabError when the program cannot be read, RankFailed and ClusterHangs as `run` does.
+        Raises LabError if the program cannot be read, and RankFailed and ClusterHangs as `run`
+        does.
         """
         return self.run(script(path, arguments, module), watch=watch)
 
@@ -230,7 +231,7 @@ class Cluster:
 
 
 def _note_clocks(records):
-    """Warn once that the ranks read a clock that is not the modelled machine's."""
+    """Warn once if ranks read this computer's clock instead of the modelled machine's."""
     read = next((read for record in records for read in record.clock_reads), None)
     if read:
         clock, filename, line = read

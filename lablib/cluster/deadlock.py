@@ -1,8 +1,7 @@
-"""Find out which ranks wait for which, and whether any rank can continue, from their boards.
+"""Find out from the boards which ranks wait for which, and whether any rank can continue.
 
-How many messages a rank has issued on a channel is asked for separately, with a function
-(rank, channel) -> number, because a rank may use many thousands of channels and only few of them
-matter.
+The number of messages that a rank has issued on a channel comes from a separate function (rank,
+channel) -> number, because a rank may use many thousands of channels and only a few of them matter.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ def missing(board: Board, boards: Sequence[Board], issued: Issued) -> list[int]:
 
 
 class Suspicion:
-    """True if the same boards have shown a deadlock for `_SUSPECT_S` without interruption.
+    """True if the boards have shown the same deadlock for `_SUSPECT_S` without interruption.
 
-    Boards are read one after the other. A rank may continue between two of these reads, so that the
-    boards never existed at the same time. But boards that are the same at a later look existed at
-    the same time.
+    Boards are read one after the other. A rank may continue between two of these reads, so the
+    boards may show states that never existed at the same time. But if the boards are unchanged at a
+    later look, these states did exist at the same time.
     """
 
     def __init__(self):
@@ -50,7 +49,7 @@ class Suspicion:
         self._since_s = 0.0
 
     def holds(self, boards: Sequence[Board], issued: Issued, now_s: float) -> bool:
-        """Return whether it is a deadlock, given the boards read now. Call it at every look."""
+        """Return True if it is a deadlock, given the boards read now. Call it at every look."""
         shown = boards if deadlock(boards, issued) else None
         if shown is None or shown != self._boards:
             self._boards, self._since_s = shown, now_s

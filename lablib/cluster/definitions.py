@@ -1,8 +1,8 @@
-"""Send a function to the ranks, together with what the notebook defines for it.
+"""Send a function to the ranks, together with its definitions from the notebook.
 
 On a rank, the notebook's functions and classes are attributes of the module `__main__`, as they are
-in the notebook. So whatever pickles by name finds them there: `all_gather_object`, `torch.save`,
-`multiprocessing`, a DataLoader's workers.
+in the notebook. So everything that pickles by name finds them there: `all_gather_object`,
+`torch.save`, `multiprocessing`, a DataLoader's workers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from lablib.errors import LabError
 from lablib.record import learners_code
 
 _MAIN = "__main__"
-_PAYLOAD = "LABLIB_DEFINITIONS"  # where a process that a rank spawns finds them
+# The variable that tells a process spawned by a rank where they are.
+_PAYLOAD = "LABLIB_DEFINITIONS"
 _DISPATCHER = functools.singledispatch(lambda argument: None)
 _MISSING = object()
 # Types of `typing` that Python pickles by their name alone, and what their constructors need.
@@ -40,14 +41,14 @@ if hasattr(typing, "TypeAliasType"):  # from Python 3.12 on: what `type X = int`
 def packed(function: Any) -> bytes:
     """Pickle the function, then by name each definition of `__main__` that it uses.
 
-    Raises what cloudpickle raises for objects that cannot be pickled.
+    Raises the errors of cloudpickle for objects that cannot be pickled.
     """
     file = io.BytesIO()
     pickler = _Pickler(file)
     pickler.dump(function)
     sent: dict[str, Any] = {}
     while more := {n: d for n, d in pickler.definitions.items() if n not in sent}:
-        pickler.dump(more)  # which may need further definitions
+        pickler.dump(more)  # these may need further definitions
         sent |= more
     return file.getvalue()
 
@@ -85,15 +86,15 @@ def unpacked(data: bytes) -> Any:
 
 
 def load(path: str) -> Any:
-    """`unpacked`, from a file. `become_main` has to come first."""
+    """Return `unpacked` of a file. Call `become_main` first."""
     with open(path, "rb") as file:
         return unpacked(file.read())
 
 
 def become_main(path: str) -> None:
-    """Give this process an empty module `__main__`, instead of that of the zygote.
+    """Give this process an empty module `__main__`, instead of the zygote's.
 
-    path    of the file for `load`. A process that is spawned from here loads it, too
+    path    the file for `load`; processes that this one spawns load it, too
     """
     main = types.ModuleType(_MAIN)
     main.__spec__ = ModuleSpec("lablib.cluster.local.spawned_main", loader=None)
@@ -102,7 +103,7 @@ def become_main(path: str) -> None:
 
 
 def of_a_parent() -> dict[str, Any]:
-    """Return the definitions of the rank that spawned this process, by name; else nothing."""
+    """Return {name: definition} of the rank that spawned this process; {} if no rank did."""
     if _PAYLOAD not in os.environ:
         return {}
     load(os.environ[_PAYLOAD])
@@ -121,14 +122,14 @@ def _main_names():
 
 
 class _MainNames(dict):
-    """Stands for the names of `__main__` here, and becomes those of the rank's `__main__`."""
+    """The names of `__main__` here; on a rank they become those of the rank's `__main__`."""
 
     def __reduce__(self):
         return _main_names, ()
 
 
 class _Pickler(cloudpickle.Pickler):
-    """As cloudpickle's. It collects definitions, and sends what cloudpickle cannot."""
+    """cloudpickle's pickler, extended: it collects definitions and can send more objects."""
 
     def __init__(self, file):
         super().__init__(file)
@@ -155,8 +156,8 @@ class _Pickler(cloudpickle.Pickler):
     def _class(self, made):
         self._collect(made)
         reduced = super().reducer_override(made)
-        if isinstance(reduced, tuple) and len(reduced) == 6:  # by value, with a state
-            reduced[2][0].setdefault("__qualname__", made.__qualname__)  # cloudpickle drops it
+        if isinstance(reduced, tuple) and len(reduced) == 6:  # pickled by value, with a state
+            reduced[2][0].setdefault("__qualname__", made.__qualname__)  # cloudpickle omits it
         return reduced
 
     def _collect(self, obj):
@@ -173,7 +174,7 @@ class _Pickler(cloudpickle.Pickler):
 
 
 def _is_found_by_name(obj):
-    """Whether a rank can import the object: its module is a file, and has it under its name."""
+    """Return True if a rank can import the object by name from a module that is a file."""
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     if module is None or module.__name__ == _MAIN:
         return False
@@ -202,7 +203,11 @@ def _dispatcher(function, registry):
 
 
 def _cached_property(function, name):
-    """A class that is pickled by value is filled after it is made: nobody tells the name."""
+    """Return a cached property with its name.
+
+    A class that is pickled by value gets its attributes after it is made, so Python does not set
+    the name.
+    """
     made = functools.cached_property(function)
     if name is not None:
         made.__set_name__(None, name)

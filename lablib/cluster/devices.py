@@ -1,4 +1,4 @@
-"""The devices on which the ranks of a cluster can compute, and what each of them needs."""
+"""The devices on which the ranks of a cluster can compute, and the requirements of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CPU = "cpu"
 def check(device: str, hardware: Hardware | None) -> None:
     """Raise LabError if no rank on this computer can compute on the device.
 
-    hardware   the machine that the run models; it takes the place of a device
+    hardware   the machine that the run models, which is used instead of a device
     """
     if device == CPU:
         return

@@ -14,14 +14,14 @@ from lablib.record.learners_code import place, stack_line
 DIED = "died"  # by a signal, or with an exit status
 MOST_TRACEBACKS = 4
 _TAIL_LINES = 5
-_HEAD_LINES, _END_LINES = 4, 6  # of an error's text
+_HEAD_LINES, _END_LINES = 4, 6  # lines of an error's text that are shown
 
 
 class RankFailed(LabError):
     """A rank raised an exception, died or returned something that cannot be sent.
 
     rank    the first rank that failed
-    cause   why: one of `messages.CAUSES`, DIED or FORGED
+    cause   the reason: one of `messages.CAUSES`, DIED or FORGED
     """
 
     rank: int = -1
@@ -47,9 +47,9 @@ class ClusterHangs(LabError):
 class Fate:
     """How one rank ended, as far as the kernel knows.
 
-    cause  why it failed: one of `messages.CAUSES`, or FORGED; "" when it has not, or has died
-    echo   the error looks like a consequence of another rank's death
-    begun  the learner's function has begun on it, or its server has started
+    cause  why it failed: one of `messages.CAUSES`, or FORGED; "" if it has not failed, or has died
+    echo   True: the error looks like a consequence of another rank's death
+    begun  True: the learner's function has begun on it, or its server has started
     code   exit status; -9 for signal 9; None while the process runs
     """
 
@@ -94,9 +94,9 @@ class Fate:
 
 
 class Failure(Exception):
-    """At least one rank failed. These are the facts; the words for them depend on the reader.
+    """At least one rank failed. These are the facts; the caller chooses the words for its reader.
 
-    `Cluster` shows the learner's line; the box must not, because a rank there may have named any
+    `Cluster` shows the learner's line. The box must not, because a rank there may have named any
     file as the place of its error.
     """
 
@@ -191,7 +191,10 @@ def where(fate: Fate, board: Board, stack: str) -> str:
 
 
 def _too_small(fate, board):
-    """A line about a receive from any rank: from a known rank, the sizes are compared before."""
+    """Return a line about receives from any rank.
+
+    For receives from a known rank, the sizes are compared before the data is sent.
+    """
     receives = board.state == "waiting" and board.name == "recv"
     if receives and fate.code == -signal.SIGABRT:
         return ["gloo ends a process that receives a message larger than the tensor for it"]

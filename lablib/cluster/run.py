@@ -69,7 +69,8 @@ class Run:
         hardware = catalog.get(hardware)
         spec = self.spec.on(hardware.per_node)
         run = replace(self, hardware=hardware, spec=spec, caution="")
-        run.__dict__["program"] = self.program  # read from the records once
+        # Reuse the program, so that records are read only once.
+        run.__dict__["program"] = self.program
         run.__dict__["trace"] = simulator.simulate(run.program, run.hardware)
         return run
 

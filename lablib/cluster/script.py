@@ -29,7 +29,7 @@ class Script:
     """A program that each rank runs as its `__main__`, with the arguments in `sys.argv`.
 
     path     the file; or, if `module` is true, the dotted name of a module, as after `python -m`
-    folder   is first on the path of imports: the file's own, or for a module the current one
+    folder   the first folder of the import path: the file's own, or for a module the current one
     """
 
     path: str
@@ -57,9 +57,9 @@ class Script:
 def script(path: str | os.PathLike, arguments: Sequence[str] = (), module: bool = False) -> Script:
     """Return the program for `Cluster.run`.
 
-    arguments   for the program; numbers become text
+    arguments   arguments of the program; numbers become text
 
-    Raises LabError when there is no such file or module, or when the file is not a program.
+    Raises LabError if there is no such file or module, or if the file is not a program.
     """
     path, given = os.fspath(path), tuple(map(str, arguments))
     if module:
@@ -72,7 +72,7 @@ def script(path: str | os.PathLike, arguments: Sequence[str] = (), module: bool 
 
 
 def framework_of(program: Script) -> str:
-    """Return the framework that the program imports; torch when it names none in its own file."""
+    """Return the framework that the program imports; torch if its own file imports neither."""
     if program.module:
         return frameworks.DEFAULT
     names = (name for node in ast.walk(_parsed(program.path)) for name in _imported(node))
@@ -81,7 +81,7 @@ def framework_of(program: Script) -> str:
 
 
 def _launcher_names(environment):
-    """The names that torchrun sets, for a rank that has a RANK."""
+    """Return the names that torchrun sets, for a rank that has a RANK."""
     if "RANK" not in environment:
         return {}
     roles = {"ROLE_RANK": environment["RANK"], "ROLE_WORLD_SIZE": environment["WORLD_SIZE"]}

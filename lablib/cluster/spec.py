@@ -13,7 +13,7 @@ ROLES = ("chief", "worker", "ps", "evaluator")
 
 @dataclass(frozen=True)
 class Seat:
-    """One rank's place: its number, its role, its index within the role, its node."""
+    """The place of one rank: its number, its role, its index within the role, its node."""
 
     rank: int
     role: str
@@ -49,7 +49,7 @@ class Spec:
     ) -> Spec:
         """Check the arguments of a cluster; raise LabError if they are not valid.
 
-        per_node   how many ranks fill a node; default: spread evenly over `nodes`
+        per_node   the number of ranks that fill a node; None: spread ranks evenly over `nodes`
         """
         frameworks.get(framework)
         names = _role_names(ranks, roles)
@@ -72,7 +72,7 @@ class Spec:
 
     @property
     def called(self) -> list[int]:
-        """The ranks that run the function; the others serve."""
+        """Return the ranks that run the function; the others serve."""
         return [seat.rank for seat in self.seats if not self.serves(seat)]
 
     def serves(self, seat: Seat) -> bool:
@@ -86,12 +86,12 @@ class Spec:
 
 
 def threads_per_rank(cores: int, ranks: int) -> int:
-    """Threads of every pool in a rank: without a fair share, all comparisons of ranks lie."""
+    """Return the threads of every pool in a rank: an equal share, so that comparisons are fair."""
     return max(1, cores // ranks)
 
 
 def _spread(ranks, nodes, per_node):
-    """How many ranks a node has, the last perhaps fewer."""
+    """Return the number of ranks on a node; the last node may have fewer."""
     if per_node is None:
         nodes = 1 if nodes is None else _count(nodes, "nodes")
         if ranks % nodes:

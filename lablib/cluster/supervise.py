@@ -1,6 +1,7 @@
-"""Follow a run to its end: decide whether it is over, has failed or hangs.
+"""Follow a run to its end: decide whether it has ended, failed or hangs.
 
-Everything is known from the `Ranks` of an engine. Nothing here knows sockets, processes or files.
+All information comes from the `Ranks` of an engine. This module uses no sockets, processes or
+files.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from lablib.cluster.failures import Failure, Fate, Hang
 from lablib.cluster.spec import Spec
 
 _POLL_S = 0.05
-_GRACE_S = 0.3  # for messages of the other ranks, once one has failed
+_GRACE_S = 0.3  # time for messages of the other ranks after one has failed
 _STACKS_WITHIN_S = 0.5
 
 
 class Watched(NamedTuple):
     """One rank of a run, for an observer: its number and role, its process, the end of its log.
 
-    pid   on the machine of the rank
-    log   returns the last bytes of what the rank has printed: log(most_bytes)
+    pid   the process number on the machine of the rank
+    log   log(most_bytes) returns the last bytes of the rank's output
     """
 
     rank: int
@@ -53,11 +54,12 @@ def supervise(
 ) -> Returned:
     """Follow the ranks to the end of the run, and close them.
 
-    fates   one for each rank; kept up to date, so that they are known however the run ends
-    watch   called some 20 times a second with the boards of all ranks, and closed at the end. If
-            it has a method `begins`, that is called first with a list of `Watched`
+    fates   one for each rank; they are updated in place, so they are known however the run ends
+    watch   a function that is called about 20 times a second with the boards of all ranks, and
+            closed at the end. If it has a method `begins`, this is called first with a list of
+            `Watched`
 
-    Raises Failure when a rank fails, and Hang when the ranks cannot go on or take too long.
+    Raises Failure if a rank fails, and Hang if the ranks cannot continue or take too long.
     """
     with contextlib.closing(ranks), contextlib.closing(watch):
         if hasattr(watch, "begins"):
@@ -69,14 +71,14 @@ def supervise(
 
 
 class _Supervision:
-    """See `supervise`."""
+    """The state of one run under supervision. See `supervise`."""
 
     def __init__(self, ranks, spec, fates, timeout_s, watch, clock):
         self.ranks, self.called, self.fates = ranks, spec.called, fates
         self.timeout_s, self.watch, self.clock = timeout_s, watch, clock
         self.values: dict[int, object] = {}
         self.records: dict[int, Record] = {}
-        self.asked: set[int] = set()  # for their records
+        self.asked: set[int] = set()  # ranks that were asked for their records
         self.suspicion = deadlock.Suspicion()
 
     def run(self) -> Returned:
@@ -88,7 +90,7 @@ class _Supervision:
         return Returned(self.values, self.records)
 
     def _let_begin(self):
-        """If there are servers, nobody's function begins before all of them have started."""
+        """Let functions begin; if there are servers, only after all of them have started."""
         serving = [fate for fate in self.fates if fate.rank not in self.called]
         if serving:
             self._until(lambda: all(fate.begun for fate in serving))
@@ -119,8 +121,11 @@ class _Supervision:
                 self._note(self.fates[rank], forged)
 
     def _in_turn(self, rank: int, event: Event) -> bool:
-        """A rank sends its beginning, its value and, when asked, its record; or an error, which is
-        its last message."""
+        """Return True if this message of a rank is allowed now.
+
+        A rank sends its beginning, its value and, when asked, its record. Instead it may send an
+        error, which is its last message.
+        """
         fate = self.fates[rank]
         turn = {
             Begun: not (fate.begun or fate.returned),
@@ -152,7 +157,7 @@ class _Supervision:
         raise Failure(self.fates, self.ranks.boards(), self.ranks.stacks())
 
     def _look(self, give_up_s):
-        """Show the boards to the observer; is the time up, or does nothing move?"""
+        """Show the boards to the observer; raise Hang if the time is up or no rank can continue."""
         boards = self.ranks.boards()
         self.watch(boards)
         now_s = self.clock()

@@ -1,4 +1,4 @@
-"""The frameworks: one `Framework` object holds everything that depends on which one it is.
+"""The frameworks: one `Framework` object for everything that differs between torch and TensorFlow.
 
 Importing this package imports neither framework, and no process ever imports both.
 """

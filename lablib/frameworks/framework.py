@@ -1,4 +1,4 @@
-"""The interface of a framework: everything in the kit that depends on which framework it is."""
+"""The interface of a framework: everything in the kit that depends on the framework."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankConfig:
-    """What a rank needs to know to join the other ranks.
+    """The information that a rank needs to join the other ranks.
 
     device         "cpu" or "cuda:0"
-    threads        of each of the framework's pools
-    timeout_s      the framework gives up a message after so many seconds
-    port           where the ranks meet, or where this rank's server listens
-    counts         write down FLOPs and bytes of what the rank computes, and count the bytes of its
-                   tensors; else write down its seconds
-    modelled       the run is played on modelled hardware: refuse what cannot be modelled
-    rank_of_task   the rank of each (role, index) that takes part in messages
+    threads        number of threads in each of the framework's pools
+    timeout_s      seconds after which the framework gives up a message
+    port           the port where the ranks meet, or on which this rank's server listens
+    counts         True: record FLOPs and bytes of the rank's operations, and count the bytes of its
+                   tensors; False: record only seconds
+    modelled       True: the run is simulated on modelled hardware, so refuse what cannot be
+                   modelled
+    rank_of_task   {(role, index): rank} of all tasks that take part in messages
     listening      descriptor of the socket that already listens on `port`; rank 0 only
-    relay          descriptor of the line to the relay, if the ranks have no common network
+    relay          descriptor of the connection to the relay, if the ranks have no common network
     """
 
     rank: int
@@ -44,10 +45,10 @@ class RankConfig:
 
 
 class TimedWork(Protocol):
-    """What `lab.Hardware.measure` times on a rank. Each method returns a function to call."""
+    """The operations that `lab.Hardware.measure` times. Each method returns a function to call."""
 
     def product(self, width: int) -> Any:
-        """Multiply two square matrices of `width` float32 numbers a side."""
+        """Multiply two square matrices of width `width` and type float32."""
 
     def copy(self, nbytes: int) -> Any:
         """Copy a tensor of `nbytes` bytes."""
@@ -60,7 +61,7 @@ class Model(Protocol):
     """A task's model in one framework, with its loss."""
 
     def build(self, seed: int, numbers: range) -> Any:
-        """Return a model of the blocks of those numbers; only they are allocated."""
+        """Return a model of the blocks with these numbers; only these blocks are allocated."""
 
     def loss(self, outputs: Any, y: Any) -> Any:
         """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
@@ -70,15 +71,16 @@ class Model(Protocol):
 
 
 class Framework(Protocol):
-    """One framework. Its object can be made, and asked for its facts, without importing it.
+    """One framework. Its object gives basic facts without importing the framework.
 
     packages          the packages that it is imported as
     first_imports     the modules that every rank needs before its first line
-    later_imports     the modules that it imports by itself when a model is trained. Importing them
-                      before the first rank starts would double the wait for that; importing them
-                      in every rank would cost seconds each
-    own_network       its servers listen on every interface, so its ranks get a network of their own
-    one_port          all ranks meet at one port; otherwise each rank's server has a port
+    later_imports     the modules that the framework imports when a model is trained. Importing them
+                      before the first rank starts would double the time until then, and importing
+                      them in every rank would take seconds each time
+    own_network       True: its servers listen on every interface, so its ranks get their own
+                      network
+    one_port          True: all ranks meet at one port; False: each rank's server has a port
     devices           the kinds of devices on which its ranks can compute
     memory_counted    what the memory of a modelled run counts: "tensors" or "graph"
     senders           beginnings of the names of modules that send messages from C++
@@ -98,31 +100,31 @@ class Framework(Protocol):
     cures: Mapping[tuple[str, str], str]
 
     def threads_of_a_rank(self, cores: int) -> int:
-        """Return how many threads the framework may start in one rank on so many cores."""
+        """Return how many threads the framework may start in one rank on `cores` cores."""
 
     def counts_cpu_seconds(self, threads: int) -> bool:
-        """Return True if a measured rank with so many threads records CPU seconds."""
+        """Return True if a measured rank with this many threads records CPU seconds."""
 
     def serves(self, roles: set[str], role: str) -> bool:
         """Return True if a rank of this role runs the framework's server, not the function.
 
-        roles   of all ranks of the cluster
+        roles   the roles of all ranks of the cluster
         """
         return False
 
     def environment(self, seats: Sequence[Any], seat: Any, ports: list[int]) -> dict[str, str]:
-        """Return the variables that this framework's own launchers set for a rank.
+        """Return the environment variables that this framework's own launchers set for a rank.
 
-        seats   of all ranks; each has `rank`, `role`, `index` and `node`
-        ports   by rank
+        seats   the seats of all ranks; each has `rank`, `role`, `index` and `node`
+        seat    the seat of this rank
+        ports   the port of each rank, by rank
         """
 
     def limit_threads(self, threads: int) -> None:
-        """Give each thread pool of this process so many threads."""
+        """Limit each thread pool of this process to `threads` threads."""
 
     def forget_random_state(self) -> None:
-        """Make unseeded random numbers differ from those of other processes forked from the same
-        parent."""
+        """Make unseeded random numbers differ from those of other forks of the same parent."""
 
     def join(self, recorder: Recorder, config: RankConfig) -> None:
         """Make this process a rank, and record its messages and what it computes."""
@@ -131,19 +133,21 @@ class Framework(Protocol):
         """Start the server of a rank that `serves`. Raises ServerNotStarted."""
 
     def device(self, name: str) -> Any:
-        """Return the framework's own object for the device of that name. Raises LabError if it has
-        none: then it places tensors itself."""
+        """Return the framework's object for the device with this name.
+
+        Raises LabError if the framework has no such object, because it places tensors itself.
+        """
         raise _places_tensors_itself("me.torch_device", self.name)
 
     def put(self, value: Any, name: str) -> Any:
-        """Move tensors, arrays and modules to the device of that name. See `Rank.put`."""
+        """Move tensors, arrays and modules to the device with this name. See `Rank.put`."""
         raise _places_tensors_itself("me.put", self.name)
 
     def owns(self, value: Any) -> bool:
         """Return True if the value is a tensor of this framework; False if it is not imported."""
 
     def as_array(self, tensor: Any) -> np.ndarray:
-        """Return the tensor's values. Raises NoPlainValues if it has none that NumPy can hold."""
+        """Return the tensor's values. Raises NoPlainValues if NumPy cannot represent them."""
 
     def chain(self, chain: Any) -> Model:
         """Return the model that a `lablib.tasks.chain.Chain` describes."""
@@ -159,10 +163,10 @@ class Framework(Protocol):
 
 
 class NoPlainValues(TypeError):
-    """A tensor has no values that NumPy can hold.
+    """A tensor has no values that NumPy can represent.
 
-    what   what kind of tensor it is; "" if its type says so
-    do     what to use instead; "" if `Framework.cures` says so
+    what   what kind of tensor it is; "" if its type already says it
+    do     what to use instead; "" if `Framework.cures` says it
     """
 
     def __init__(self, what: str = "", do: str = ""):

@@ -1,6 +1,7 @@
 """A list of the names of a framework that its next version may change or remove.
 
-Each framework has one such list, in its `compat.py`. No other file touches a name of the list.
+Each framework has one such list, in its `compat.py`. No other file uses a name of the list
+directly.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ class ListedNames:
 
     framework   "torch" or "tensorflow"
     tested      the version that constraints.txt pins
-    reasons     "module:name" or "module:class.name" -> why the kit needs this name
+    reasons     {"module:name" or "module:class.name": why the kit needs this name}
     """
 
     def __init__(self, framework: str, tested: str, reasons: Mapping[str, str]):
@@ -29,8 +30,8 @@ class ListedNames:
     def check(self) -> None:
         """Raise LabError if the installed version lacks one of the names.
 
-        Nothing is imported for this: the names of a module that is not loaded yet are checked by
-        `find`, when somebody uses them.
+        This imports nothing: `find` checks the names of a module that is not loaded yet when they
+        are first used.
         """
         loaded = [path for path in self.reasons if path.partition(":")[0] in sys.modules]
         missing = [path for path in loaded if not _exists(path)]
@@ -38,9 +39,10 @@ class ListedNames:
             raise self._missing(missing)
 
     def find(self, path: str) -> Any:
-        """Return what has this name, or is inside of what has it.
+        """Return the object with this name, or an attribute inside of an object on the list.
 
-        Raises LabError if this version does not have it, and KeyError if the list does not.
+        Raises LabError if the installed version does not have it, and KeyError if the list does
+        not.
         """
         if not path.startswith(tuple(self.reasons)):
             raise KeyError(path)
@@ -54,8 +56,11 @@ class ListedNames:
         return attrgetter(path.rpartition(".")[2])
 
     def replace(self, path: str, make: Callable[[Any], Any]) -> None:
-        """Put `make(original)` in the place of a listed function, also where its parent package
-        re-exports it: torch.distributed does so with the functions of its distributed_c10d."""
+        """Replace a listed function by `make(original)`, also where its parent package re-exports
+        it.
+
+        For example, torch.distributed re-exports the functions of its distributed_c10d.
+        """
         original = self.find(path)
         module, _, attributes = path.partition(":")
         inside, _, name = attributes.rpartition(".")
@@ -68,13 +73,13 @@ class ListedNames:
             setattr(owner, name, made)
 
     def forbid(self, paths: Iterable[str], *why: str) -> None:
-        """From now on these functions raise LabError; `why` as `refusal` takes it."""
+        """Make these functions raise LabError from now on; `why` has the arguments of `refusal`."""
         for path in paths:
             refused = refusal(path.replace(":", ".").rpartition(".")[2], *why)
             self.replace(path, lambda _, refused=refused: refused)
 
     def unknown(self, name: str) -> Callable:
-        """Return a function that raises LabError, for the place of an unknown collective."""
+        """Return a function that replaces an unknown collective and raises LabError."""
         what = f"{self._versions()}; the recorder does not know this function"
         return refusal(name, what, "on the ranks of a cluster", self._cure())
 

@@ -1,4 +1,4 @@
-"""Functions of a framework that a rank refuses to call, for example on modelled hardware."""
+"""Make functions that raise an error instead of a framework's, such as on modelled hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ServerNotStarted(Exception):
 
 
 def refusal(name: str, what: str, where: str = _MODELLED, do: str = _MEASURE) -> Callable:
-    """Return a function that takes the place of function `name` and raises LabError.
+    """Return a function that replaces the function `name` and raises LabError.
 
     what    the reason, for example that the kit does not know what the function does
     where   the ranks that may not call it

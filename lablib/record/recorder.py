@@ -52,7 +52,7 @@ class Recorder:
         self._logged: dict = {}
         # {channel: [its number, the number of messages issued on it]}
         self._channels: dict[str, list[int]] = {}
-        # for each message: name, group, channel, order and line, as on a board
+        # For each message: name, group, channel, order and line, as on a board.
         self._messages: list[tuple[str, tuple[int, ...], str, int, str]] = []
 
     @property

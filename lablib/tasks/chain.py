@@ -14,17 +14,18 @@ from lablib.tasks.blocks import Block
 
 @dataclass(frozen=True)
 class Chain:
-    """A chain of blocks; its loss is the mean cross-entropy of the scores that it ends in.
+    """A chain of blocks; its loss is the mean cross-entropy of the scores that the chain returns.
 
-    The names and layouts of arrays are canonical, whatever the framework: `"3.dense.kernel"` is
-    an array of block 3; dense kernels are (in, out), conv kernels (height, width, in, out).
+    The names and layouts of arrays are canonical, so they do not depend on the framework:
+    `"3.dense.kernel"` is an array of block 3; dense kernels are (in, out), conv kernels (height,
+    width, in, out).
     """
 
     blocks: tuple[Block, ...]
     frameworks = frameworks.NAMES
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
-        """The initial weights of the whole model, in order; float32."""
+        """Return the initial weights of the whole model, in order; float32."""
         return {
             f"{number}.{layer}.{array}": value
             for number in range(len(self.blocks))
@@ -33,9 +34,9 @@ class Chain:
         }
 
     def initial(self, number: int, seed: int) -> dict[str, dict[str, np.ndarray]]:
-        """The initial weights of one block: layer -> array -> float32. No other is made."""
+        """Return the initial weights of one block only, {layer: {array: float32}}."""
         return weights.initial(self.blocks[number], number, seed)
 
     def within(self, framework: str) -> Model:
-        """Return what builds this chain in a framework, with its loss."""
+        """Return the object that builds this chain in a framework, with its loss."""
         return frameworks.get(framework).chain(self)

@@ -35,7 +35,10 @@ class OwnBlock:
 
 @dataclass(frozen=True)
 class _Pass:
-    """What one layer did with the first batch. `cuttable`: its input can be sent from a rank."""
+    """What one layer did with the first batch.
+
+    `cuttable`: True if its input can be sent by a rank.
+    """
 
     shape_in: tuple[int, ...]
     dtype_in: str
@@ -143,7 +146,7 @@ def _check_mean(loss, outputs, y, whole):
     """Raise LabError for a sum: it grows with the batch, so ranks that average it are wrong."""
     half = len(y) // 2
     if not half or getattr(outputs, "shape", ())[:1] != (len(y),):
-        return  # outputs that only the user's loss can read
+        return  # only the user's loss understands these outputs
     parts = [
         attempt("The loss of half a batch", _TRY, loss, outputs[rows], y[rows])
         for rows in (slice(half), slice(half, None))

@@ -29,7 +29,7 @@ class Folder:
 
 
 class _Visited:
-    """The folder, seen from another process."""
+    """The folder, as another process sees it."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -31,7 +31,7 @@ class OwnModel:
     frameworks = ("torch",)
 
     def within(self, framework: str) -> OwnModel:
-        """Return this model: it is there in one framework only."""
+        """Return this model, which exists in one framework only."""
         return self
 
     def tried(self, x: np.ndarray, y: np.ndarray) -> OwnModel:

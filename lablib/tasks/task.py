@@ -170,13 +170,13 @@ class Task:
             )
 
     def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
-        """A torch.nn.Module of the blocks asked for, or of all; only they are allocated."""
+        """Return a torch.nn.Module of these blocks, or of all; only these blocks are allocated."""
         return self._within("torch").build(seed, self.chosen(blocks))
 
     def torch_input(self, block: int, samples: int) -> Any:
-        """A tensor, not yet filled, of the shape and type that a block takes in.
+        """Return an uninitialised tensor with the shape and type of the block's input.
 
-        What a pipeline stage that begins with this block receives into.
+        A pipeline stage that begins with this block receives into this tensor.
         """
         import torch
 
@@ -184,27 +184,27 @@ class Task:
         return torch.empty(samples, *into.shape_in, dtype=getattr(torch, into.dtype_in))
 
     def torch_loss(self, outputs, y):
-        """The mean loss of the model's outputs and the targets, a scalar tensor."""
+        """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
         return self._within("torch").loss(outputs, y)
 
     def torch_arrays(self, model) -> dict[str, np.ndarray]:
-        """Copies of the weights of a model or a stage, wrapped by DDP or not."""
+        """Return copies of the weights of a model or a stage, which may be wrapped by DDP."""
         return self._within("torch").arrays(model)
 
     def tensorflow_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
-        """A keras.Model of the blocks asked for, or of all; only they are allocated.
+        """Return a keras.Model of these blocks, or of all; only these blocks are allocated.
 
-        `model.blocks` are its blocks: Keras layers, to call one by one. The variables exist when
-        this returns, on the `tf.device` and in the `tf.distribute` scope that it is called in.
+        `model.blocks` are its blocks: Keras layers, which can be called one by one. The variables
+        are made on the current `tf.device` and in the current `tf.distribute` scope.
         """
         return self._within("tensorflow").build(seed, self.chosen(blocks))
 
     def tensorflow_loss(self, outputs, y):
-        """The mean loss of the model's outputs and the targets, a scalar tensor."""
+        """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
         return self._within("tensorflow").loss(outputs, y)
 
     def tensorflow_arrays(self, model) -> dict[str, np.ndarray]:
-        """Copies of the weights of a model or a stage."""
+        """Return copies of the weights of a model or a stage."""
         return self._within("tensorflow").arrays(model)
 
     def _within(self, framework):

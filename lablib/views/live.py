@@ -18,7 +18,7 @@ from lablib.units import show_bytes
 from lablib.views.notebook_output import in_notebook
 
 _TAIL_BYTES = 2000
-_LONGEST = 60  # letters of a log's last line
+_LONGEST = 60  # most letters of a log's last line that are shown
 _CELL = "text-align: left; padding: 0 0.6em"
 COLUMNS = (
     "rank", "role", "node", "state", "steps", "CPU", "memory", "payload", "logged", "last line",
@@ -149,7 +149,7 @@ class _Shown:
     def ends(self):
         self._button.disabled = True
         self.refresh()
-        # What a page shows on which there is no kernel.
+        # This is shown on pages without a kernel.
         self._handle.update(self._bundle(), raw=True)
 
     def _bundle(self):
@@ -173,14 +173,14 @@ def _process(pid):
 
     try:
         process = psutil.Process(pid)
-        process.cpu_percent()  # from now on
+        process.cpu_percent()  # its CPU percentage counts from now on
     except psutil.Error:
         return None
     return process
 
 
 def _used(process):
-    """CPU and memory in words; dashes once the process is gone."""
+    """Return CPU and memory in words; dashes if the process has ended."""
     import psutil
 
     try:

@@ -29,14 +29,14 @@ class Ink:
 
 
 COMPUTE = Ink("#56B4E9", "", "compute")
-# A graph that runs as one call shows no waits: its colour must not claim that it computed.
+# A graph that runs as one call shows no waits, so this colour must not suggest that it computed.
 BUSY = Ink("#56B4E9", "", "computing or waiting, not told apart")
 FORWARD = Ink("#56B4E9", "", "compute, forward pass")
 BACKWARD = Ink("#0072B2", "//", "compute, backward pass")
 OTHER = Ink("#D3E9F6", "", "compute, other")
 PASSES = {"forward": FORWARD, "backward": BACKWARD, "other": OTHER}
 COMMUNICATION = Ink("#E69F00", "..", "message under way")
-# A step gets shorter only by the messages for which a rank stands still.
+# Only messages for which a rank waits make a step longer.
 EXPOSED = Ink("#E69F00", "\\\\", "message, exposed: the rank stands still")
 HIDDEN = Ink("#F8E3B5", "..", "message, hidden behind compute")
 DERIVED = Ink("#E69F00", "", "message that follows from placement, time not seen")
@@ -44,15 +44,16 @@ WAITING = Ink("#D55E00", "xx", "waiting for a message")
 BUBBLE = Ink("#F6D3BF", "xx", "idle: waits for another's work (bubble)")
 _FRAMEWORKS = dict(zip(frameworks.NAMES, (("#CC79A7", ""), ("#009E73", "\\\\"))))
 STEP = Ink("#b0b0b0", "", "a step")
-# What a rank holds. Okabe and Ito's hues are taken by now: these are from Paul Tol's "muted" and
-# "light" schemes (SRON/EPS/TN/09-002, issue 3.2, 2021), light and dark in turn as they are stacked.
+# The parts of a rank's memory. The hues of Okabe and Ito are used elsewhere, so these are from Paul
+# Tol's "muted" and "light" schemes (SRON/EPS/TN/09-002, issue 3.2, 2021). Light and dark ones
+# alternate, because the parts are stacked.
 WEIGHTS = Ink("#332288", "", "weights")
 GRADIENTS = Ink("#EEDD88", "//", "gradients")
 OPTIMIZER = Ink("#882255", "", "optimizer state")
 ACTIVATIONS = Ink("#BBCC33", "..", "activations")
 CAPACITY = Ink("#1a1a1a", "", "memory of the device")
 CHANGED = Ink("#FFF3B0", "", "changed in this step")
-NUMBER = Ink("#ffffff", "", "")  # what a number in a bar stands on
+NUMBER = Ink("#ffffff", "", "")  # the background of a number in a bar
 IDEAL = Ink("#6b6b6b", "", "ideal")
 NEUTRAL = Ink("#1a1a1a", "", "")
 # Tints behind text: the word beside it and a sign say the same as the colour.
@@ -66,14 +67,14 @@ JOB_STATES = {
 # Phases of messages share their colour and differ in the hatch.
 PHASE_HATCH = {"forward": "\\\\\\", "backward": "///", "other": ".."}
 
-# Curves without a framework are told apart by their markers; shades help where they cross.
+# Curves without a framework differ in their markers; shades help where curves cross.
 SHADES = ("#1a1a1a", "#7a7a7a", "#4a4a4a", "#a0a0a0")
 
-# Strategies are told apart by these, because colour says which framework it is.
+# Strategies differ in these, because the colour shows the framework.
 MARKERS = "osD^vPX*<>p"
 DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 3)))
 
-# Times that were computed, not seen, are dashed.
+# Times that were calculated, not measured, are dashed.
 CLOCK_LINE = {"measured": "-", "modelled": (0, (4, 2))}
 
 

@@ -89,18 +89,20 @@ class Picture(Figure):
 
 @contextmanager
 def drawing():
-    """The kit's style, whatever style the learner's notebook has chosen."""
+    """Return a context with the kit's style, independent of the style of the learner's notebook."""
     with matplotlib.style.context(["default", _STYLE], after_reset=False):
         yield
 
 
 def blank(width_in: float, height_in: float) -> Picture:
-    """An empty picture that keeps legends and labels on its paper. Use it within `drawing`."""
+    """Return an empty picture with space for legends and labels. Use it within `drawing`."""
     return Picture((width_in, height_in), facecolor=palette.PAPER, layout="constrained")
 
 
 def plain(text: object) -> str:
-    """Text as it is: no mathematics between dollar signs, no label hidden by its underscore.
+    """Return the text so that matplotlib shows it unchanged.
+
+    Dollar signs do not begin a formula, and an underscore at the start does not hide a label.
 
     >>> plain("_$x$")
     ' _\\\\$x\\\\$'

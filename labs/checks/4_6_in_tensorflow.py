@@ -125,7 +125,7 @@ def judge_placed(case, seen):
                 hints=_GRADIENT)  # fmt: skip
     # Check the bytes counted outside: no rank's record shows what tf.device sends.
     if 4 * b.size >= 1e6 and seen.loopback_bytes is not None:
-        # b and h go to worker 1, and y comes back. b comes back, too: nobody placed the tape's
+        # B and h go to worker 1, and y comes back. b comes back, too: nobody placed the tape's
         # gradients, so worker 0 computes them.
         nbytes = 4 * (2 * b.size + h.size + upstream.size)
         # gRPC adds its own headers and acknowledgements; 4 % were measured.

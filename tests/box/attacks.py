@@ -1,4 +1,4 @@
-"""What hostile or broken answers do. Each function runs on the ranks."""
+"""Hostile and broken answers. Each function runs on the ranks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def takes_memory(me):
 
 def takes_memory_on_every_rank(me):
     kept = []
-    while len(kept) < 40:  # 1.2 GB: what one process may have
+    while len(kept) < 40:  # 1.2 GB: one process may have this much
         kept.append(b"x" * (30 << 20))
         time.sleep(0.01)
     time.sleep(100)
@@ -128,7 +128,7 @@ def leaves_pages_in_pipes(me):
 
 
 def writes_what_takes_for_ever_to_read(me):
-    """Each phase is compared with each wait."""
+    """Write a record that takes forever to read: each phase is compared with each wait."""
     many = range(4_000)
     me._recorder.rows += [rows.Issued(0, 0.0, "all_reduce", 4, (0,), "other", "", "c", 1)]
     me._recorder.rows += [rows.PhaseChanged(float(n), "forward") for n in many]
@@ -146,7 +146,7 @@ def prints_a_million_lines(me):
 
 
 def prints_as_programs_do(me):
-    """200,000 lines of 60 characters on each of 4 ranks: 48 MB together."""
+    """Print 200,000 lines of 60 characters on each of 4 ranks: 48 MB together."""
     for _ in range(200):
         print(("x" * 60 + "\n") * 1000, end="")
 
@@ -227,7 +227,7 @@ def answers_after_its_end(me):
 
     frame = wire.pack({"kind": "value", "value": "forged"})
     if os.fork() == 0:
-        while os.getppid() != 1:  # the first process adopts what a rank leaves
+        while os.getppid() != 1:  # the first process adopts processes that a rank leaves behind
             time.sleep(0.01)
         for descriptor in range(3, 64):
             try:
@@ -271,7 +271,7 @@ SENT_BYTES = 2 << 20
 
 
 def sends_and_hides(hide):
-    """Rank 0 sends itself 2 MB, then packets that a count without headers would subtract."""
+    """Rank 0 sends itself 2 MB, then packets that would lower a count without headers."""
 
     def function(me):
         if me.rank:

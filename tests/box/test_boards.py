@@ -1,4 +1,4 @@
-"""Whatever ranks write on their boards, or tell the grader, whoever reads it goes on."""
+"""Ranks may write anything on their boards or to the grader: readers must survive it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIKELY = {
 
 
 def board(rng):
-    """One that is nearly right: then most is asked of it."""
+    """Return a board that is nearly right, because these are the hardest to check."""
     values = [rng.choice(LIKELY[f] if rng.random() < 0.95 else ANYTHING) for f in Board._fields]
     try:
         return board_of(values)

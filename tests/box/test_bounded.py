@@ -1,4 +1,4 @@
-"""What takes too long or too much to be read is given up; afterwards nothing is bounded."""
+"""Reading is stopped if it takes too much time or memory; afterwards nothing is limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a learner's code does in the box costs that learner's exercise, and nothing else."""
+"""A learner's code in the box can harm that learner's exercise, but nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(120)]
-# The box has no tests in it: what they define travels by value.
+# There are no tests in the box, so their functions must be pickled by value.
 cloudpickle.register_pickle_by_value(attacks)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 LIMITS = Limits(timeout_s=60, cpu_s=30, memory_bytes=1 << 30)
@@ -54,7 +54,8 @@ def test_values_trace_and_the_bytes_that_crossed_the_loopback_come_back(box):
     assert (done.status, done.values) == ("ok", dict.fromkeys(range(4), 4.0))
     assert [op.name for op in done.run.program[0] if op.name] == ["all_reduce"]
     ring_bytes = 2 * 3 * (1 << 20)
-    # Headers and acknowledgements count, too; a busy computer sends more: 1.005 to 1.014 were seen.
+    # Headers and acknowledgements count, and a busy computer sends more: 1.005 to 1.014 were
+    # measured.
     assert ring_bytes < done.loopback_bytes < 1.04 * ring_bytes
 
 
@@ -69,7 +70,7 @@ HIDES = [
 
 @pytest.mark.parametrize("hide", HIDES, ids=lambda hide: hide.__name__)
 def test_no_packet_makes_the_bytes_on_the_loopback_fewer(box, hide):
-    """Each shape is smaller than the headers of an ordinary packet: it hid bytes once."""
+    """Each packet is smaller than the headers of an ordinary one, which once hid bytes."""
     done = box.run(attacks.sends_and_hides(hide), 2)
     assert done.status == "ok", done
     assert done.loopback_bytes > attacks.SENT_BYTES
@@ -114,7 +115,7 @@ def test_tensorflow_in_the_box_with_data_of_each_ranks_own(tier):
 
 FATES = [
     (attacks.ignores_every_signal, "timeout"),
-    (attacks.forks_without_end, "processes timeout"),  # which, on a busy computer, is chance
+    (attacks.forks_without_end, "processes timeout"),  # on a busy computer, either is possible
     (attacks.starts_threads_without_end, "processes"),
     (attacks.burns_cpu, "cpu"),
     (attacks.takes_memory, "oom"),
@@ -140,7 +141,7 @@ FATES = [
     (attacks.leaves, "error"),
     (attacks.raises, "error"),
     (attacks.answers_twice, "forged"),
-    (attacks.answers_late, "ok forged"),  # whether somebody still listens is chance
+    (attacks.answers_late, "ok forged"),  # either is possible: the grader may still be listening
     (attacks.answers_after_its_end, "ok forged"),
     (attacks.skips_the_collective, "hang"),
     (attacks.leaves_a_daemon, "ok"),
@@ -234,7 +235,7 @@ def test_it_sees_no_course_no_home_no_environment_and_no_other_process(box, monk
     seen = box.run(looks_around, 2).values[0]
     assert not seen["course"]
     assert not any(b"LABLIB" in text for text in seen["environments"] if isinstance(text, bytes))
-    assert seen["processes"] == 3  # the set's first, and two ranks
+    assert seen["processes"] == 3  # the set's first process, and two ranks
     assert seen["user"] != 0
 
 
@@ -263,13 +264,15 @@ for tier in (1, 2):
 
 
 def test_it_holds_for_an_ordinary_user_too(tmp_path):
-    """As root whom nobody counts, and as somebody who may not even enter root's folders."""
+    """Try it as root with a user number that nobody counts, and as an ordinary user who may not
+    enter root's folders.
+    """
     script = tmp_path / "script.py"
     script.write_text(AS_ORDINARY_USER)
     os.chmod(tmp_path, 0o755)
     opened, become = opened_for_all(tmp_path), "setpriv --reuid 65534 --regid 65534 --clear-groups"
     if os.getuid() != 0:
-        opened = become = ""  # the other tests have run as an ordinary user already
+        opened = become = ""  # the other tests have already run as an ordinary user
     run = f"HOME=/nonexistent TMPDIR=/dev/shm exec {become} {sys.executable} - < {script}"
     done = subprocess.run(
         [*(["unshare", "-m"] if opened else []), "sh", "-c", opened + run],
@@ -281,8 +284,10 @@ def test_it_holds_for_an_ordinary_user_too(tmp_path):
 
 
 def opened_for_all(kept):
-    """Commands, for mounts of one's own, that let everybody reach the kit and its Python: a folder
-    that only root may enter is covered by one that holds nothing else."""
+    """Return mount commands that let every user reach the kit and its Python.
+
+    A folder that only root may enter is covered by a folder that contains nothing else.
+    """
     keep, cover, back = [], {}, []
     for number, folder in enumerate(map(os.path.realpath, (ROOT, sys.prefix, sys.base_prefix))):
         above = [*reversed(Path(folder).parents), Path(folder)]
@@ -336,7 +341,7 @@ def waits(me):
 
 
 def keeper_process():
-    """The box's own process among those that this one has started."""
+    """Return the box's own process among the processes that this one has started."""
     started = psutil.Process().children(recursive=True)
     return next(one for one in started if one.cmdline()[3:4] == ["lablib.box.keeper"])
 
@@ -345,7 +350,7 @@ def test_the_death_of_the_keeper_is_told_and_the_next_exercise_passes(box):
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(box.run, waits, 2)
         keeper = keeper_process()
-        while len(keeper.children(recursive=True)) < 3:  # the set's first, and two ranks
+        while len(keeper.children(recursive=True)) < 3:  # the set's first process, and two ranks
             time.sleep(0.01)
         keeper.kill()
         with pytest.raises(LabError, match="The sandbox for grading does not work"):

@@ -1,4 +1,4 @@
-"""What the box shows of the interpreter, wherever it was installed."""
+"""The box shows the interpreter's files, independent of where Python was installed."""
 
 import sys
 
@@ -9,7 +9,7 @@ from lablib.box import contents
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A Python as a distribution installs it, in a prefix that others share, and its venv."""
+    """Make a Python in a shared prefix, as distributions install it, and its venv."""
     usr, venv = tmp_path / "usr", tmp_path / "venv"
     (usr / "bin").mkdir(parents=True)
     (venv / "bin").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What ranks send one another is seen outside of them, and nothing passes it by."""
+"""All messages between ranks are observed outside of them, and no message avoids the relay."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def passes_round(me):
         dist.send(torch.tensor(7), 2)
     if me.rank == 2:
         number = torch.tensor(0)
-        assert dist.recv(number) == 0  # from anybody
+        assert dist.recv(number) == 0  # from any rank
         return float(came[0]), int(number)
     return float(came[0])
 
@@ -104,7 +104,7 @@ def test_what_cannot_work_says_so(box, function, status):
 
 
 def uses_every_collective(me):
-    """By name, what this rank has after each of them."""
+    """Return, by name, the result of each collective on this rank."""
     import torch
     import torch.distributed as dist
     from torch.distributed import nn
@@ -185,7 +185,7 @@ _FLOCK = "hhqqi4x"  # type, whence, start, length, pid: <fcntl.h>
 
 
 def moves_in_a_file(me):
-    """Where somebody stands in an open file that both ranks were handed."""
+    """Send information by the position in an open file that both ranks received."""
     import torch.distributed as dist
 
     handed = []
@@ -201,7 +201,7 @@ def moves_in_a_file(me):
 
 
 def locks_a_place(me):
-    """A lock on one byte of a file that both ranks may read."""
+    """Send information by a lock on one byte of a file that both ranks may read."""
     import torch.distributed as dist
 
     with open("/etc/passwd") as file:
@@ -216,7 +216,7 @@ def locks_a_place(me):
 
 
 def opens_what_is_watched(me):
-    """Files that both ranks may read, of which one tells by which it opens."""
+    """Send information by opening one of several files that both ranks may read and watch."""
     import torch.distributed as dist
 
     watch = ctypes.CDLL(None).inotify_init1(os.O_NONBLOCK)
@@ -239,7 +239,7 @@ def test_ranks_apart_tell_one_another_nothing_but_by_messages(box, whisper):
 
 
 def files_within_reach(me):
-    """Open files of every process that this one can look into, and so take over."""
+    """Return the open files of every process that this process can inspect, and so take over."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):

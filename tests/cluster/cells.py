@@ -1,4 +1,4 @@
-"""What cells of a notebook define. The test runs this text as `__main__`; nobody imports it.
+"""Definitions of a notebook's cells. The test runs this text as `__main__`; nothing imports it.
 
 Each function whose name begins with `job_` runs on the ranks and returns True.
 """

@@ -1,10 +1,10 @@
-"""What a rank begins with: its random numbers and its environment."""
+"""Functions that return the initial state of a rank: random numbers and environment."""
 
 from __future__ import annotations
 
 
 def draws(me):
-    """Unseeded random numbers of every source, by name."""
+    """Return unseeded random numbers from every source, by name."""
     import random
     import uuid
 
@@ -43,7 +43,7 @@ def _of_tensorflow():
 
 
 def seeded(me):
-    """The same of seeded ones."""
+    """Return seeded random numbers from every source, by name."""
     import numpy as np
     import torch
 
@@ -53,7 +53,7 @@ def seeded(me):
 
 
 def environment(me, names):
-    """Variables by name, as ASCII."""
+    """Return environment variables by name, in ASCII."""
     import os
 
     return {name: ascii(os.environ.get(name)) for name in names}

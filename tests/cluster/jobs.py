@@ -1,4 +1,4 @@
-"""Functions that run on the ranks: good ones, and the ways in which a rank can fail."""
+"""Functions that run on the ranks: some succeed, and the others fail in different ways."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def total(me):
-    """The sum of the ranks' numbers, by the framework's own all-reduce."""
+    """Return the sum of the ranks' numbers, by the framework's own all-reduce."""
     if me.framework == "torch":
         import torch
         import torch.distributed as dist
@@ -61,7 +61,7 @@ def leaves_by_os_exit(me):
 
 
 def leaves_its_socket_to_a_child(me):
-    """The kernel hears of the death, and never of an end of what the rank says."""
+    """The kernel sees the death of this rank, but its socket stays open in a child."""
     if me.rank == 1:
         if os.fork() == 0:
             time.sleep(1000)
@@ -70,7 +70,7 @@ def leaves_its_socket_to_a_child(me):
 
 
 def hangs_up_after_its_value(me):
-    """The kernel can ask for the record of a rank that hears nobody any more, and lives."""
+    """The kernel asks for the record of a rank that lives, but does not read any more."""
     from lablib.cluster.local import rank
 
     def hangs_up(sock):
@@ -174,7 +174,7 @@ def dies_while_others_wait(me):
 
 
 def dies_while_others_send(me):
-    """So much is under way that the sender meets the broken connection as it sends."""
+    """Send so much that the sender notices the broken connection while it sends."""
     import torch
     import torch.distributed as dist
 
@@ -197,7 +197,7 @@ def dies_before_a_new_group(me):
 
 
 def speaks_of_connections(me):
-    """Rank 0 fails first; rank 1, which fails after it, is no cause of that."""
+    """Rank 0 fails first; rank 1 fails later, and is not the cause."""
     if me.rank == 1:
         time.sleep(0.2)
         raise ValueError("too late")
@@ -205,7 +205,7 @@ def speaks_of_connections(me):
 
 
 def both_send_a_lot(me):
-    """Too much for what the connection holds: each send waits for its recv."""
+    """Send more than the connection can hold, so that each send waits for its recv."""
     import torch
     import torch.distributed as dist
 
@@ -250,7 +250,7 @@ def two_orders_of_groups(me):
 
 
 def many_tags(me, count=10_000):
-    """A message on each of `count` channels, in both directions."""
+    """Send a message on each of `count` channels, in both directions."""
     import torch
     import torch.distributed as dist
 
@@ -288,7 +288,7 @@ def hangs_after_many_groups(me):
 
 
 def _sent(values):
-    """What comes of each value on the way to the notebook."""
+    """Return the result of sending each value to the notebook."""
     from lablib.cluster.engine import wire
 
     found = {}
@@ -312,7 +312,7 @@ def values_of_torch(me):
     from torch.distributed import _functional_collectives as functional
     from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 
-    warnings.simplefilter("ignore")  # of what is a prototype
+    warnings.simplefilter("ignore")  # warnings about prototypes
     x = torch.tensor([1.0, 1.5])
     mesh = init_device_mesh("cpu", (me.ranks,))
     with FakeTensorMode():
@@ -453,7 +453,7 @@ def threads(me):
 
 
 def listens(me):
-    """Addresses on which this process listens."""
+    """Return the addresses on which this process listens."""
     total(me)
     import psutil
 
@@ -499,7 +499,7 @@ def steps(me):
 
 
 def talks(me):
-    """One message of each kind, with payloads of known size."""
+    """Send one message of each kind, with payloads of known size."""
     import torch
     import torch.distributed as dist
 
@@ -520,14 +520,17 @@ def talks(me):
 
 
 def leaks(me):
-    """Something that a second run would see if ranks were not fresh."""
+    """Change things that a second run would notice if ranks were not fresh."""
     seen = hasattr(sys, "lablib_was_here")
     sys.lablib_was_here = True
     return seen
 
 
 def _sums(me, body, times=None):
-    """A step on a 64 x 64 matrix of ones, with MultiWorkerMirroredStrategy; its first element."""
+    """Return the first element after a step on a 64 x 64 matrix of ones.
+
+    The step uses MultiWorkerMirroredStrategy.
+    """
     import tensorflow as tf
 
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -579,7 +582,10 @@ def sums_by_a_raw_operation(me):
 
 
 def threads_of_a_server(me):
-    """That compute, by its settings; and that start operations, by what the system says of them."""
+    """Return the numbers of threads that compute, and that start operations.
+
+    The first is from settings, the second is observed by the system.
+    """
     import tensorflow as tf
 
     server = tf.distribute.Server.create_local_server()
@@ -589,7 +595,7 @@ def threads_of_a_server(me):
 
 
 def computes_elsewhere(me):
-    """Rank 0 adds on rank 1."""
+    """Let rank 0 add numbers on rank 1."""
     import json
 
     import tensorflow as tf

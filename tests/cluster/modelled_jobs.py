@@ -1,4 +1,4 @@
-"""Functions that ranks run on modelled hardware. A few steps each, weights from a seed."""
+"""Functions that ranks run on modelled hardware: a few steps each, with weights from a seed."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def tensor_parallel(me):
 
 
 def gpipe(me, width=64, micro_batch=4, micro_batches=4, steps=STEPS):
-    """A stage a rank; stage 0 computes its input's gradient, too, as all others do."""
+    """Run a pipeline with one stage on each rank; stage 0 computes its input's gradient, too, so
+    that all stages cost the same.
+    """
     import torch
     from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 
@@ -74,7 +76,7 @@ def gpipe(me, width=64, micro_batch=4, micro_batches=4, steps=STEPS):
 
 
 def mesh(me):
-    """Two groups of two, crosswise; one message under way while the rank computes."""
+    """Use two groups of two on each axis of a mesh; one message is in progress during compute."""
     import torch
     import torch.distributed as dist
     from torch.distributed.device_mesh import init_device_mesh
@@ -139,7 +141,10 @@ def from_anybody(me, source=None):
 
 
 def every_collective(me):
-    """Each once, over 4 ranks. Last, rank r sends r + 1 numbers to every other."""
+    """Call each collective once on 4 ranks.
+
+    In the last one, rank r sends r + 1 numbers to each other rank.
+    """
     import torch
     import torch.distributed as dist
 
@@ -168,7 +173,7 @@ def precisions(me):
 
 
 def one_layer(me):
-    """y = x W: a product forward, one backward; and what waits in between."""
+    """Compute y = x W: one product forward, one backward, with waits in between."""
     import torch
 
     weight = torch.ones(64, 32, requires_grad=True)
@@ -192,7 +197,7 @@ def product_without_gradients(me):
 
 
 def after_backward(me):
-    """Sums as those of `ddp`, but only when the backward pass is over."""
+    """Send the same sums as `ddp`, but only after the backward pass."""
     import torch
     import torch.distributed as dist
 
@@ -205,14 +210,14 @@ def after_backward(me):
 
 
 def alone(me):
-    """The compute of `ddp`, no message."""
+    """Compute the same as `ddp`, without messages."""
     import torch
 
     _train(me, _layers(), torch.ones(8, 64))
 
 
 def _under_way():
-    """An all-reduce under way."""
+    """Start an all-reduce."""
     import torch
     import torch.distributed as dist
 
@@ -220,7 +225,7 @@ def _under_way():
 
 
 def _after(wait):
-    """What `wait` does with an all-reduce under way; then something is computed."""
+    """Start an all-reduce, call `wait` with it, then compute something."""
     import torch
 
     work = _under_way()
@@ -237,7 +242,7 @@ def waits_by_future(me):
 
 
 def waits_by_what_follows(me):
-    """The callback computes, in whichever thread: that must not show."""
+    """Compute in a callback, whose thread must not make a difference."""
     _after(lambda work: work.get_future().then(lambda f: f.wait()[0] / me.ranks).wait())
 
 
@@ -252,9 +257,9 @@ def waits_for_nothing(me):
 
 
 def averages_in_a_hook(me, waits=False):
-    """`ddp`, whose buckets are averaged by a hook of the learner's.
+    """Train like `ddp`, but average the buckets in a hook of the learner's.
 
-    waits    for each bucket at once: the backward pass stands still meanwhile
+    waits    True: wait for each bucket at once, so that the backward pass stops meanwhile
     """
     import torch
     import torch.distributed as dist
@@ -278,7 +283,9 @@ def monitored(me):
 
 
 def kinds_of_operations(me):
-    """How many the counter has met after one more step each, the last with a wider batch."""
+    """Return how many kinds of operations the counter knows after each of several steps; the last
+    one has a larger batch.
+    """
     import torch
 
     from lablib.frameworks.torch.costs import CountedCosts

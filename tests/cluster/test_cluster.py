@@ -125,7 +125,7 @@ def test_equal_runs_write_equal_programs():
 
 
 def timeless(run):
-    """What the ranks did, less the CPU seconds that only this run took."""
+    """Return what the ranks did, without the CPU seconds, which differ between runs."""
     return [[replace(op, cpu_s=0) for op in ops] for ops in run.program]
 
 
@@ -262,7 +262,7 @@ def test_a_kernel_killed_during_the_import_leaves_no_process_and_no_file(framewo
             assert time.monotonic() < until_s
             time.sleep(0.05)
         its = psutil.Process(process.pid).children(recursive=True)
-        assert len(its) == 2  # the zygote and what watches
+        assert len(its) == 2  # the zygote and its watcher
         process.send_signal(signal.SIGKILL)
     _, alive = psutil.wait_procs(its, timeout=2)
     assert not alive

@@ -10,7 +10,7 @@ from lablib.cluster.local import launch
 from lablib.errors import LabError
 
 T4 = lab.hardware.get("t4")
-WRONG = [  # what is asked, why there is no GPU, the version of torch, what the error saw
+WRONG = [  # arguments, why there is no GPU, the version of torch, what the error saw
     (dict(device="tpu"), "", "2.13.0+cu130", "device='tpu'"),
     (dict(device="cuda"), "no nvidia-smi here", "2.13.0+cu130", "no nvidia-smi here"),
     (dict(device="cuda"), "", "2.13.0+cpu", "torch 2.13.0+cpu is built for CPUs only"),

@@ -1,4 +1,4 @@
-"""What a notebook defines is there on a rank, as in the notebook: by name, and the same object."""
+"""A notebook's definitions exist on the ranks as in the notebook: same names, same objects."""
 
 from __future__ import annotations
 

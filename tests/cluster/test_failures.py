@@ -1,4 +1,7 @@
-"""Every way in which a rank can fail: the right rank, the right words, nothing left behind."""
+"""The error names the right rank and reason, for every way in which a rank can fail.
+
+No process is left after a failure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from lablib.errors import LabError
 from lablib.record.board import Board
 
 BOTH = ("torch", "tensorflow")
-END_WITHIN_S = 10  # five times the two seconds that are promised
+END_WITHIN_S = 10  # five times the promised two seconds
 
 FAILURES = [
     (jobs.raises_on_rank_1, BOTH, 1, "raised ValueError: bad shard", 'ValueError("bad shard")'),
@@ -59,7 +62,7 @@ def nothing_is_left():
 )
 def test_the_error_names_the_rank_what_happened_and_the_line(framework, job, _, rank, what, line):
     cluster = lab.Cluster(2, framework=framework, timeout_s=60)
-    cluster.run(jobs.who)  # warm: what is timed below is the failure
+    cluster.run(jobs.who)  # start the zygote first, so that only the failure is timed
     started_s = time.monotonic()
     with pytest.raises(lab.RankFailed) as caught:
         cluster.run(job)
@@ -69,7 +72,7 @@ def test_the_error_names_the_rank_what_happened_and_the_line(framework, job, _, 
 
 
 def lacks(error, rank, what, line):
-    """The parts of a row of the table that the error does not name."""
+    """Return the expected parts of a row of the table that the error does not contain."""
     lacking = [] if rank is None or error.rank == rank else ["rank"]
     lacking += [] if rank is None or f"rank {rank} of 2" in error.wrong else ["rank in words"]
     lacking += [] if what in error.wrong else ["what happened"]

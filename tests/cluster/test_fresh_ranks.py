@@ -1,4 +1,4 @@
-"""A rank begins as a process that was just started: own random numbers, today's environment."""
+"""A rank is like a newly started process: own random numbers and the current environment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_environment_of_the_notebook_reaches_every_run_and_a_ranks_own_names
     cluster, names = lab.Cluster(2), ["OF_A_CELL", "RANK", "OMP_NUM_THREADS"]
     job = partial(fresh_jobs.environment, names=names)
     before = cluster.run(job).values
-    monkeypatch.setenv("OF_A_CELL", "\udce4 value")  # not text, as a path may be
+    monkeypatch.setenv("OF_A_CELL", "\udce4 value")  # not valid text, as a path may be
     monkeypatch.setenv("RANK", "9")
     monkeypatch.setenv("OMP_NUM_THREADS", "77")
     during = cluster.run(job).values

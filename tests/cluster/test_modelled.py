@@ -1,4 +1,4 @@
-"""Real processes on a virtual clock: the same result, and times that depend on nothing here."""
+"""Real processes on a virtual clock: equal results, and times independent of this computer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import lablib as lab
 from lablib.hardware import Device, Hardware, Link
 from lablib.record import metrics
 
-# One GFLOP a second; memory and links that nobody waits for, and links that everybody does.
+# 1 GFLOP/s; memory and links that take no time, and links that limit everything.
 SLOW = Device("slow", {"fp32": 1e9}, 1e15, 1e9)
 FREE = Hardware(SLOW, per_node=8, within=Link(math.inf, 0.0), name="free links")
 NARROW = Hardware(SLOW, per_node=8, within=Link("100 MB/s", "10 us"), name="narrow links")
@@ -74,13 +74,13 @@ def multi_worker_mirrored(hardware, threads=1):
     )  # fmt: skip
 
 
-# Threads of a rank, and how many other processes never rest meanwhile.
+# Threads of a rank, and the number of other busy processes.
 LOADS = [(1, 0), (2, 1), (4, 2), (8, 1)]
 
 
 @contextlib.contextmanager
 def beside(busy_processes):
-    """Meanwhile so many other processes never rest."""
+    """Keep this number of other processes busy inside this context."""
     command = [sys.executable, "-c", "while True: pass"]
     started = [subprocess.Popen(command) for _ in range(busy_processes)]
     try:
@@ -92,7 +92,7 @@ def beside(busy_processes):
 
 
 def traces(run):
-    """The trace of `run(threads)` under each of the loads."""
+    """Return the trace of `run(threads)` under each of the loads."""
     for threads, busy_processes in LOADS:
         with beside(busy_processes):
             yield run(threads).trace

@@ -1,4 +1,4 @@
-"""What a rank returns or logs arrives, or one sentence says why it cannot and what to do."""
+"""Values that a rank returns or logs arrive, or an error says why not and what to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ARE_REFUSED = {
 
 @pytest.fixture(scope="module", params=BOTH)
 def sent(request):
-    """What came of each value, by its name: ("value", it) or ("refused", why)."""
+    """Return the result of sending each value, by name: ("value", value) or ("refused", why)."""
     values = {"torch": jobs.values_of_torch, "tensorflow": jobs.values_of_tensorflow}
     run = lab.Cluster(1, framework=request.param).run(values[request.param])
     return request.param, run.values[0]

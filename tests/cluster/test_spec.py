@@ -1,4 +1,4 @@
-"""Who the ranks are, and what cannot be asked for."""
+"""The roles and places of ranks, and invalid arguments."""
 
 from __future__ import annotations
 

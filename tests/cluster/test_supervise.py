@@ -1,4 +1,4 @@
-"""What `supervise` decides, with a scripted engine and its own clock: no process, no waiting."""
+"""The decisions of `supervise`, with a scripted engine and clock, without processes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RECEIVE = [
 
 
 class Scripted:
-    """An engine's ranks that do what a script says; time passes only while events are waited for.
+    """An engine's ranks that follow a script; time passes only while `supervise` waits for events.
 
     script   (at_s, rank, event), in order of time
-    boards   what the ranks show all the time; or a function of the time
-    answers  whether a rank that is let go on sends its record
+    boards   the boards of the ranks, or a function of the time
+    answers  True: a rank that may continue sends its record
     """
 
     def __init__(self, script, boards=(BUSY, BUSY), answers=True):
@@ -83,7 +83,7 @@ class Watch:
 
 
 def follow(ranks, spec=None, timeout_s=60.0, watch=None):
-    """What `supervise` returns or raises, and the fates."""
+    """Return what `supervise` returns or raises, and the fates."""
     spec = spec or Spec.of(2)
     fates = [Fate(seat.rank) for seat in spec.seats]
     try:
@@ -99,7 +99,7 @@ def raised(text, at_s=0.0, echo=False):
 
 
 def first(failure):
-    """Rank, cause and text of the failure that opens the error."""
+    """Return rank, cause and text of the failure with which the error begins."""
     fate = failures.in_order(failure.fates)[0]
     return fate.rank, fate.cause or failures.DIED, fate.text
 
@@ -108,7 +108,7 @@ def test_a_run_is_over_when_every_rank_has_returned_and_sent_its_record():
     ranks = Scripted([(1, 0, Begun()), (1, 1, Begun()), (2, 1, Value("b")), (3, 0, Value("a"))])
     end, fates = follow(ranks)
     assert end.values == {0: "a", 1: "b"} and end.records == {0: RECORD, 1: RECORD}
-    assert ranks.let_go_on == [(0, 3), (1, 3)]  # not before the last has returned
+    assert ranks.let_go_on == [(0, 3), (1, 3)]  # only after the last rank has returned
     assert all(fate.begun and fate.returned for fate in fates)
 
 
@@ -164,11 +164,12 @@ def test_a_failed_run_is_explained_by_its_first_failure(script, expected):
     assert isinstance(end, Failure) and end.fates is fates
     assert first(end) == expected
     assert end.stacks == ["asked for 0.0"] * 2  # only what fault handlers wrote by themselves
-    assert ranks.now_s < 2  # others get a short time for their own words
+    assert ranks.now_s < 2  # the other ranks get a short time to report their own errors
 
 
 def test_that_claim_about_echoes_can_fail(monkeypatch):
-    monkeypatch.setattr("lablib.cluster.supervise._GRACE_S", 0)  # nobody else is heard
+    # The other ranks get no time to report.
+    monkeypatch.setattr("lablib.cluster.supervise._GRACE_S", 0)
     script, expected = FAILURES["an echo comes after the death that it follows"]
     end, _ = follow(Scripted(script))
     assert first(end) == (0, messages.RAISED, "lost a peer") != expected

@@ -1,4 +1,4 @@
-"""What a rank sends is data to be read, never code to be run."""
+"""Messages from a rank are read as data and never executed as code."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_reader_finds_the_messages_in_whatever_pieces_they_come():
 
 def test_a_reader_never_waits_however_patient_its_socket_is():
     ours, theirs = socket.socketpair()
-    ours.settimeout(0.5)  # what waits so long raises TimeoutError
+    ours.settimeout(0.5)  # a longer wait raises TimeoutError
     assert wire.Reader(ours).messages() == [] and ours.gettimeout() == 0.5
     ours.close(), theirs.close()
 

@@ -1,4 +1,4 @@
-"""What this computer can do: true here, and right for computers that we only describe."""
+"""Facts are true for this computer, and right for computers that are only described."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_triton_is_told_where_it_is(monkeypatch, installed, told):
     assert all(f.state == "limited" and "import triton" in f.cure for f in findings)
 
 
-# A control group's files, as the kernel shows them -> cores' worth of quota, bytes of memory.
+# {files of a control group, as the kernel shows them: (quota in cores, bytes of memory)}.
 GROUPS = {
     "version 2, no limit": (
         "0::/a/b",

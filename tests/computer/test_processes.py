@@ -1,8 +1,8 @@
 """No process of the kit imports from the current folder, nor from a folder of submissions.
 
-An instructor works in folders with learners' files. Each command runs in a folder that has a file
-for every module of Python and every installed package. Each of these files records that somebody
-imported it.
+An instructor works in folders with learners' files. Each command here runs in a folder that has a
+file for every module of Python and every installed package. Each of these files records that it was
+imported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lablib.course import learners_copies
 
 pytestmark = pytest.mark.timeout(100)
 NOT_STANDARD = {"sitecustomize", "usercustomize", "triton", "cupy", "orjson", "simplejson"}
-# What our processes import, and what no start of Python needs before our first line.
+# Packages that the kit's processes import, but that no start of Python needs before the first line.
 THIRD_PARTY = (
     "numpy msgpack torch psutil yaml cloudpickle pandas tqdm matplotlib tensorflow".split()
 )
@@ -37,7 +37,7 @@ SAFE_FORMS = {
 
 @pytest.fixture(scope="module")
 def kit(tmp_path_factory):
-    """A small course with the library beside it, as an instructor has it."""
+    """Make a small course with the library beside it, as an instructor has it."""
     root = course.make(tmp_path_factory.mktemp("kit"))
     shutil.copytree(ROOT / "lablib", root / "lablib", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "datasets", root / "datasets")
@@ -53,10 +53,11 @@ def kit(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A folder with a submission, and with a file in the place of every module."""
+    """Make a folder with a submission, and with a file named like every module."""
     folder = tmp_path_factory.mktemp("submitted")
     names = set(sys.stdlib_module_names) | set(importlib.metadata.packages_distributions())
-    plant(folder, (names | NOT_STANDARD) - {"lablib"})  # what `-m lablib` means there: see below
+    # `-m lablib` needs its own file there: see below.
+    plant(folder, (names | NOT_STANDARD) - {"lablib"})
     (folder / "jane.ipynb").write_text(json.dumps(course.notebook(STARTER)))
     return folder
 
@@ -69,7 +70,7 @@ def plant(folder, names):
 
 
 def imported(folder):
-    """The modules of the folder that a process imported, since this was asked last."""
+    """Return the modules of the folder that processes have imported since the last call."""
     canary = folder / "canary"
     names = canary.read_text().split() if canary.exists() else []
     canary.unlink(missing_ok=True)
@@ -77,7 +78,7 @@ def imported(folder):
 
 
 def run(arguments, folder, kit, path="", python=sys.executable):
-    """One Python in the folder, which finds the kit by PYTHONPATH."""
+    """Run Python in the folder; it finds the kit by PYTHONPATH."""
     return subprocess.run(
         [python, *arguments], cwd=folder, capture_output=True, text=True, timeout=90,
         env=os.environ | {"PYTHONPATH": f"{kit}{path}", "LABLIB_HOME": str(kit / "home")},
@@ -129,7 +130,7 @@ def test_nor_where_pythonpath_names_that_folder(path, kit, tmp_path):
 
 
 def test_grading_forgets_a_pythonpath_into_the_submissions(kit, tmp_path):
-    """In the middle of another folder, so that the current folder is not what saves it."""
+    """The path is inside of another folder, so the current folder makes no difference."""
     jane = tmp_path / "submitted" / "jane"
     jane.mkdir(parents=True)
     plant(jane, THIRD_PARTY)
@@ -176,7 +177,7 @@ def test_a_rank_imports_what_its_notebook_could_and_the_zygote_does_not(kit, tmp
 
 
 def test_the_kits_own_folder_is_not_on_the_path_of_its_processes(kit):
-    """People unpack submissions beside the kit's folders, too."""
+    """The kit's folders may contain submissions, because people unpack them there."""
     plant(kit, ["numpy", "nbformat"])
     try:
         command = processes.command(

@@ -1,4 +1,4 @@
-"""Learners receive no answer: what is like a solution is refused, however it was renamed."""
+"""Learners receive no answers: files similar to a solution are refused, even if renamed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BY_HAND = sorted(path.relative_to(STRATEGIES).as_posix() for path in STRATEGIES.
 
 @pytest.fixture(scope="module")
 def handed_out():
-    """The fingerprints of what learners receive, by file."""
+    """Return the fingerprints of the files that learners receive, by file."""
     return {path.relative_to(ROOT).as_posix(): set(fingerprints(path.read_text()))
             for path in package.files(ROOT) if path.suffix == ".py"}  # fmt: skip
 
@@ -30,7 +30,7 @@ def answers():
 
 @pytest.fixture
 def plant(handed_out, answers):
-    """A way to see what is said of the package with these files in it, too: {name: source}."""
+    """Return a function that checks the package with additional files, {name: source}."""
 
     def look(planted):
         prints = {name: set(fingerprints(text)) for name, text in planted.items()}
@@ -40,7 +40,7 @@ def plant(handed_out, answers):
 
 
 class Renamed(ast.NodeTransformer):
-    """Every name of its own gets another one; functions, methods and classes change places."""
+    """Rename every name of its own, and reorder functions, methods and classes."""
 
     def __init__(self, tree):
         names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)

@@ -1,4 +1,4 @@
-"""labs/ made from solutions/: nothing of a solution left, equal bytes, errors that say where."""
+"""labs/ is made from solutions/ without any part of a solution; errors say where."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def plant(root, book, folder="solutions"):
 
 
 def released(root, book):
-    """The lab that release makes of the notebook, read back."""
+    """Return the lab that release makes of the notebook, read from its file."""
     plant(root, book)
     release.release(root)
     return json.loads((root / "labs" / NAME).read_text())
 
 
-# --- what the learner gets
+# --- the learners' copies
 
 
 def test_a_solution_is_cut_out_and_what_is_left_says_so(tmp_path):
@@ -163,7 +163,7 @@ def test_nothing_is_removed_when_a_lab_cannot_be_written(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def learners_kit(tmp_path_factory):
-    """The kit as a class gets it, unpacked: each file that `release --package` hands out."""
+    """Unpack the kit that a class gets: each file of `release --package`."""
     kit = tmp_path_factory.mktemp("class") / "lab"
     for path in package.files(ROOT):
         copy_of = kit / path.relative_to(ROOT)
@@ -173,7 +173,7 @@ def learners_kit(tmp_path_factory):
 
 
 def contents(root):
-    """Every file of the kit but what Python caches."""
+    """Return every file of the kit, without Python's caches."""
     return {path: path.read_bytes() for path in root.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts}  # fmt: skip
 
@@ -218,7 +218,7 @@ def test_a_first_solution_in_that_package_does_not_cost_the_other_labs(learners_
     assert contents(learners_kit) == before
 
 
-# --- markers that are not as they must be
+# --- invalid markers
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_a_stale_lab_is_named(tmp_path, change, says):
 
 
 def with_extra(**places):
-    """A lab in which a line of the solution survives somewhere."""
+    """Return a lab that still has a line of the solution somewhere."""
     cells = [code(EXERCISE), places.get("cell") or text("more")]
     return notebook(*cells, **places.get("metadata", {}))
 

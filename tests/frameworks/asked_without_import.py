@@ -1,4 +1,4 @@
-"""Asks both `Framework` objects for facts, and prints which frameworks are imported after that."""
+"""Get facts from both `Framework` objects, and print which frameworks this has imported."""
 
 import json
 import sys

@@ -12,7 +12,7 @@ from lablib.record.rows import Issued
 
 
 def everything(me) -> dict[str, list[str]]:
-    """What the installed version has: functions, and operations that say that they communicate."""
+    """Return the installed version's functions, and its operations that communicate."""
     return {
         "functions": list(compat.collectives()),
         "operations": [name for name in dir(tf.raw_ops) if communicates(name)],
@@ -25,8 +25,10 @@ def communicates(name):
 
 
 def calls(me) -> dict:
-    """A call for each name that sends: a function of the keys of one collective, which both ranks
-    call in this order."""
+    """Return a call for each name that sends messages.
+
+    A call is a function of the keys of one collective. Both ranks make the calls in this order.
+    """
     first, x, shape, f32 = me.rank == 0, tf.ones(2), [2], tf.float32
     functions, operations = collective_ops, tf.raw_ops
     sums = {"merge_op": "Add", "final_op": "Id"}
@@ -76,7 +78,7 @@ def calls(me) -> dict:
         "CollectiveAllToAllV2": lambda **keys: operations.CollectiveAllToAllV2(
             input=x, ordering_token=[], **keys
         ),
-        # Last: it is made for GPUs, and its failure on a CPU ends all later messages.
+        # This is last: it is made for GPUs, and its failure on a CPU ends all later messages.
         "CollectiveReduceScatterV2": lambda **keys: operations.CollectiveReduceScatterV2(
             input=x, ordering_token=[], **sums, **keys
         ),
@@ -84,7 +86,7 @@ def calls(me) -> dict:
 
 
 def messages_of_each(me) -> dict[str, list[str]]:
-    """The names of the messages that the recorder saw in each call, in a graph and outside."""
+    """Return the names of the messages recorded in each call, in a graph and outside."""
     tf.distribute.MultiWorkerMirroredStrategy()
     numbers, found = iter(range(100, 200)), {}
     for name, call in calls(me).items():
@@ -100,12 +102,12 @@ def messages_of_each(me) -> dict[str, list[str]]:
 
 
 def tables(me) -> list[str]:
-    """What sends nothing, as the kit says."""
+    """Return the names that, according to the kit, send nothing."""
     return list(compat.NO_MESSAGES)
 
 
 def refusals(me) -> dict[str, str]:
-    """What the kit says to each call that would send messages past the recorder."""
+    """Return the kit's error for each call that would send messages without the recorder."""
     names = {name: getattr(collective_ops, name, None) for name in compat.REFUSED}
     return {
         name: what_it_says(function or getattr(tf.raw_ops, name))
@@ -122,7 +124,7 @@ def what_it_says(call):
 
 
 def later_version(me) -> str:
-    """What a rank says to a function that a later TensorFlow has and the recorder does not know."""
+    """Return the error for a function of a later TensorFlow that the recorder does not know."""
 
     def all_gather_v3(t):
         return t

@@ -15,7 +15,7 @@ OPERATIONS = ("_c10d_functional::", "_c10d_functional_autograd::")
 
 
 def functions() -> list[str]:
-    """The public functions of torch.distributed in the installed version."""
+    """Return the public functions of torch.distributed in the installed version."""
     public = [name for name in dir(dist) if name[0] != "_" and name != "reduce_op"]
     return [name for name in public if inspect.isfunction(getattr(dist, name))]
 
@@ -26,8 +26,10 @@ def operations(*namespaces: str) -> list[str]:
 
 
 def calls(me) -> dict:
-    """A call for each name of `functions` and `operations` that sends: a function without
-    arguments, which both ranks call in this order."""
+    """Return a call for each name of `functions` and `operations` that sends messages.
+
+    A call is a function without arguments. Both ranks make the calls in this order.
+    """
     first, other = me.rank == 0, 1 - me.rank
 
     def x(rows=2):
@@ -141,7 +143,7 @@ def operations_called(me, x) -> dict:
 
 
 def messages_of_each(me) -> dict[str, list[str]]:
-    """The names of the messages that the recorder saw in each call, on this rank."""
+    """Return the names of the messages that the recorder saw in each call, on this rank."""
     found = {}
     for name, call in calls(me).items():
         before = len(me._recorder.rows)
@@ -152,7 +154,7 @@ def messages_of_each(me) -> dict[str, list[str]]:
 
 
 def everything(me) -> dict[str, list[str]]:
-    """What the installed version has: functions, operations, methods of process groups."""
+    """Return functions, operations and methods of process groups in the installed version."""
     return {
         "functions": functions(),
         "operations": operations(*OPERATIONS),
@@ -163,13 +165,13 @@ def everything(me) -> dict[str, list[str]]:
 
 
 def tables(me) -> list[str]:
-    """The methods of process groups that the kit knows."""
+    """Return the methods of process groups that the kit knows."""
     known = *compat.COLLECTIVES, *compat.ONE_TO_ONE, *compat.NO_MESSAGES, *compat.REFUSED
     return sorted(known)
 
 
 def operations_without_a_group() -> list[str]:
-    """Operations that could send without being given a process group."""
+    """Return operations that could send messages without a process group as argument."""
     names = operations("c10d::")
     schemas = {name: torch._C._jit_get_schemas_for_operator(name) for name in names}
     return [name for name, found in schemas.items() if "ProcessGroup" not in str(found)]
@@ -181,7 +183,7 @@ def runs_on_a_cpu(name):
 
 
 def refusals(me) -> dict[str, str]:
-    """What the kit says to each call that would send messages past the recorder."""
+    """Return the kit's error for each call that would send messages without the recorder."""
     memory = torch._C._distributed_c10d._SymmetricMemory
     refused = {
         "split_group": lambda: dist.split_group(split_ranks=[[0], [1]]),
@@ -203,7 +205,7 @@ def what_it_says(call):
 
 
 def later_version(me) -> str:
-    """What a rank says to a method that a later torch has and the recorder does not know."""
+    """Return the error for a method of a later torch that the recorder does not know."""
 
     class Later(dist.ProcessGroup):
         pass

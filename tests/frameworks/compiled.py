@@ -27,14 +27,14 @@ def _losses(me, model):
 
 
 def trains_ddp(me, wrap=lambda model, **_: model):
-    """Each way to combine DDP and the compiler."""
+    """Train with each combination of DDP and the compiler."""
     outside = wrap(DistributedDataParallel(_model()), backend="aot_eager")
     inside = DistributedDataParallel(wrap(_model(), backend="eager", fullgraph=True))
     return _losses(me, outside), _losses(me, inside)
 
 
 def sums(me, wrap=lambda function, **_: function):
-    """Functional collectives, and those that write into their tensors."""
+    """Call functional collectives, and those that write into their tensors."""
 
     def pure(x):
         everybody = functional.all_reduce(x * 2, "sum", dist.group.WORLD)

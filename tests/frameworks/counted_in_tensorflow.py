@@ -1,7 +1,8 @@
-"""What a TensorFlow rank writes down of small functions, as JSON. A process of its own: TensorFlow
-and PyTorch in one are known to hang.
+"""Print, as JSON, what a TensorFlow rank records of small functions.
 
-Each case: a list of (phase, FLOPs, bytes), of the second call."""
+This needs its own process, because TensorFlow and PyTorch in one process are known to hang. Each
+case is a list of (phase, FLOPs, bytes) of the second call.
+"""
 
 from __future__ import annotations
 
@@ -186,7 +187,9 @@ def rows_of(function, *arguments):
 
 
 def shares(seconds, call, messages):
-    """Of a graph that moves 10 and 30 bytes, sends, and moves 10 while it sends and 20 after."""
+    """Return the shares of a graph that moves 10 and 30 bytes, sends, and moves 10 bytes while it
+    sends and 20 after that.
+    """
     forward, backward, between, after = (
         Compute("other", ((1, nbytes, "fp32", 1),)) for nbytes in (10, 30, 10, 20)
     )
@@ -198,7 +201,8 @@ def shares(seconds, call, messages):
 def main():
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python's, of TensorFlow's own code
+        # Python's warnings about TensorFlow's own code.
+        warnings.simplefilter("ignore", DeprecationWarning)
         found = {name: rows_of(*case) for name, case in CASES.items()}
     found["warnings"] = [str(warning.message) for warning in said]
     found["shares"] = shares(4.0, (0.0, 10.0), [(6.0, 8.0)])

@@ -247,7 +247,7 @@ def _any_layout(me):
 
 
 def agrees(me):
-    """Everything that may differ from rank to rank does, and all results are right."""
+    """Use everything that may differ between ranks; all results are right."""
     one, two = torch.ones(2), torch.full((2,), 2.0)
     seen = []
 
@@ -277,7 +277,7 @@ def agrees(me):
     dist.all_to_all_single(out, torch.full((sum(sends),), float(me.rank)), receives, sends)
     seen.append(out.tolist())
     if me.rank == 0:
-        dist.send(torch.ones(2, 3), 1)  # sent from one shape, received into another
+        dist.send(torch.ones(2, 3), 1)  # sent with one shape, received with another one
         dist.send(one, 1, tag=7)
         dist.send(torch.ones(3), 1)
         dist.send(torch.ones(4), 1)
@@ -287,7 +287,7 @@ def agrees(me):
         dist.recv(x, 0, tag=7)
         seen.append(six.sum().item())
         three, four = torch.empty(3), torch.empty(4)
-        dist.recv(three)  # from anybody
+        dist.recv(three)  # from any rank
         dist.recv(four, 0)
         seen.append(four.sum().item())
     objects = [None, None]

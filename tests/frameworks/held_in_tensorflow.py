@@ -1,5 +1,8 @@
-"""What tensors are counted in TensorFlow, as JSON: of training steps [counted, given out by its
-allocator], of small programs the bytes. A process of its own: the allocator is chosen once."""
+"""Print, as JSON, how many bytes of tensors are counted in TensorFlow.
+
+For training steps these are [counted bytes, bytes given out by the allocator], for small programs
+bytes. This needs its own process, because TensorFlow chooses its allocator once.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import gc
 import json
 import os
 
-os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"  # the one that keeps an account
+os.environ["TF_CPU_ALLOCATOR_USE_BFC"] = "1"  # the allocator that keeps statistics
 
 import keras
 import tensorflow as tf
@@ -24,16 +27,16 @@ RANK = RankConfig(
 )  # fmt: skip
 thread_pools.limit(RANK.threads)
 tensorflow_recorder.join(recorder, RANK)
-tf.zeros([]).numpy()  # no allocator, no account
+tf.zeros([]).numpy()  # without an allocator there are no statistics
 
 
 STEPS = 6
 
 
 def held(name, optimizer_of, in_graph):
-    """In the last step; and in the one in which the allocator found the best places."""
+    """Return the bytes of the last step, and of the step with the allocator's best places."""
     task = lab.tasks.get(name)
-    gc.collect()  # the model before
+    gc.collect()  # free the model before
     before = recorder.memory.now_bytes, _of_the_allocator("current")
     model = task.tensorflow_model(0)
     optimizer = optimizer_of()
@@ -179,7 +182,7 @@ KEPT = (
 
 
 def kept(make):
-    """Kilobytes that are alive as long as what was made is."""
+    """Return the kilobytes that are alive as long as the result of `make`."""
     make()  # a graph keeps the variable that it was traced with
     gc.collect()
     before = recorder.memory.now_bytes
@@ -246,7 +249,7 @@ INSIDE = (
 
 
 def inside(graph):
-    """Of a call, in tensors of its argument's size, that included."""
+    """Return the bytes of a call in units of its argument's size, including the argument."""
     x = tf.ones([32, 32])
     before = recorder.memory.now_bytes - 4 * 32**2
     recorder.memory.restart()

@@ -1,5 +1,8 @@
-"""Checks the list of names of a framework's compat.py, and prints what is wrong: JSON text, "" if
-nothing is. Arguments: the framework, "check" or "join", and names that are removed before that."""
+"""Check the list of names in a framework's compat.py, and print what is wrong: a JSON string, "" if
+nothing is.
+
+Arguments: the framework, "check" or "join", and names that are removed before that.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions for ranks: what `me.put` and `me.torch_device` give them."""
+"""Functions for ranks that return the results of `me.put` and `me.torch_device`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def on_the_cpu(me):
 
 
 def elsewhere(me):
-    """On the meta device, which is another one than that of the values."""
+    """Move values to the meta device, which is not the device of the values."""
     import torch
 
     me.device = "meta"
@@ -34,7 +34,7 @@ def elsewhere(me):
 
 
 def wrongly(me):
-    """The errors of what cannot be moved."""
+    """Return the errors for values that cannot be moved."""
     found = []
     for value in (3, np.array(["a"]), np.ones(4)[::-1], [None]):
         try:

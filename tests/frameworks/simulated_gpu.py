@@ -1,14 +1,14 @@
-"""Functions for a rank: a simulated GPU that works while the program goes on, and its clock.
+"""Functions for a rank: a simulated GPU that works while the program continues, and its clock.
 
-The GPU has a queue for each stream. What is put into a queue takes time on the GPU and none in the
-program. The time of the program advances only when the program waits for the GPU.
+The GPU has a queue for each stream. Work in a queue takes time on the GPU but none in the program.
+The time of the program advances only when the program waits for the GPU.
 """
 
 from __future__ import annotations
 
 
 class Gpu:
-    """Stands in for `torch.cuda`; streams are named, and `now_s` is the time of the program."""
+    """Replaces `torch.cuda`; streams are named, and `now_s` is the time of the program."""
 
     def __init__(self):
         self.now_s, self.stream, self.busy_until_s = 0.0, "main", {"main": 0.0, "side": 0.0}
@@ -17,7 +17,7 @@ class Gpu:
         return self.stream
 
     def queue(self, seconds, stream="main"):
-        """The call returns at once."""
+        """Put work into a queue and return at once."""
         start_s = max(self.now_s, self.busy_until_s[stream])
         self.busy_until_s[stream] = start_s + seconds
 
@@ -41,7 +41,7 @@ class Event:
 
 
 class NcclMessage:
-    """Its `wait` returns at once: from then on, the stream waits until the message has arrived."""
+    """A message of nccl: `wait` returns at once, and only the stream waits for the message."""
 
     def __init__(self, gpu, seconds):
         self.gpu, self.seconds = gpu, seconds
@@ -57,12 +57,12 @@ class NcclMessage:
         import torch
 
         future = torch.futures.Future()
-        future.set_result(None)  # when the message is in the queue, not when it has arrived
+        future.set_result(None)  # the message is in the queue, but has not arrived
         return future
 
 
 def times_the_gpu(me):
-    """What the clock of the GPU says, with the time of the program after it."""
+    """Return the readings of the GPU's clock, each with the time of the program after it."""
     from lablib.frameworks.torch.clocks import GpuSeconds
 
     gpu = Gpu()
@@ -79,9 +79,9 @@ def times_the_gpu(me):
 
 
 def step_with_messages(me, timed):
-    """Two seconds of compute, a message of three seconds, one second of compute; its rows.
+    """Return the rows of two seconds of compute, a message of three seconds, one second of compute.
 
-    timed   by the clock of the GPU; otherwise by the clock of the CPU, as if there were no GPU
+    timed   True: by the clock of the GPU; False: by the clock of the CPU, as if there were no GPU
     """
     from lablib.frameworks.torch import recorder as torch_recorder
     from lablib.frameworks.torch.clocks import GpuSeconds
@@ -104,9 +104,9 @@ def _times(row):
 
 
 def end_of_a_message_in_the_backward_pass(me, kind):
-    """As DDP's reducer does, take the future of a message in the backward pass; its rows.
+    """Take the future of a message in the backward pass, as DDP's reducer does; return the rows.
 
-    kind   the name of the recorder's class for messages under way
+    kind   the name of the recorder's class for messages in progress
     """
     import torch
 

@@ -1,10 +1,10 @@
-"""Programs as TensorFlow's guides write them: nothing is built before the first step needs it."""
+"""Programs like those in TensorFlow's guides: nothing is built before the first step needs it."""
 
 from __future__ import annotations
 
 
 class Setting:
-    """A strategy with a model whose layers and optimizer make their variables when first called."""
+    """A strategy with a model whose layers and optimizer make their variables in the first call."""
 
     def __init__(self, optimizer="SGD", **options):
         import numpy as np
@@ -161,12 +161,12 @@ PROGRAMS = {
 
 
 def run(me, name):
-    """What the program of this name returns."""
+    """Return the result of the program with this name."""
     return PROGRAMS[name]()
 
 
 def run_unrecorded(me, name):
-    """The same without the recorder's wrapper of the collectives."""
+    """Return the same result without the recorder's wrapper of the collectives."""
     from lablib.frameworks.tensorflow import compat
 
     for function in compat.COLLECTIVES:

@@ -1,4 +1,4 @@
-"""Ranks that pass different things to one message are told at once, with both lines."""
+"""Ranks that pass different things to one message get an error at once, with both lines."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_the_error_says_what_differs_and_names_both_ranks_and_lines(cluster, job
     started_s = time.monotonic()
     with pytest.raises(lab.RankFailed) as caught:
         cluster.run(job)
-    text = caught.value.wrong  # of the rank that came last
+    text = caught.value.wrong  # the error of the last rank
     assert wrong in text and all(piece in text for piece in seen), text
     assert text.count("(disagreements.py, line ") == 2, text
-    assert time.monotonic() - started_s < 30  # and not the 60 s that it was given
+    assert time.monotonic() - started_s < 30  # much less than its limit of 60 s
 
 
 @pytest.mark.parametrize("job, wrong", ALONE, ids=name)

@@ -1,4 +1,4 @@
-"""Seconds and waits of a rank on a GPU, here a simulated one that works behind the program."""
+"""Seconds and waits of a rank on a GPU; the GPU is simulated and works asynchronously."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Private, patched and version-dependent names of a framework are listed in its compat.py, and no
-other file of the kit touches one. A version without one of them is refused when a rank joins."""
+"""All private, patched and version-dependent names of a framework are listed in its compat.py.
+
+No other file of the kit uses such a name. A version without one of them is refused when a rank
+joins.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
 
 
 def complaints(source: str) -> list[str]:
-    """Every place where a file touches a name that belongs into a compat.py."""
+    """Return every place where a file uses a name that belongs into a compat.py."""
     tree = ast.parse(source)
     roots = framework_names(tree)
     return [
@@ -57,7 +60,10 @@ def is_private(dotted):
 
 
 def reads_private(node, tree):
-    """An attribute with an underscore that the kit does not define, or torch's distributed_c10d."""
+    """Return True for an underscore attribute that the kit does not define.
+
+    Also return True for torch's distributed_c10d.
+    """
     if not isinstance(node, ast.Attribute):
         return False
     if node.attr == "distributed_c10d":
@@ -78,7 +84,7 @@ def root_of(node):
 
 @cache
 def defined_here() -> set[str]:
-    """Names with an underscore that files of the kit define, compat.py left out."""
+    """Return the names with an underscore that files of the kit define, except compat.py."""
     found = set()
     for path in set(LABLIB.rglob("*.py")) - set(COMPATS):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -102,7 +108,7 @@ def listed_strings() -> set[str]:
 
 @cache
 def listed_privates() -> set[str]:
-    """The names with an underscore that the lists mention, without what they are part of."""
+    """Return the names with an underscore in the lists, without the path before them."""
     return {
         name
         for text in listed_strings()
@@ -122,7 +128,7 @@ def standard_modules(tree):
 
 
 def names_private(node):
-    """The name of a private module, for example to import it later, that no list has."""
+    """Return True for the name of a private module that no list has, also in a text."""
     text = node.value if isinstance(node, ast.Constant) else ""
     module = isinstance(text, str) and re.fullmatch(r"[a-z]+(\.\w+)+", text)
     return bool(module) and is_private(text) and text not in listed_strings()
@@ -134,7 +140,7 @@ def overrides_private(node):
 
 
 def framework_names(tree):
-    """The names that a file gives to frameworks, to parts of them, and to compat.py."""
+    """Return the names that a file gives to frameworks, to parts of them, and to compat.py."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -208,7 +214,7 @@ def test_what_is_public_or_the_kits_own_is_nobodys_complaint(source):
     assert complaints(source) == []
 
 
-# A framework, and names that a later version might not have any more.
+# For each framework, names that a later version may not have.
 GONE = {
     "torch": ["torch._C:_collect_all", "torch.distributed:ProcessGroup._register_backend"],
     "tensorflow": [
@@ -250,7 +256,7 @@ def test_the_version_tested_is_the_pinned_one_and_the_next_minor_one_is_excluded
 
 @pytest.fixture
 def imaginary(monkeypatch):
-    """A framework with a package that re-exports a function of its module."""
+    """Make a framework with a package that re-exports a function of its module."""
     package, module = types.ModuleType("imaginary"), types.ModuleType("imaginary.inner")
     package.__version__, package.inner = "9.1", module
     package._double = module._double = lambda x: 2 * x

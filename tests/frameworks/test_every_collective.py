@@ -1,7 +1,7 @@
-"""Every function and operation of a framework that sends messages is recorded, or it is refused.
+"""Every function and operation of a framework that sends messages is recorded or refused.
 
-What the installed version offers is enumerated, so a new version that offers more fails here. On a
-rank of such a version, the kit refuses the unknown function when it is called.
+The test lists everything that the installed version offers, so a new version with more functions
+fails here. On a rank of such a version, the kit refuses an unknown function when it is called.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SILENT_IN_TORCH = set(
     _c10d_functional::wait_tensor _c10d_functional::_wrap_tensor_autograd
 """.split()
 )
-# Operations that may call a function which communicates, and say so.
+# Operations that may call a function which communicates, and are marked as such.
 SILENT_IN_TENSORFLOW = {"Batch", "BatchFunction", "StatefulPartitionedCall"}
 CANNOT = "cannot be used on the ranks of a cluster"
 
 
 def gaps(offered: list[str], seen: dict[str, list[str]], silent: set[str]) -> set[str]:
-    """What is offered, sends, and left nothing in the record."""
+    """Return the offered names that send messages but have left no record."""
     return {name for name in offered if not seen.get(name)} - silent
 
 
@@ -42,7 +42,7 @@ def test_a_gap_is_found():
 
 
 def ask(me, framework):
-    """The answers of the jobs of one framework, by their names. The last one adds a function."""
+    """Return the results of the jobs of one framework, by name. The last job adds a function."""
     jobs = importlib.import_module(f"collectives_of_{framework}")
     names = "everything", "tables", "messages_of_each", "refusals", "later_version"
     return {name: getattr(jobs, name)(me) for name in names}
@@ -71,7 +71,10 @@ def test_all_methods_of_a_process_group_are_listed():
 
 
 def test_other_operations_of_torch_need_a_group_or_a_gpu():
-    """They take a group, whose method `boxed` is refused, or symmetric memory, which is refused."""
+    """Other operations take a group or use symmetric memory.
+
+    The kit refuses the method `boxed` of groups, and symmetric memory.
+    """
     offered = answers("torch", "everything")[0]
     assert offered["without a group"] == ["c10d::check_for_nan"]
     assert offered["on a CPU"] == ["symm_mem::_barrier", "symm_mem::_rendezvous"]

@@ -20,7 +20,7 @@ def test_a_program_begins_and_ends_as_elsewhere(cluster, job, values):
 
 
 def shown(value):
-    """Tuples come back as lists."""
+    """Turn tuples into lists, because they arrive as lists."""
     return list(map(shown, value)) if isinstance(value, (list, tuple)) else value
 
 

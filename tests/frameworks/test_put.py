@@ -1,4 +1,4 @@
-"""What a rank gets when it asks for its device and moves values there."""
+"""The values that a rank gets when it asks for its device and moves values there."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The rest of the kit asks a `Framework` object. It neither compares names of frameworks nor lists
-them, so a framework is described in one room."""
+"""The rest of the kit uses `Framework` objects. It neither compares nor lists names of frameworks.
+
+So everything about a framework is in one room.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ ROOMS_OF_FRAMEWORKS = ("frameworks", "strategies")
 
 
 def complaints(source: str) -> list[str]:
-    """Every place where the name of a framework is more than a default or a request."""
+    """Return every place where the name of a framework is more than a default or a request."""
     tree = ast.parse(source)
     allowed = {id(node) for parent in ast.walk(tree) for node in requests(parent)}
     return [
@@ -34,9 +36,10 @@ def is_name(value):
 
 
 def requests(node):
-    """The names in `framework="torch"`, as a default or an argument, and `frameworks.get("torch")`.
+    """Return the names in `framework="torch"`, as a default or argument, and in
+    `frameworks.get("torch")`.
 
-    A model of one framework asks for it once: `frameworks = ("torch",)`.
+    A model that exists in one framework names it once: `frameworks = ("torch",)`.
     """
     if isinstance(node, ast.arguments):
         yield from (default for default in [*node.defaults, *node.kw_defaults] if default)
@@ -117,7 +120,7 @@ def test_every_framework_answers_the_whole_interface():
         assert inherited <= MAY_BE_LEFT_OUT, framework
 
 
-# Class attributes with a default, and what only a framework with servers or with GPUs does.
+# Class attributes with a default, and methods that only frameworks with servers or GPUs need.
 MAY_BE_LEFT_OUT = {
     "later_imports", "own_network", "one_port", "senders", "serves", "server",
     "devices", "device", "put",

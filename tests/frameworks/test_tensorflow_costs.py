@@ -1,4 +1,4 @@
-"""Programs of TensorFlow ranks: what is counted, in which order, and what cannot be."""
+"""Programs of TensorFlow ranks: what is counted, in which order, and what cannot be counted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import lablib as lab
 
 N = 64
 PRODUCT = 2 * N**3
-SMALL = 0.1  # slices, additions and the like beside the products, as a share
+SMALL = 0.1  # the share of slices, additions and similar operations beside the products
 MACHINE = lab.Hardware("a100", per_node=4, within=lab.Link("10 Gbit/s", "10 us"))
 
 
@@ -89,7 +89,7 @@ def test_what_depends_on_the_data_is_said(found):
 
 
 def test_seconds_are_shared_as_the_clock_saw_them_pass(found):
-    # 6 s before the message, 2 s of message, 2 s after: of 4 s, 3 and 1.
+    # 6 s before the message, 2 s of message, 2 s after it: of 4 s, 3 s and 1 s.
     assert found["shares"] == pytest.approx([0.75, 2.25, 0, 1])
     assert found["shares without messages"] == pytest.approx([1, 3, 1, 2])
 

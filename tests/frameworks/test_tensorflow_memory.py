@@ -1,5 +1,7 @@
-"""Bytes of tensors of a TensorFlow rank: what is alive is counted, views once; and what graphs hold
-is held against TensorFlow's own allocator, which rounds up."""
+"""Bytes of tensors of a TensorFlow rank: live tensors are counted, and views count once.
+
+The bytes in graphs are compared with TensorFlow's own allocator, which rounds up.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ def test_a_graph_lets_go_of_what_nobody_needs_any_more(found):
 
 
 def test_what_a_called_function_gives_back_is_there_once(found):
-    # The argument, and the product that becomes the sum: neither of them again.
+    # The argument, and the product whose memory becomes the sum's: neither is counted again.
     assert found["of_what_is_given_back"] == pytest.approx(2, abs=0.01)
 
 

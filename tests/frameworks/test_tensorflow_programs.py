@@ -1,4 +1,4 @@
-"""Programs that run under TensorFlow alone run under the recorder, to the same numbers."""
+"""Programs that run in plain TensorFlow also run under the recorder, with the same results."""
 
 from __future__ import annotations
 

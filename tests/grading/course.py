@@ -78,7 +78,7 @@ STARTER = '    # Your code here.\n    raise NotImplementedError("not attempted y
 
 
 def make(root: Path) -> Path:
-    """Write the course; its root."""
+    """Write the course and return its root folder."""
     files = {
         "labs/checks/9_1_mean.py": _MEAN,
         "labs/checks/9_2_double.py": _DOUBLE,
@@ -94,7 +94,7 @@ def make(root: Path) -> Path:
 
 
 def with_one_public_case(root: Path) -> None:
-    """Leave exercise 9.2 one of its public cases: enough where every submission answers alike."""
+    """Leave exercise 9.2 one public case, which is enough if all submissions answer alike."""
     check = root / "labs/checks/9_2_double.py"
     check.write_text(check.read_text().replace("in (2, 3)", "in (3,)"))
 
@@ -106,12 +106,12 @@ def cell(source, id="", **more):
 
 
 def of(*cells, **metadata):
-    """A notebook of these cells."""
+    """Return a notebook with these cells."""
     return {"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def notebook(mean: str = MEAN, double: str = DOUBLE, *more) -> dict:
-    """One that is handed in: the imports, the two answers, and cells after them."""
+    """Return a notebook for submission: the imports, the two answers, and further cells."""
     return of(cell(IMPORTS, "imports"), cell(mean, "exercise-9-1"), cell(double, "exercise-9-2"),
               *more)  # fmt: skip
 
@@ -121,7 +121,7 @@ def starter() -> dict:
 
 
 def plant(folder: Path, submissions: dict) -> Path:
-    """Write submissions, by name: a notebook, bytes, or what makes the entry itself."""
+    """Write submissions, {name: a notebook, bytes, or a function that makes the entry}."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in submissions.items():
         if callable(content):
@@ -142,13 +142,13 @@ grade(Asked(base / "class", "LAB", out, root=base / "course", **more))
 
 
 def start_grading(base: Path, out: str, **more) -> subprocess.Popen:
-    """A process that grades the class in `base`."""
+    """Start a process that grades the class in `base`."""
     command = [sys.executable, "-c", _GRADE, str(base), str(base / out), json.dumps(more)]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 def kill_after(process: subprocess.Popen, out: Path, results: int) -> list[psutil.Process]:
-    """Kill it once it has kept so many results; the processes that it had started."""
+    """Kill the process after it has stored `results` results; return its child processes."""
     while len(list(out.glob("results/*.json"))) < results and process.poll() is None:
         time.sleep(0.02)
     started = psutil.Process(process.pid).children(recursive=True)

@@ -1,4 +1,4 @@
-"""A notebook's cells run in order to find its answers; none of them costs more than itself."""
+"""A notebook's cells run in order to find its answers; one bad cell does not stop the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(*sources, framework="torch"):
 
 
 def values(*sources, **more):
-    """What each candidate makes of 3."""
+    """Return the result of each candidate function for 3."""
     return [pickle.loads(one["function"])(3) for one in run(*sources, **more)[0]]
 
 

@@ -1,4 +1,4 @@
-"""Answers are found by running the cells, whatever became of the notebook; reading runs nothing."""
+"""Answers are found by running the cells, even in changed notebooks; reading runs nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def cells(*pairs):
 
 
 def found(*pairs, due=("mean(parts)",)):
-    """What reading finds, and after it what a run of the cells finds first, for each function."""
+    """Return what reading finds, and what a run of the cells finds first, for each function."""
     reader = answers.AnswerReader(Notebook(cells(*pairs), {}), cells(*LAB))
     finder = FoundAnswers([SimpleNamespace(number="3.2", answers=due)], HERE)
     found = []
@@ -45,7 +45,7 @@ def found(*pairs, due=("mean(parts)",)):
 
 
 def run_here(case, function):
-    """On no rank: a notebook of ours, in the process that it forks from this one."""
+    """Run a notebook of the test without ranks, in a process forked from this one."""
     return Outcome(Seen((function(SimpleNamespace(framework=case.framework), None),)))
 
 

@@ -1,5 +1,7 @@
-"""Right values by another technique, and a forged record of the right one, do not earn the points
-of the technique: it is measured outside the ranks."""
+"""A forged record of the right technique does not earn the points for it.
+
+The answers have the right values but use another technique, which is measured outside the ranks.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def judged(place, one, case, answer):
 
 
 def part_earned(place, number, answer, **changes):
-    """Of the points of the hidden cases in torch."""
+    """Return the earned share of the points of the hidden cases in torch."""
     one = exercise.find(number)
     cases = [replace(case, **changes) for case in hidden_cases(one, 7) if case.framework == "torch"]
     found = [judged(place, one, case, answer) for case in cases]
@@ -50,7 +52,7 @@ def test_a_forged_record_earns_no_points_for_the_technique(place, number):
 
 @pytest.mark.parametrize("number", ["1.2", "1.3", "3.2"])
 def test_that_claim_can_fail(place, number):
-    """Where nothing is measured outside, the same answer earns everything."""
+    """If nothing is measured outside, the same answer earns all points."""
     assert part_earned(place, number, FORGED[number], relay=False) == 1
 
 
@@ -63,7 +65,7 @@ IN_TENSORFLOW = [
 
 @pytest.mark.parametrize("number, name", IN_TENSORFLOW)
 def test_bytes_on_the_loopback_show_another_technique_in_tensorflow(place, number, name):
-    """Its ranks cannot use the relay: collectives that carry more bytes are seen, others not."""
+    """TensorFlow ranks cannot use the relay: only collectives that carry more bytes are noticed."""
     one = exercise.find(number)
     case = [case for case in hidden_cases(one, 7) if case.framework == "tensorflow"][-1]
     answer = one.hidden.WRONG[name]
@@ -73,9 +75,9 @@ def test_bytes_on_the_loopback_show_another_technique_in_tensorflow(place, numbe
     assert OUTSIDE in failing and set(failing) <= {OUTSIDE, RANK}, claims
 
 
-# What runs when within one rank (3.5, 4.3), how large its pieces are (3.6) and where TensorFlow
-# computes or keeps something (4.6), only the rank itself can tell. TensorFlow's collectives do not
-# pass the relay: beside their bytes, their names are the ranks' word (1.2, 3.4).
+# Only the rank itself can report the order of operations within it (3.5, 4.3), the sizes of its
+# pieces (3.6), and where TensorFlow computes or stores something (4.6). TensorFlow's collectives do
+# not pass the relay: their bytes are counted, but their names come from the ranks (1.2, 3.4).
 REPORTED_BY_RANKS = {"3.4", "3.5", "3.6", "4.3", "4.6"}
 LOOKS_AT_MESSAGES = ("seen.put_in", "seen.sent", "seen.collectives")
 
@@ -94,7 +96,7 @@ def test_every_hidden_case_with_claims_about_messages_measures_them_outside(one)
 
 
 def largest_bytes(case):
-    """Of an array that a rank gets: TensorFlow's gradients or weights are as large."""
+    """Return the bytes of a rank's largest array: TensorFlow's gradients are as large."""
     every = [value for given in case.given() for value in given.values()]
     return max((value.nbytes for value in every if hasattr(value, "nbytes")), default=0)
 
@@ -113,7 +115,7 @@ def observe(me, answer, given):
 def judge(case, seen):
     yield equal("rank 1 runs none of the learner's code", False, seen.values[1])
 """
-# Either way of carrying the answer to a rank would run this: as source, or as a pickle.
+# If the answer were sent to a rank as source or as a pickle, this would run.
 _TOUCH = """
 import builtins
 class Trace:

@@ -1,6 +1,7 @@
-"""Grading a class: points, rows, pages; nothing lost, nothing told, the same bytes again.
+"""Grading a class: points, rows and pages; nothing is lost or revealed, and results are
+reproducible.
 
-Here learners mean well; `hostile/` has those who do not. So most of it runs without a box.
+The learners here are honest; `hostile/` has the others. So most tests run without a box.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ CLASS = {
     "=joe": RIGHT,
 }  # fmt: skip
 EXPECTED = {
-    # id: 9.1, 9.2, total, status, reason
+    # id: (9.1, 9.2, total, status, reason)
     "'=joe": ("4", "2", "6", "graded", ""),
     "ann": ("4", "2", "6", "graded", ""),
     "bob": ("0", "0", "0", "graded", "9.1 not attempted; 9.2 not attempted"),
@@ -68,14 +69,14 @@ def table(out, name="grades.csv"):
 
 
 def files(out):
-    """What is the same whenever the grades are: all but the log of what was done when."""
+    """Return the files that are equal if the grades are: all except the log."""
     return {path.relative_to(out): path.read_bytes() for path in out.rglob("*")
             if path.is_file() and path.name != "log.jsonl"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A course and a class that was graded once."""
+    """Make a course and a class that was graded once."""
     base = tmp_path_factory.mktemp("grading")
     course.make(base / "course")
     course.plant(base / "class", CLASS)
@@ -130,7 +131,8 @@ def test_feedback_tells_nothing_that_is_hidden(base):
 
 def test_that_claim_about_feedback_can_fail(base):
     kept = "".join(path.read_text() for path in (base / "out" / "results").iterdir())
-    assert "SECRET-CASE" in kept and "71077345" in kept  # the instructor's own, never handed out
+    # The instructor's own file, which nobody else gets.
+    assert "SECRET-CASE" in kept and "71077345" in kept
 
 
 def test_the_report_shows_the_class(base):
@@ -176,7 +178,7 @@ OVERRIDES = {
 def test_what_was_given_by_hand_survives(base, name):
     (base / name).write_text(OVERRIDES[name])
     pipeline.grade(asked(base, overrides=base / name))
-    for _ in range(2):  # the second time nobody names the file
+    for _ in range(2):  # the second time without naming the file
         rows = {row["id"]: row for row in table(base / "out")}
         assert rows["cid"]["9.2"] == "2" and rows["cid"]["total"] == "6"
         assert rows["cid"]["comment"] == "9.2: =fine" and rows["gus"]["comment"] == "Send it again."
@@ -295,7 +297,8 @@ TORCH, TENSORFLOW, BOTH = ({"torch"}, {"tensorflow"}, {"torch", "tensorflow"})
     "needs, asking, started",
     [
         ([TORCH, TORCH, TENSORFLOW], [0, 1, 0, 1], [TORCH, TENSORFLOW, TORCH, None]),
-        ([TORCH] * 7, [0, 1, 0, 1], [TORCH, TORCH, TORCH, TORCH]),  # so many that it is worth it
+        # So many that it is worth the time.
+        ([TORCH] * 7, [0, 1, 0, 1], [TORCH, TORCH, TORCH, TORCH]),
         ([TORCH] * 4, [0, 1, 0], [TORCH, None, TORCH]),
         ([BOTH, TORCH, TENSORFLOW], [0, 1, 0, 0], [BOTH, None, TORCH, TENSORFLOW]),
         ([TORCH, TENSORFLOW, BOTH], [0, 1, 1, 0], [TORCH, TENSORFLOW, BOTH, None]),

@@ -1,4 +1,4 @@
-"""What learners hand in and what a class gets: checked, whole, and telling nothing."""
+"""Submissions of learners and packages for a class: checked, complete, and without secrets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ right = true
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A course, and a learner's copy of its lab."""
+    """Make a course, and a learner's copy of its lab."""
     monkeypatch.setenv("LABLIB_HOME", str(tmp_path / "home"))
     root = course.make(tmp_path / "course")
     (root / "labs/checks/09_quizzes.toml").write_text(QUIZ)
@@ -132,7 +132,7 @@ def test_what_cannot_be_restored_is_said_and_nothing_changes(root, book, exercis
     assert json.loads((root / "my_labs/09_small.ipynb").read_text()) == book
 
 
-# --- what a class gets
+# --- packages for a class
 
 
 SOLUTION = "total = sum(part.mean() for part in parts)"
@@ -141,7 +141,7 @@ HIDDEN = "rng = make_hidden_numbers(seed + 77, how_many=13)"
 
 @pytest.fixture
 def kit(tmp_path):
-    """A kit whose solution and hidden case have lines that tell."""
+    """Make a kit whose solution and hidden case have recognisable lines."""
     root = course.make(tmp_path / "kit")
     text = (
         f"def mean_of_all(x, rank, ranks):\n    {release.BEGIN}\n    {SOLUTION}\n"
@@ -158,7 +158,7 @@ def kit(tmp_path):
 
 
 def planted_in(cell, line):
-    """The ways in which a notebook can tell a line, and nobody sees it."""
+    """Return ways to hide a line in a notebook."""
     yield "output", cell | {"outputs": [{"output_type": "stream", "name": "stdout", "text": line}]}
     yield "metadata", cell | {"metadata": {"note": {"deep": [line]}}}
     data = base64.b64encode(f"...{line}...".encode()).decode()
@@ -256,7 +256,7 @@ def test_the_kits_own_package_works_for_a_learner(tmp_path):
 
 
 def a_solution(root):
-    """Write one other solution: a kit without any is the learners' package, not an author's."""
+    """Write one more solution: a kit without solutions would count as the learners' package."""
     (root / "solutions").mkdir()
     (root / "solutions" / "00_other.ipynb").write_text(json.dumps(course.starter()))
 
@@ -270,7 +270,7 @@ def test_a_new_exercise_works_from_the_start(tmp_path, monkeypatch):
     said = authoring.begin("5.1", "top_k", "Send the largest", tmp_path)
     assert "solutions/05_top_k.ipynb" in said and "labs/checks/5_1_top_k.py" in said
     where = tmp_path / "labs/checks", tmp_path / "solutions/hidden"
-    # The hidden half looks for the public one where the kit is.
+    # The hidden half imports the public one from the kit's folder.
     monkeypatch.setattr(exercise, "CHECKS", where[0])
     monkeypatch.setattr(exercise.find, "__defaults__", where)
     (one,) = exercise.every(*where)

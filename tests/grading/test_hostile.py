@@ -1,7 +1,7 @@
-"""One batch of submissions that are broken or do harm, and good ones, through the whole grader.
+"""Grade one batch of broken, hostile and good submissions with the whole grader.
 
-The grader is killed half way and goes on. The batch ends; each has one row, and it is the expected
-one; nothing outside of `--out` changes; no process stays; no secret is in what was written.
+The grader is killed half way and continues. The batch ends; each submission has one row with the
+expected result; nothing outside of `--out` changes; no process is left; no secret is written.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(900)]
 ENVIRONMENT_CANARY = "canary-of-the-environment-55d1"
 SOCKET = f"lablib-test-{os.getpid()}"
 LATE = "due: 2100-01-01\nlost_per_day: 0.25\nhanded_in: {late: 2100-01-02 12:00}\n"
-# Five times what they may be: a computer that is busy is no failure.
+# Five times the promised limit, because a busy computer is not a failure.
 BEYOND_LIMIT_S = GONE_WITHIN_S = 10
 
 
 def expected():
-    """By id: status, points of 9.1, points of 9.2, statuses that 9.1 may have."""
+    """Return {id: (status, points of 9.1, points of 9.2, possible statuses of 9.1)}."""
     rows = {name: ("graded", points, 2, statuses) for name, (_, points, statuses) in
             ATTACKS.items()}  # fmt: skip
     return rows | {printable(name): (status, *points, None)
@@ -43,7 +43,7 @@ EXPECTED = expected()
 
 
 def table(out, name):
-    """Its rows, the marks off that keep a program from reading a formula."""
+    """Return its rows without the marks that keep a spreadsheet from reading a formula."""
     with open(out / name, newline="") as file:
         return [row | {"id": row["id"].removeprefix("'")} for row in csv.DictReader(file)]
 
@@ -68,7 +68,7 @@ class Batch:
                 .replace("HOST_SOCKET", SOCKET))  # fmt: skip
 
     def _killed_half_way(self):
-        """Grade until half of the answers are, and kill the grader; the processes that stay."""
+        """Kill the grader after half of the answers; return the remaining processes."""
         process = course.start_grading(self.base, "out", jobs=2)
         started = course.kill_after(process, self.out, results=len(ATTACKS) // 2)
         _, alive = psutil.wait_procs(started, timeout=GONE_WITHIN_S)
@@ -84,7 +84,7 @@ class Batch:
         return {(row["id"], row["exercise"]): row for row in table(self.out, "exercises.csv")}
 
     def fingerprint(self):
-        """Every name and content in the course and the class, but for compiled modules."""
+        """Return every name and content in the course and the class, except compiled modules."""
         found = {}
         for path in sorted((self.base / "course").rglob("*")) + sorted(
             (self.base / "class").rglob("*")
@@ -97,7 +97,7 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
-    """While it is graded, this computer listens where no answer may reach."""
+    """Grade the batch while this computer listens on an address that no answer may reach."""
     os.environ["LABLIB_TEST_CANARY"] = ENVIRONMENT_CANARY
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(f"\0{SOCKET}")
@@ -173,7 +173,7 @@ def test_a_killed_grader_had_graded_half_and_left_no_process(batch):
     first, second = (at for at, entry in enumerate(log) if entry["event"] == "began")
     graded = [(entry["id"], entry["exercise"]) for entry in log if entry["event"] == "graded"]
     assert first == 0 and len(ATTACKS) // 2 <= second - 1 < len(graded)
-    assert len(graded) == len(set(graded))  # none was tried again
+    assert len(graded) == len(set(graded))  # no exercise was graded again
     assert batch.left_by_the_killed == []
 
 

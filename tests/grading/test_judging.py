@@ -1,4 +1,4 @@
-"""Values of a learner's make, and what a judge makes of them."""
+"""Judges get values that a learner's code has made, and must survive all of them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_values_that_no_judge_can_look_at_cost_their_own_points_only(kind, tmp_p
 
 
 def burns(seconds):
-    """What reading a hostile record costs the process that grades."""
+    """Return a record that takes this long to read."""
     until_s = time.process_time() + seconds
     while time.process_time() < until_s:
         pass

@@ -1,5 +1,7 @@
-"""The box's own process dies while an answer runs: that costs the answer a second try, or its
-exercise a row that says so, and nothing else."""
+"""If the box's own process dies while an answer runs, the answer is tried a second time.
+
+If it dies again, only this exercise is affected, and its row says so.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ CLASS = {
 
 
 def keeper_of(process):
-    """The box's own process, its rank sets' parent; None while no rank set runs in it."""
+    """Return the box's own process, the parent of its rank sets; None without a rank set."""
     for one in psutil.Process(process.pid).children(recursive=True):
         if one.cmdline()[3:5] == ["lablib.box.keeper", "torch"]:
             return one if one.children() else None
@@ -32,7 +34,7 @@ def keeper_of(process):
 
 
 def graded_while_boxes_die(base):
-    """The box of ann's first exercise dies once, that of her second one twice."""
+    """Grade a class: the box dies once in ann's first exercise, and twice in her second one."""
     process, killed = course.start_grading(base, "out", jobs=1), set()
 
     def log_has(event):
@@ -42,7 +44,7 @@ def graded_while_boxes_die(base):
         with contextlib.suppress(psutil.Error):
             one = keeper_of(process)
             if one and one not in killed and len(killed) < (3 if log_has("graded") else 1):
-                its_own = one.children(recursive=True)  # they look as it does
+                its_own = one.children(recursive=True)  # use the children's own list of processes
                 one.kill()
                 killed.add(one)
                 psutil.wait_procs(its_own)

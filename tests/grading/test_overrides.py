@@ -1,4 +1,4 @@
-"""Points by hand are kept as they were given, in a file that a spreadsheet may open."""
+"""Points given by hand are stored unchanged, in a file that a spreadsheet may open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is in a notebook, whoever reads it lives, and knows why it was no use."""
+"""Any notebook can be read without harm, and an unusable one is reported with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learners see of an error or of a value says nothing about the grader's computer."""
+"""Errors and values that learners see reveal nothing about the grader's computer."""
 
 from __future__ import annotations
 

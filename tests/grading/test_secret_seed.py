@@ -64,7 +64,7 @@ def test_a_given_seed_is_stored_and_another_one_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """A class of one, graded twice; the second time nothing but the feedback is new."""
+    """Grade a class of one learner twice; the second time only the feedback is new."""
     base = tmp_path_factory.mktemp("seed")
     course.make(base / "course")
     course.plant(base / "class", {"ann": course.notebook(double="def double(x): return {}[x]")})
@@ -75,14 +75,14 @@ def graded(tmp_path_factory):
 
 
 def what_a_learner_has(base):
-    """The text of the package, and of the feedback."""
+    """Return the text of the package and of the feedback."""
     paths = [*package.files(ROOT), *(base / "out/feedback").iterdir()]
     return [path.read_text("utf-8", "replace") for path in paths
             if path.suffix in (".py", ".html", ".ipynb", ".md", ".toml")]  # fmt: skip
 
 
 def predicts(seeds, base):
-    """Whether one of the seeds, used in any way that the library has, gives hidden data of 9.1."""
+    """Return True if one of the seeds, used in any way of the library, gives hidden data of 9.1."""
     one = exercise.find("9.1", base / "course/labs/checks", base / "course/solutions/hidden")
     due = data_of(case for case, hidden in cases_of(one, seed_of(base / "out")) if hidden)
     return any(

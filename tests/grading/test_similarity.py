@@ -1,4 +1,4 @@
-"""Copied code is noticed wherever it is put; what came with the lab, or what many have, is not."""
+"""Copied code is found anywhere; code from the lab, or that many learners share, is ignored."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ OWN_WAY = """def mean_of_all(x, rank, ranks):
 
 
 def compared(**notebooks):
-    """The pairs of learners, each with the cells that they wrote beside the lab's."""
+    """Return the pairs of learners, each with the cells that they added to the lab's."""
     read = {name: written([*cells, *LAB], LAB, {"9.1": ["mean_of_all"]} if cells else {})
             for name, cells in notebooks.items()}  # fmt: skip
     return pairs({name: answers for name, (answers, _) in read.items()},

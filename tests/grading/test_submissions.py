@@ -1,4 +1,4 @@
-"""Every entry of a folder is one submission, named as the platforms name them; none is followed."""
+"""Every entry of a folder is one submission with a platform's file name; no links are followed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NAMES = {
     "Jose\u0301.ipynb": ("Jos\u00e9", "", False),
     "UPPER.IPYNB": ("UPPER", "", False),
     "\u202egnp.ipynb": ("gnp", "", False),
-    # Behind the platform's own words a learner may write another platform's.
+    # After the platform's own words, a learner may write those of another platform.
     "eve_5_6_x_victim_attempt_2031-01-01-00-00-00_.ipynb": ("eve", "5", False),
     "eve_5_6_x_7_assignsubmission_file_.ipynb": ("eve", "5", False),
     "Eve_5_assignsubmission_file_victim_7_assignsubmission_file_x.ipynb": ("Eve", "5", False),
@@ -136,7 +136,8 @@ def test_every_entry_has_a_row_or_is_named_as_left_out(tmp_path):
     rows = submissions.find(tmp_path, "03")
     left_out = submissions.left_out(tmp_path)
     assert left_out == [".DS_Store", "._jane.ipynb", "class.csv", "readme.md", "~$x.docx"]
-    assert len(rows) + len(left_out) == len(names) - 1  # jane's two are one row, which says so
+    # Jane's two files are one row, which says so.
+    assert len(rows) + len(left_out) == len(names) - 1
     assert ["2 submissions" in note for one in rows for note in one.notes] == [True]
 
 

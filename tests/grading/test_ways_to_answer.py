@@ -1,4 +1,4 @@
-"""`lab.check`, `submit` and `grade` say the same of an answer, however it is written."""
+"""`lab.check`, `submit` and `grade` agree about an answer, however it is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lablib.grading import pipeline, submit
 
 pytestmark = [pytest.mark.needs("bubblewrap"), pytest.mark.timeout(600)]
 WAYS = RIGHT | WRONG
-# As a notebook's kernel: each way in a shell of its own, in this order.
+# Each notebook runs in its own shell, as in a kernel, in this order.
 _CHECK = """
 import contextlib, json, os, sys
 from pathlib import Path
@@ -49,8 +49,10 @@ print(json.dumps(said))
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A course with exercise 9.2 alone and one public case, and a class in which each learner
-    answers in one way."""
+    """Make a course with exercise 9.2 alone and one public case, and a class of learners.
+
+    Each learner answers in one way.
+    """
     base = tmp_path_factory.mktemp("ways")
     for path in course.make(base / "course").rglob("9_1_mean.py"):
         path.unlink()
@@ -63,7 +65,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checked(base):
-    """By way, whether `lab.check` gives all points in a notebook's own kind of shell."""
+    """Return for each way whether `lab.check` gives all points in a notebook's kind of shell."""
     sources = {name: checked_cells(way) for name, way in WAYS.items()}
     done = subprocess.run(
         [sys.executable, "-c", _CHECK, base / "course/labs/checks"], input=json.dumps(sources),
@@ -76,7 +78,7 @@ def checked(base):
 
 @pytest.fixture(scope="module")
 def graded(base):
-    """By way, the row of grades.csv."""
+    """Return the row of grades.csv for each way."""
     asked = pipeline.Asked(base / "class", course.LAB, base / "out", root=base / "course")
     pipeline.grade(asked)
     with open(base / "out/grades.csv", newline="") as file:

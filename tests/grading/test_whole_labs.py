@@ -1,5 +1,4 @@
-"""The kit's own labs through the whole grader: a solution earns every point, a lab as it is
-released none."""
+"""The whole grader with the kit's own labs: a solution earns all points, a released lab none."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Notebooks that answer exercise 9.2, `double(x)`, in many ways; each right or wrong as a whole.
+"""Notebooks that answer exercise 9.2, `double(x)`, in many ways; each is completely right or wrong.
 
-A way is a text of cells, split at lines that begin with `# %%`. `# %% own` begins the exercise's
-own cell, `# %% check` stands for the cell that calls `lab.check`. The learner of a notebook without
-any check has called it right after the own cell, and has deleted that line.
+A way is a text with cells, split at lines that begin with `# %%`. `# %% own` begins the exercise's
+own cell, and `# %% check` stands for the cell that calls `lab.check`. In a notebook without a
+check, the learner has called it right after the own cell, and has deleted that line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _CONSTANT = "# %% own\ndef double(x):\n    return x * FACTOR\n# %% check"
 
 
 def with_factor(*cells: str) -> str:
-    """A way in which `FACTOR` comes from these cells."""
+    """Return a way in which these cells define `FACTOR`."""
     return "\n# %%\n".join(cells) + "\n" + _CONSTANT
 
 
@@ -349,7 +349,7 @@ WRONG = {
 
 
 def cells(way: str) -> list[tuple[str, str]]:
-    """(id, source) of each cell."""
+    """Return (id, source) of each cell."""
     found = [("lab", "import lablib as lab")]
     head, *others = f"\n{way}".split("\n# %%")
     for part in [f"\n{head}", *others]:
@@ -362,7 +362,7 @@ def cells(way: str) -> list[tuple[str, str]]:
 
 
 def checked_cells(way: str) -> list[str]:
-    """The sources as the learner has run them, with a check."""
+    """Return the sources as the learner has run them, with a check."""
     sources = [source for _, source in cells(way)]
     if "check" not in way:
         ids = [identity for identity, _ in cells(way)]

@@ -1,4 +1,4 @@
-"""Every constant of the catalog names its source; users' files are read, or told what is wrong."""
+"""Every constant of the catalog names its source; errors in users' files are explained."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lablib.hardware import Hardware, Link, get, load, names
 TEXT = (importlib.resources.files("lablib.hardware") / "catalog.toml").read_text("utf-8")
 TABLES = tomllib.loads(TEXT)
 
-# From the issue: what a learner looks for.
+# Machines that a learner looks for.
 ASKED = """
     laptop ethernet-1 ethernet-10 ethernet-25 ethernet-100 dgx-v100 t4 dgx-a100 dgx-h100 tpu-v4-pod
     tpu-v5e-pod edge-4g raspberry-pi two-sites
@@ -27,7 +27,7 @@ def test_the_machines_that_were_asked_for_are_there():
 
 
 def without_source(tables):
-    """Every constant of a device or a link that does not say where it comes from."""
+    """Return every constant of a device or a link without a source."""
     for kind in ("devices", "links"):
         for name, table in tables[kind].items():
             constants = {**table, **table.get("flops", {})}

@@ -1,4 +1,4 @@
-"""The roofline: the slower of computing and moving; and what a device refuses to be."""
+"""The roofline is the slower of computing and moving; invalid devices are refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from lablib.errors import LabError
 from lablib.hardware import Device
 
-# 4 FLOP a byte is where its roof bends.
+# Its roof bends at 4 FLOPs a byte.
 PLAIN = Device("plain", {"fp32": "8 GFLOP/s", "fp16": "32 GFLOP/s"}, "2 GB/s", "1 GB")
 
 
@@ -20,7 +20,7 @@ PLAIN = Device("plain", {"fp32": "8 GFLOP/s", "fp16": "32 GFLOP/s"}, "2 GB/s", "
         (4e9, 4e9, "fp32", 2.0),  # 0.5 s to compute, 2 s to move
         (8e9, 2e9, "fp32", 1.0),  # at the bend both take 1 s
         (16e9, 1e9, "fp16", 0.5),
-        (0, 1e9, "no such type", 0.5),  # what computes nothing needs no rate
+        (0, 1e9, "no such type", 0.5),  # an operation without FLOPs needs no rate
     ],
 )
 def test_an_operation_takes_the_longer_of_computing_and_moving(flops, nbytes, precision, seconds):

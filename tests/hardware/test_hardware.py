@@ -1,4 +1,4 @@
-"""Where ranks live, which links a message uses, and how uneven ranks are."""
+"""The nodes of ranks, the links of messages, and how uneven ranks are."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_a_collective_holds_as_many_adapters_as_it_has_ranks_on_the_node():
 
 
 def test_where_nodes_have_unequally_many_ranks_the_fullest_and_the_emptiest_decide():
-    # the fullest sends 2 MB to the other node: 1 + 2; inside 2 MB: 0.25 + 2 / 4
-    for lanes in (1, 2):  # the emptiest can use one
+    # The fullest node sends 2 MB to the other node: 1 + 2; inside 2 MB: 0.25 + 2 / 4.
+    for lanes in (1, 2):  # the emptiest node can use one
         hardware = replace(TWO_OF_EIGHT, lanes=lanes)
         assert hardware.message_s("all_gather", MB, (0, 1, 8)) == 3.75
 

@@ -1,4 +1,4 @@
-"""Each formula against a number worked out by hand, and twins that show it could have failed."""
+"""Each formula is compared with a number calculated by hand; twins show that the tests can fail."""
 
 from __future__ import annotations
 

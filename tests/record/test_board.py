@@ -1,4 +1,4 @@
-"""What a rank's board shows to a reader in another process."""
+"""A rank's board, read by another process."""
 
 import subprocess
 import sys

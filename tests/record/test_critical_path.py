@@ -1,4 +1,4 @@
-"""Claims about the critical path: whole, as long as the run, alone worth speeding up."""
+"""The critical path is complete, as long as the run, and only its parts are worth speeding up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lablib.record.simulator import simulate
 from lablib.record.trace import Event, Trace
 
 MB = 1e6
-# One second is 1 GFLOP; one MB on the link takes a second.
+# One second is 1 GFLOP, and one MB on the link takes a second.
 PLAIN = Device("plain", {"fp32": 1e9}, 1e9, 1e9)
 FLAT = Hardware(PLAIN, per_node=8, within=Link(1e6, 0.0), all_reduce="ring")
 PAIR = (0, 1)
@@ -34,7 +34,7 @@ def call(number, name, group, nbytes=MB):
 
 
 def straggler():
-    """Two steps; rank 1 is late in the first, rank 0 in the second."""
+    """Return two steps; rank 1 is late in the first one, rank 0 in the second."""
     pace = {0: (1, 4), 1: (3, 2)}
     return tuple(
         tuple(
@@ -47,7 +47,7 @@ def straggler():
 
 
 def pipeline(stages=3, micro_batches=4):
-    """Each micro-batch goes through all stages; the middle stage is the slowest."""
+    """Return a pipeline of micro-batches whose middle stage is the slowest."""
     program = []
     for rank in range(stages):
         ops = []
@@ -62,7 +62,7 @@ def pipeline(stages=3, micro_batches=4):
 
 
 def buckets(nbytes, count=4):
-    """A backward pass whose every second gives a bucket to reduce, while the next is computed."""
+    """Return a backward pass that gives a bucket each second, sent during the next second."""
     ops = [compute(5.0)]
     for number in range(count):
         ops += [compute(1.0), issue(number, "all_reduce", PAIR, nbytes)]
@@ -71,7 +71,7 @@ def buckets(nbytes, count=4):
 
 
 def varied(seed, ranks=6, steps=6):
-    """Uneven compute, messages between neighbours, all-reduces of all."""
+    """Return a program of uneven compute, messages between neighbours, and all-reduces."""
     draw, everybody = random.Random(seed), tuple(range(ranks))
     program = []
     for rank in range(ranks):
@@ -134,7 +134,7 @@ def faster(program, rank, position, times=0.5):
 
 
 def computing(program, trace):
-    """(rank, position in its program, its event) of every compute."""
+    """Return (rank, position in its program, its event) of every compute."""
     for rank, ops in enumerate(program):
         places = [place for place, op in enumerate(ops) if op.kind == "compute"]
         yield from ((rank, *pair) for pair in zip(places, trace.of(rank=rank, kind="compute")))
@@ -155,7 +155,7 @@ def test_only_what_is_on_the_path_makes_the_run_shorter_when_it_gets_faster(prog
         elif not partly:
             assert saved_s <= 1e-9, (rank, event)
             not_helped += 1
-    # All but the last, where both ranks do the same at the same time.
+    # Every event except the last one, where both ranks do the same at the same time.
     assert helped >= len(on) - 1 > 0 and not_helped
 
 
@@ -219,7 +219,7 @@ def test_sends_of_a_rank_go_one_after_the_other():
 
 
 def test_the_path_follows_tags_that_cross():
-    """Rank 1 asks for the later message first, and the earlier one while it waits."""
+    """Rank 1 asks for the later message first, and for the earlier one while it waits."""
     tag = {n: dict(group=PAIR, nbytes=int(MB), channel=f"0:0>1:{n}") for n in (7, 8)}
     program = (
         (Op("issue", 0, "send", **tag[7]), compute(5), Op("issue", 1, "send", **tag[8])),
@@ -233,7 +233,7 @@ def test_the_path_follows_tags_that_cross():
     ]  # fmt: skip
 
 
-# What is not known
+# Unknown causes
 
 
 def test_a_wait_whose_message_lacks_its_other_side_is_unknown():

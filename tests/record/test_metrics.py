@@ -1,4 +1,4 @@
-"""Claims about the numbers of a trace, on traces small enough to add up in the head."""
+"""Metrics of traces that are small enough to check by mental arithmetic."""
 
 import math
 

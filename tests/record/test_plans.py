@@ -1,4 +1,4 @@
-"""Claims about plans: the simulator plays them, and their closed forms come out."""
+"""The simulator can play plans, and the results agree with closed forms."""
 
 import pytest
 from pipeline_orders import gpipe, one_f_one_b

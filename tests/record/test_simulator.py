@@ -1,4 +1,4 @@
-"""Virtual time against closed forms: rings, pipelines, overlap, stragglers, shared links."""
+"""Simulated times agree with closed forms: rings, pipelines, overlap, stragglers, links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lablib.record.program import Op
 from lablib.record.simulator import simulate
 
 MB = 1e6
-# One second is 1 GFLOP; one MB on a link takes a second, after none.
+# One second is 1 GFLOP, and one MB on a link takes a second without latency.
 PLAIN = Device("plain", {"fp32": 1e9}, 1e9, 1e9)
 FREE = Link(math.inf, 0.0)
 WIRE = Link(1e6, 0.0)
@@ -33,7 +33,7 @@ def issue(number, name, group, nbytes=0, channel=""):
 
 
 def call(number, name, group, nbytes=0, channel=""):
-    """A message that is waited for at once."""
+    """Return a message and a wait right after it."""
     return issue(number, name, group, nbytes, channel), Op("wait", number)
 
 
@@ -74,7 +74,7 @@ def test_a_straggler_sets_the_pace_of_all():
         assert metrics.step_s(even, rank) == pytest.approx([1, 1, 1], rel=1e-4)
         assert metrics.step_s(uneven, rank) == pytest.approx([3, 3, 3], rel=1e-4)
     waited_s = [row.seconds for row in uneven.of(kind="wait") if row.rank == 2]
-    assert sum(waited_s) < 1e-3 * uneven.duration_s  # the others wait for it, it for nobody
+    assert sum(waited_s) < 1e-3 * uneven.duration_s  # the others wait for it, but it waits for none
 
 
 def test_a_straggler_that_nobody_waits_for_sets_no_pace():
@@ -83,7 +83,7 @@ def test_a_straggler_that_nobody_waits_for_sets_no_pace():
 
 
 def data_parallel(ranks, buckets, overlap):
-    """A backward pass of `buckets` pieces of a second; each gives 1 MB to reduce."""
+    """Return a backward pass of `buckets` seconds; each second gives 1 MB to reduce."""
     everybody, ops = tuple(range(ranks)), []
     reduced = [issue(n, "all_reduce", everybody, MB) for n in range(buckets)]
     for bucket in reduced:
@@ -112,7 +112,7 @@ def test_buckets_queue_where_the_network_is_slower_than_the_backward_pass():
 
 
 def gpipe(stages, micro_batches, forward_s=1.0, backward_s=2.0):
-    """All micro-batches forward, then all backward; every send and recv waited for at once."""
+    """Return a GPipe program: all forward, then all backward; each send and recv is waited for."""
     program = []
     for rank in range(stages):
         numbers, ops = iter(range(4 * micro_batches)), []
@@ -162,7 +162,7 @@ def test_hierarchical_beats_the_flat_ring_on_two_slowly_linked_nodes_of_eight():
 
 
 def halves(*groups):
-    """Two groups of two, each with its own all-reduce of 1 MB: it takes a second."""
+    """Return two groups of two, each with its own all-reduce of 1 MB, which takes a second."""
     return tuple(
         call(0, "all_reduce", next(group for group in groups if rank in group), MB)
         for rank in range(4)
@@ -211,7 +211,7 @@ def test_ranks_that_both_send_first_do_not_block_each_other():
 
 
 def test_channels_match_in_their_own_order():
-    """Small and large cross over on two tags; a receiver gets each from the tag it asked for."""
+    """A small and a large message cross on two tags; the receiver gets each from the right tag."""
     program = (
         (
             issue(0, "send", (0, 1), 3 * MB, "0:0>1:7"),
@@ -221,7 +221,7 @@ def test_channels_match_in_their_own_order():
     )
     trace = simulate(program, FLAT)
     received = [e.end_s for e in trace.of(rank=1, kind="message")]
-    assert received == [4.0, 4.0]  # the second is long there when it is asked for
+    assert received == [4.0, 4.0]  # the second has arrived long before it is asked for
 
 
 def test_receive_from_anybody_takes_the_earliest_arrival():
@@ -268,7 +268,8 @@ def test_messages_match_by_their_order_in_their_channel():
     first, second = (1, "all_reduce"), (2, "barrier")
     program = (tuple(numbered([first, second])), tuple(numbered([second, first])))
     trace = simulate(program, replace(FLAT, within=FREE))
-    assert set(ends(trace, "message")) == {1.0}  # each started first by one, then by the other
+    # One rank starts the first, the other rank starts the second.
+    assert set(ends(trace, "message")) == {1.0}
 
 
 def test_a_link_that_degrades_slows_the_messages_that_start_later():
@@ -302,7 +303,7 @@ def test_a_name_of_the_catalog_will_do():
 
 
 def varied(seed, ranks=8, steps=5):
-    """Data parallel steps with uneven compute, two groups and messages between neighbours."""
+    """Return data parallel steps with uneven compute, two groups, messages of neighbours."""
     draw = random.Random(seed)
     halves = {rank: tuple(r for r in range(ranks) if r % 2 == rank % 2) for rank in range(ranks)}
     program = []
@@ -379,6 +380,6 @@ def test_64_ranks_and_10_steps_are_simulated_soon():
     program = same(64, *step * 10)
     start_s = time.perf_counter()
     trace = simulate(program, "dgx-a100")
-    # A guard: some 0.3 s on one slow core.
+    # This is a loose limit: it takes about 0.3 s on one slow core.
     assert time.perf_counter() - start_s < 2
     assert len(trace.of(kind="step")) == 640

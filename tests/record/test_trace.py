@@ -299,7 +299,7 @@ def test_arrows_lead_from_each_send_to_its_own_recv(tmp_path):
 def test_no_arrow_leads_to_a_slice_that_starts_before_its_own(
     received, slice_at_the_arrow, tmp_path
 ):
-    """Perfetto would turn it round."""
+    """Perfetto would reverse it."""
     pair = dict(nbytes=8, group=(0, 1))
     step = Event(0, "step", "step 0", 0.0, 2.0)
     ends = message(0, 1.0, 1.2, "send", **pair), message(1, *received, "recv", **pair)

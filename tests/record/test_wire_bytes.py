@@ -61,7 +61,7 @@ def one_message(name, nbytes, groups=(tuple(range(R)),)):
 
 
 def in_a_step(*messages):
-    """A trace with these messages in the second of two steps."""
+    """Return a trace with these messages in the second of two steps."""
     ends = [(0, 1), (1, 9)]
     steps = [Event(rank, "step", f"step {end}", *end) for rank in range(R) for end in ends]
     return Trace([*steps, *messages])

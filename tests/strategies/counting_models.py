@@ -1,4 +1,4 @@
-"""Models with buffers that every forward pass changes, and what training must make of them."""
+"""Models with buffers that every forward pass changes, and their right values after training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dense():
 
 
 def convolutions():
-    """Its activations are not contiguous."""
+    """Return convolutions whose activations are not contiguous."""
     model = nn.Sequential(
         nn.Unflatten(1, (1, 3, 4)),
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.GELU(),
@@ -47,10 +47,11 @@ def task(make):
 
 
 def trained_here(task, steps: int, replicas: int, pieces: int) -> dict:
-    """The state_dict after training in this process, without the kit's strategies.
+    """Return the state_dict after training in this process, without the kit's strategies.
 
-    replicas   each takes a shard of the batch, and has its own buffers; those of the first return
-    pieces     micro-batches of a shard
+    replicas   the number of replicas; each gets a shard of the batch and has its own buffers, and
+               those of the first are returned
+    pieces     the number of micro-batches of a shard
     """
     model = task.torch_model(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)

@@ -1,4 +1,4 @@
-"""Ways to get data parallelism wrong: each learns nearly what it should, and shows in the trace."""
+"""Wrong versions of data parallelism: each learns almost normally, but its trace shows it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lablib.strategies import Job
 
 
 def _trains(me, job, batch_at, backward, after=lambda model: None):
-    """The training loop that all have; `backward(model, x, y)` gives the loss."""
+    """Run the common training loop; `backward(model, x, y)` returns the loss."""
     import torch
 
     model = job.task.torch_model(job.seed)
@@ -24,7 +24,7 @@ def _trains(me, job, batch_at, backward, after=lambda model: None):
 
 
 def _sum_of_gradients(model):
-    """One flat bucket a step, once all gradients are there."""
+    """Sum one flat bucket in a step, after all gradients have been computed."""
     import torch
     import torch.distributed as dist
 
@@ -44,7 +44,7 @@ def _mean(model):
 
 
 def keeps_every_graph(me, job):
-    """`single`, but the losses are kept with all that their backward passes once needed."""
+    """Train like `single`, but keep the losses with all that their backward passes needed."""
 
     def backward(model, x, y):
         loss = job.task.torch_loss(model(x), y)
@@ -80,13 +80,13 @@ class _AllOfIt(Job):
 
 
 def every_rank_on_all_the_data(me, job, name):
-    """The strategy of that name, but nobody's data is divided."""
+    """Train with the strategy of this name, but without dividing the data."""
     whole = _AllOfIt(job.task, job.steps, job.batch, job.seed, job.options)
     return strategies.get(name).train(me, whole)
 
 
 def rank_0_works_alone(me, job):
-    """The others take its weights: right numbers, no help."""
+    """Only rank 0 works, and the others take its weights: right numbers, but no help."""
     import torch.distributed as dist
 
     def backward(model, x, y):
@@ -108,7 +108,7 @@ def reduces_at_every_micro_batch(me, job):
         for inputs, targets in zip(x.chunk(4), y.chunk(4), strict=True):
             part = job.task.torch_loss(model(inputs), targets) / 4
             part.backward()
-            _mean(model)  # the mean of what is a mean already changes nothing, but is sent
+            _mean(model)  # the mean of a mean changes nothing, but is sent
             loss += part.item()
         return loss
 

@@ -1,8 +1,8 @@
-"""Training steps of a strategy of DTensor on a task, as JSON: by case the losses, the messages of a
-step, and the most bytes that the fullest rank has asked TensorFlow's allocator for.
+"""Print, as JSON, training steps of a DTensor strategy on a task.
 
-Its messages pass the recorder by, but the functions into which it turns a step, collectives
-included, can be read from TensorFlow while the step is new.
+For each case these are the losses, the messages of a step, and the most bytes that the fullest rank
+has asked TensorFlow's allocator for. The recorder does not see DTensor's messages. But TensorFlow
+turns a step into functions, including the collectives, which can be read after the first step.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def everybody_sees_the_whole_batch():
 
 
 def rows_without_columns():
-    """The first layer of each pair is whole on every rank: its outputs must be cut up first."""
+    """Keep the first layer of each pair whole on every rank, so that its outputs must be cut."""
     cut_axes = column_row.cut_axes
     column_row.cut_axes = lambda task: {
         name: axis for name, axis in cut_axes(task).items() if name.endswith("kernel") and not axis
@@ -71,7 +71,7 @@ def a_loss_summed_over_the_ranks():
     dense_dtensor.train = summed
 
 
-# What a broken twin of a strategy does to lablib first.
+# Changes of lablib that make a strategy wrong.
 TWINS = [
     ("dtensor_sharded", 2, nothing_is_cut),
     ("dtensor_sharded", 2, everybody_sees_the_whole_batch),
@@ -89,8 +89,11 @@ RUNS = {
 
 
 def of_step(me, job, name, twin=None):
-    """Train: the losses; name -> (calls, payload bytes) of a step; the most bytes that were in use
-    before the first step and in the last one."""
+    """Train, and return (losses, messages of a step, bytes).
+
+    The messages are {name: (calls, payload bytes)}. The bytes are the most in use before the first
+    step and in the last one.
+    """
     if twin:
         twin()
     step, seen, log = me.step, [], Path(tempfile.gettempdir()) / f"allocations-{me.rank}"
@@ -132,7 +135,7 @@ def _messages(nodes):
 
 
 def of_all_ranks(task, name, ranks, twin=None):
-    """The losses of rank 0; the messages of all ranks together; the most bytes of the fullest."""
+    """Return rank 0's losses, all ranks' messages, and the most bytes of the fullest rank."""
     task = lab.tasks.get(task)
     step = partial(of_step, job=strategies.Job(task, STEPS, task.batch), name=name, twin=twin)
     values = lab.Cluster(ranks, framework="tensorflow", threads=1, timeout_s=100).run(step).values

@@ -1,8 +1,8 @@
-"""A device with memory of its own, for strategies, on a computer without a GPU.
+"""A device with its own memory, for strategies, on a computer without a GPU.
 
 The CPU plays the device, and torch's meta device plays the host. A meta tensor has a shape but no
-contents. torch refuses to compute with it and a CPU tensor together, to send it, and to read it, as
-it refuses with a tensor of the host on a rank with a GPU. `put` gives the contents back.
+contents. torch refuses to use it together with a CPU tensor, to send it, and to read it, as it
+refuses the same with a tensor of the host on a rank with a GPU. `put` restores the contents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODEL, BATCH = "model", "batch"
 
 
 class HostTask(Task):
-    """The task, but its models are on the host, and so is memory that nobody names a device for."""
+    """A task whose models are on the host, like all memory without a device argument."""
 
     def torch_model(self, seed=0, blocks=None):
         import torch
@@ -35,8 +35,8 @@ class HostTask(Task):
 def train(me, name, job, forgets=()):
     """Train with the strategy on the fake device.
 
-    forgets   MODEL, BATCH or both: what `put` leaves on the host, as a strategy does that
-              does not call it
+    forgets   MODEL, BATCH or both: what `put` leaves on the host, as if the strategy did not call
+              it
     """
     task = HostTask(**{field.name: getattr(job.task, field.name) for field in fields(Task)})
     with host_on_meta() as host_tensor:
@@ -60,7 +60,7 @@ def _put(host_tensor, forgets):
 
 @contextmanager
 def host_on_meta():
-    """Make what nobody names a device for on meta; let NumPy read only what `cpu()` returned."""
+    """Put memory without a device argument on meta; let NumPy read only results of `cpu()`."""
     import torch
 
     from_numpy, to_cpu, to_numpy = torch.from_numpy, torch.Tensor.cpu, torch.Tensor.numpy

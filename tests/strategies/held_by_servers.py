@@ -1,5 +1,8 @@
-"""The most bytes that ranks which serve have asked TensorFlow's allocator for, as JSON: by case, of
-each rank. Nobody counts the tensors of a server, and the function of a step does not run there."""
+"""Print, as JSON, the most bytes that serving ranks have asked TensorFlow's allocator for.
+
+The result is by case, for each rank. A server's tensors are not counted otherwise, and the function
+of a step does not run there.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def all_weights_on_the_first_device():
     device_split.placed = lambda job, devices: placed(job, devices[:1] * len(devices))
 
 
-# A task, ranks, options; of a broken twin also what it does to lablib or Keras first.
+# A task, ranks, options; for a broken twin also its change of lablib or Keras.
 RUNS = {
     "device_split": [
         ("wide-mlp", 2, {}),
@@ -53,7 +56,7 @@ def key(task, ranks, options, twin=None):
 
 
 def most_bytes(me, job, name, twin):
-    """Of this rank, whatever it does."""
+    """Return the most bytes of this rank, whatever its role is."""
     log, over = (Path(tempfile.gettempdir()) / f"{what}-{me.rank}" for what in ("log", "over"))
     os.mkfifo(over)
     if twin:
@@ -64,13 +67,13 @@ def most_bytes(me, job, name, twin):
             for rank in range(1, me.ranks):
                 over.with_name(f"over-{rank}").write_text("")
         else:
-            over.read_text()  # returns when rank 0 has written
+            over.read_text()  # returns when rank 0 has written the file
     (most,) = allocations.most_bytes(log)
     return most
 
 
 def part_of(me, job, name):
-    """What this rank does in that strategy; servers as the kit starts them, but by a function."""
+    """Do this rank's part of the strategy; start servers as the kit does, but in a function."""
     import tensorflow as tf
 
     module = strategies.get(name, "tensorflow")

@@ -1,4 +1,4 @@
-"""Pipelines that are none, and a model whose stages are equal."""
+"""Wrong versions of pipelines, and a model whose stages are equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTH = 128
 
 
 def even_task(blocks=8, batch=512):
-    """Equal blocks. Each also computes a gradient of what it takes in: the first one, too."""
+    """Return a task with equal blocks. Also the first one computes a gradient of its input."""
     rows = np.random.default_rng(0).standard_normal((batch, WIDTH), np.float32)
     return Task.from_torch(
         lambda: even_model(blocks), _mean_square, (rows, rows), batch, name="even"
@@ -32,14 +32,14 @@ def _mean_square(h, y):
 
 
 def one_at_a_time(me, job):
-    """Micro-batches, but each goes forward and backward before the next one starts."""
+    """Use micro-batches, but send each forward and backward before the next one starts."""
     from lablib.strategies.hand_stage import HandStage
 
     return _train(me, job, HandStage(me, job), "FB" * job.options["micro_batches"])
 
 
 def one_batch(me, job):
-    """Says four micro-batches, sends the whole batch."""
+    """Declare four micro-batches, but send the whole batch."""
     from lablib.strategies.hand_stage import HandStage
 
     stage = HandStage(me, job)
@@ -48,7 +48,7 @@ def one_batch(me, job):
 
 
 def a_sum(me, job):
-    """The gradients of the micro-batches summed, where their mean is meant."""
+    """Sum the gradients of the micro-batches instead of averaging them."""
     from lablib.strategies.hand_stage import HandStage
 
     stage = HandStage(me, job)

@@ -1,6 +1,7 @@
-"""Parameter servers with one slow worker, and ways to get them wrong.
+"""Parameter servers with one slow worker, and wrong versions of them.
 
-Slow means: it pushes nothing before the fast one has pushed so often. A message says so, no clock.
+A slow worker pushes nothing before the fast one has pushed a given number of times. It waits for a
+message, not for a time.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ FAST, SLOW, TOKEN = 1, 2, 7
 
 
 def one_is_slow(me, job, pushes):
-    """The strategy itself; rank 2 pushes first when rank 1 has pushed `pushes` times."""
+    """Run the strategy itself; rank 2 starts to push when rank 1 has pushed `pushes` times."""
     import torch
     import torch.distributed as dist
 
@@ -30,7 +31,7 @@ def one_is_slow(me, job, pushes):
 
 
 def a_message_for_each_weight(me, job):
-    """Right numbers, but the gradients do not travel as one."""
+    """Find the right numbers, but send each gradient separately."""
     import torch.distributed as dist
 
     model = job.task.torch_model(job.seed)
@@ -47,7 +48,7 @@ def a_message_for_each_weight(me, job):
 
 
 def pushes_the_mean_of_its_share(me, job):
-    """Each worker weighs its share as if it were the batch: the server's sum is too large."""
+    """Each worker scales its share as the whole batch, so the server's sum is too large."""
     import torch.distributed as dist
 
     send = dist.send

@@ -1,4 +1,4 @@
-"""Ways to get sharding wrong."""
+"""Wrong versions of sharding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lablib.strategies.flat_buffer import flattened, trained, views
 
 
 def unsharded_optimizer(me, job):
-    """`zero1_by_hand`, message by message; but the ranks gather gradients, and each updates all."""
+    """Send the messages of `zero1_by_hand`, but gather gradients, so that each rank updates all."""
     import torch
     import torch.distributed as dist
 
@@ -36,7 +36,7 @@ def unsharded_optimizer(me, job):
 
 
 class AllTheData(Job):
-    """Every rank's shard is the whole batch."""
+    """A job in which every rank's shard is the whole batch."""
 
     def shard_at(self, step, me):
         return self.batch_at(step)
@@ -49,12 +49,12 @@ def on_all_the_data(me, job, name):
 
 
 def sums_without_a_mean(me, job, name):
-    """The strategy of that name; before each update the division by the ranks is undone."""
+    """Run the strategy of this name, but undo the division by the ranks before each update."""
     import torch
     from torch.optim.optimizer import register_optimizer_step_pre_hook
 
     def undo_the_mean(optimizer, *_):
-        if type(optimizer) is torch.optim.SGD:  # not what only calls one
+        if type(optimizer) is torch.optim.SGD:  # not a subclass
             for weight in optimizer.param_groups[0]["params"]:
                 weight.grad *= me.ranks
 

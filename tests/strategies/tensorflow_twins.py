@@ -1,4 +1,4 @@
-"""Strategies gone wrong, in TensorFlow: each does one thing that its right twin does not."""
+"""Wrong versions of strategies in TensorFlow: each differs in one thing from its right twin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lablib.strategies import Job
 
 
 def data_parallel(me, job, *, average=None, share=None, start_seed=None):
-    """Data parallelism by hand, as `collectives_by_hand`, but for what is given.
+    """Train with data parallelism like `collectives_by_hand`, except for the given functions.
 
     average      (gradients, all_reduce) -> the gradients that the optimizer uses
     share        (job, step, me) -> this rank's samples
@@ -88,7 +88,7 @@ def works_on_all_the_data(me, job):
 
 
 def only_of_rank_0(me, gradients, all_reduce):
-    """The others send zeros, and what comes back is what rank 0 has computed."""
+    """The other ranks send zeros, so the result is what rank 0 has computed."""
     return mean_of_flat(me, [g * (me.rank == 0) for g in gradients], all_reduce, ranks=1)
 
 
@@ -131,7 +131,7 @@ def starts_with_its_own_weights(me, job):
 
 
 def only_looks_forward(me, job):
-    """The loss of every step, and no training."""
+    """Return the loss of every step without training."""
     model = job.task.tensorflow_model(job.seed)
     for step in range(job.steps):
         x, y = job.batch_at(step)
@@ -140,7 +140,7 @@ def only_looks_forward(me, job):
 
 
 def keeps_its_old_weights(me, job):
-    """`single`, but twenty old copies of the weights are kept."""
+    """Train like `single`, but keep twenty old copies of the weights."""
     import tensorflow as tf
 
     from lablib.strategies.tensorflow import single
@@ -157,7 +157,7 @@ def parameter_server(me, job):
 
 
 def never_pushes(me, job):
-    """A parameter server that is asked for weights and never gets a gradient."""
+    """Run a parameter server that sends weights but never gets a gradient."""
     drops_its_gradients()
     return parameter_server(me, job)
 
@@ -169,7 +169,7 @@ def drops_its_gradients():
 
 
 def bytes_by_step(me, job, train):
-    """Train; the interfaces of this network, and the bytes that its loopback carried in a step."""
+    """Train; return the interfaces of this network, and the bytes on its loopback in a step."""
     import os
     import socket
     from contextlib import contextmanager
@@ -191,9 +191,9 @@ def bytes_by_step(me, job, train):
 
 
 def hands_out_everything(me, steps):
-    """A parameter server whose chief never waits: how many updates each share of the work missed.
+    """Return how many updates each share of the work missed if the chief never waits.
 
-    The first share goes to a worker so slow that it updates when all others have.
+    The worker of the first share is so slow that it updates after all others.
     """
     import tensorflow as tf
 
@@ -214,7 +214,7 @@ def hands_out_everything(me, steps):
 
 
 def where_its_variables_live(me, job):
-    """Train by a parameter server; the jobs that hold the weights and their momentum."""
+    """Train with a parameter server; return the jobs that hold the weights and their momentum."""
     import keras
 
     optimizers, sgd = [], keras.optimizers.SGD
@@ -229,7 +229,7 @@ def where_its_variables_live(me, job):
 
 
 def where_a_plain_models_variables_live(me, job):
-    """The same for a model that is built on the chief, outside of the strategy's scope."""
+    """Do the same for a model that is built on the chief, outside of the strategy's scope."""
     return _jobs(job.task.tensorflow_model(job.seed).trainable_variables)
 
 

@@ -1,4 +1,4 @@
-"""Rank 0 that does all the work, while the others take its weights, is none of the strategies."""
+"""A rank 0 that does all the work, while the others take its weights, passes as no strategy."""
 
 from __future__ import annotations
 

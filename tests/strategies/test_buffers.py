@@ -1,4 +1,4 @@
-"""What a run returns is the whole state_dict: BatchNorm's statistics and counted calls, too."""
+"""A run returns the whole state_dict, with BatchNorm's statistics and counters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import lablib as lab
 
 STEPS = 3
-# How the batch reaches the model: shards, each with its own buffers; micro-batches of a shard.
+# How the batch reaches the model: as shards, each with its own buffers; as micro-batches of a
+# shard.
 WHOLE, SHARDS, MICRO_BATCHES, BOTH = (1, 1), (2, 1), (1, 4), (2, 4)
 STRATEGIES = [
     ("single", 1, WHOLE),
@@ -49,7 +50,7 @@ def returned(name, task, ranks):
 
 
 def differing(state, right):
-    """Names of the arrays that are not equal."""
+    """Return the names of the arrays that are not equal."""
     assert state.keys() == right.keys()
     return [
         name

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or known not to be, and what was there before a failure still is."""
+"""A checkpoint is complete or recognised as damaged, and a failure does not affect older ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARRAYS = {
 
 
 def after(steps, size=1):
-    """A checkpoint after so many steps."""
+    """Return a checkpoint after `steps` steps."""
     losses = [1 / (step + 3) for step in range(steps)]
     return Checkpoint(losses, ARRAYS | {"weight 1": np.full(size, steps, np.float64)})
 
@@ -128,7 +128,7 @@ def test_the_newest_are_kept(tmp_path):
 def test_a_damaged_one_does_not_push_out_those_that_are_whole(tmp_path):
     checkpoint.save(tmp_path, after(4), JOB)
     checkpoint.save(tmp_path, after(8), JOB).write_bytes(b"")
-    for steps in (5, 6):  # written every step after 4
+    for steps in (5, 6):  # written every step after step 4
         checkpoint.save(tmp_path, after(steps), JOB)
     assert [path.stem for path in sorted(tmp_path.iterdir())] == [
         "step-000000005",
@@ -138,7 +138,10 @@ def test_a_damaged_one_does_not_push_out_those_that_are_whole(tmp_path):
 
 @contextmanager
 def smallest_disk():
-    """No file may grow beyond 4 kB. No fixture: pytest reports a test before its fixtures end."""
+    """Forbid files above 4 kB.
+
+    This is not a fixture, because pytest reports a test before its fixtures end.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
     try:
@@ -163,8 +166,8 @@ def test_a_full_disk_is_a_clear_error_and_the_old_checkpoint_is_intact(tmp_path)
 
 @pytest.fixture
 def locked():
-    """A folder of somebody else, with a checkpoint in it, that may be read but not written."""
-    folder = Path(tempfile.mkdtemp())  # not pytest's own, which nobody else may enter
+    """Make a folder of another user, with a checkpoint in it, that can be read but not written."""
+    folder = Path(tempfile.mkdtemp())  # not pytest's own folder, which other users may not enter
     checkpoint.save(folder, after(3), JOB)
     folder.chmod(0o555)
     is_root = os.geteuid() == 0

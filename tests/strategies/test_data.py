@@ -1,4 +1,4 @@
-"""Data parallelism in torch: what it sends and holds, and what its overlap is worth."""
+"""Data parallelism in torch: what it sends and holds, and what its overlap gains."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from lablib import strategies
 from lablib.hardware import Device, Hardware, Link
 from lablib.strategies import buckets
 
-# A backward pass takes about as long as the gradients are under way: overlap decides.
+# A backward pass takes about as long as the messages with its gradients, so overlap matters.
 EVEN = Hardware(
     Device("even", {"fp32": 1e11}, 1e15, 1e12), per_node=8, within=Link("25 GB/s", "5 us"),
     name="compute and network alike",
 )  # fmt: skip
-STEPS = 4  # from the third on DDP's buckets are in the order in which gradients come
+STEPS = 4  # from the third step on, DDP's buckets are in the order of the gradients
 BUCKET_MB = 5.0
 OPTIONS = {"bucket_mb": BUCKET_MB, "find_unused_parameters": False}
 
@@ -38,7 +38,7 @@ def twin(function, task="digits-mlp", ranks=4, hardware="dgx-a100"):
 
 
 def complaints(run, name, task="digits-mlp", ranks=4, **options):
-    """How the run differs from what that strategy's step should show."""
+    """Return how the run differs from the closed form of that strategy's step."""
     task = lab.tasks.get(task)
     return strategies.get(name).expected(task, ranks, task.batch, **options).complaints(run)
 
@@ -102,7 +102,10 @@ def test_a_sum_instead_of_a_mean_is_not_the_single_process():
 
 
 def gradients_wait_s(run):
-    """Between the first all-reduce of the last step and the end of its backward pass, on rank 0."""
+    """Return how long the backward pass continues after its first all-reduce, on rank 0.
+
+    The last step counts; the result is in seconds.
+    """
     step = run.trace.of(rank=0, kind="step")[-1]
     inside = [event for event in run.trace.of(rank=0) if event.start_s >= step.start_s]
     first = min(event.start_s for event in inside if event.name == "all_reduce")
@@ -147,7 +150,7 @@ def test_a_bucket_is_closed_as_soon_as_it_is_full(sizes, chosen):
 
 
 class OneOfTwo:
-    """Makes a model of two layers, of which it uses one."""
+    """A function that makes a model with two layers, of which the model uses one."""
 
     def __call__(self):
         import torch

@@ -1,5 +1,4 @@
-"""Data and tensor parallelism on one mesh: activations travel along one axis, gradients along the
-other."""
+"""Data and tensor parallelism on one mesh: activations on one axis, gradients on the other."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ def test_activations_stay_in_a_pair_of_ranks_and_gradients_go_between_the_pairs(
 
 
 def gradients_summed(me, job):
-    """Over the pairs of ranks, and not divided by how many they are."""
+    """Sum gradients over the pairs of ranks without dividing by their number."""
     average = data_tensor.average_gradients
 
     def summed(model, axis):
@@ -52,7 +51,7 @@ def gradients_summed(me, job):
 
 
 def gradients_kept(me, job):
-    """Each pair of ranks trains a model of its own."""
+    """Let each pair of ranks train its own model."""
     data_tensor.average_gradients = lambda model, axis: None
     return data_tensor.train(me, job)
 

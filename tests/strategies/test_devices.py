@@ -1,4 +1,4 @@
-"""Every torch strategy computes on the device of its rank, here one that `fake_device` plays."""
+"""Every torch strategy computes on the device of its rank, which `fake_device` simulates."""
 
 from __future__ import annotations
 

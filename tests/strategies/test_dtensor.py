@@ -1,5 +1,7 @@
-"""DTensor in TensorFlow: sharded, tensor, data x model. By what a rank holds, and by the
-collectives of the functions into which TensorFlow turns a step."""
+"""DTensor in TensorFlow: sharded, tensor, and data x model parallelism.
+
+They are tested by the bytes that a rank holds, and by the collectives in the functions of a step.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def test_it_trains_as_the_single_process(name, ranks):
 
 
 def held_bytes(name, ranks):
-    """What a rank holds of the weights."""
+    """Return the bytes of weights that a rank holds."""
     task = lab.tasks.get("digits-mlp")
     if name == "dtensor_sharded":
         arrays = task.weights().values()
@@ -85,7 +87,7 @@ def test_a_step_sends_what_its_closed_form_says(name, ranks, task):
     assert messages(name, ranks, task=task) == expected(name, ranks, task).messages
 
 
-# Not where four ranks shard `digits-mlp`, see `expected` there.
+# Without four ranks on `digits-mlp`: see `expected` of the strategy.
 HELD = [("digits-mlp", "dtensor_sharded", 1), ("digits-mlp", "dtensor_sharded", 2)]
 HELD += [("digits-mlp", *case) for case in CASES if case[0] != "dtensor_sharded"]
 HELD += [("wide-mlp", *case) for case in CASES]
@@ -98,7 +100,7 @@ def test_the_fullest_rank_holds_what_the_closed_form_says(task, name, ranks):
 
 
 def placed_over_its_parts(name, ranks, *twin):
-    """The most bytes before the first step, over those of a rank's weights and momenta."""
+    """Return the most bytes before the first step, relative to a rank's weights and momenta."""
     parts = 2 if name == "dtensor_data_model" else ranks
     begins = step_of(name, ranks, *twin, task="wide-mlp")["most_bytes"]["begins"]
     return begins * parts / (2 * lab.tasks.get("wide-mlp").weight_bytes)
@@ -121,7 +123,7 @@ def test_that_claim_can_fail_where_nothing_is_cut():
         ("digits-mlp", ("dtensor_tensor", 2, twins.nothing_is_cut)),
         ("digits-mlp", ("dtensor_tensor", 2, twins.rows_without_columns)),
         ("digits-mlp", ("dtensor_data_model", 4, twins.nothing_is_cut)),
-        # Data x model on the whole batch keeps twice what it saves in packs: its messages tell.
+        # For data x model with the whole batch, memory shows no mistake, but messages do.
     ],
     ids=lambda of: of if isinstance(of, str) else twins.key(*of),
 )

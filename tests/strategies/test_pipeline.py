@@ -1,4 +1,4 @@
-"""Pipelines by their traces: what is sent and held, how long ranks stand idle; and what is none."""
+"""Pipelines by their traces: what they send and hold, how long ranks idle; wrong versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lablib.record import metrics
 from lablib.strategies import stages
 
 MICRO_BATCHED = ["gpipe", "gpipe_by_hand", "one_f_one_b", "one_f_one_b_by_hand", "interleaved"]
-# One GFLOP a second; memory and links that nobody waits for.
+# 1 GFLOP/s; memory and links that take no time.
 SLOW = Device("slow", {"fp32": 1e9}, 1e15, 1e9)
 FREE = Hardware(SLOW, per_node=8, within=Link(math.inf, 0.0), name="free links")
 EVEN = twins.even_task()
@@ -138,7 +138,7 @@ def test_one_micro_batch_at_a_time_is_no_pipeline():
 
 
 def most_kept(run, rank):
-    """Micro-batches that went on from this rank and whose gradients have not come back."""
+    """Return the most micro-batches that this rank has sent on and not got back."""
     there, back = (rank, rank + 1), (rank + 1, rank)
     last = run.trace.of(rank=rank, kind="step")[-1]
     passed = [

@@ -1,4 +1,4 @@
-"""Whatever ends a run, it goes on from its last checkpoint as if nothing had been."""
+"""After any interruption, a run continues from its last checkpoint as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def uninterrupted(ranks, framework="torch", seed=0):
 
 
 def is_killed(rank, step, folder, **asked):
-    """Train until the rank kills itself at the step; it was that rank, and it was killed."""
+    """Train until the rank kills itself at the step; check that this rank was killed."""
     with pytest.raises(RankFailed, match="killed by signal SIGKILL") as caught:
         train(folder, fail_at={"rank": rank, "step": step}, **asked)
     assert caught.value.rank == rank
@@ -47,10 +47,10 @@ def apart(a, b):
     return max(abs(x - y) / abs(y) for x, y in zip(a.loss, b.loss, strict=True))
 
 
-# (ranks, who dies, before which step): each number of ranks, each rank, and each place after a
-# checkpoint; before the first checkpoint (steps 0 to 2), after it and after the second.
+# (ranks, the rank that dies, before which step): each number of ranks, each rank, and each position
+# relative to a checkpoint: before the first one (steps 0 to 2), after it, and after the second one.
 KILLS = [(2, 0, 0), (2, 1, 3), (2, 0, 7), (4, 0, 2), (4, 1, 4), (4, 2, 5), (4, 3, 6), (4, 1, 8)]
-# TensorFlow's ranks start slowly, so they are killed at each place, but not each of them.
+# TensorFlow's ranks start slowly, so not each of them is killed at each position.
 KILLED = [("torch", *kill) for kill in KILLS]
 KILLED += [("tensorflow", *kill) for kill in [(2, 0, 0), (2, 1, 3), (4, 3, 5), (2, 0, 7)]]
 
@@ -65,10 +65,10 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(framework, ranks, rank, step,
 
 
 def may_begin_at(rank, step):
-    """The steps from which a run may go on whose rank was killed before this step.
+    """Return the steps from which a run may continue if the rank was killed before this step.
 
-    Rank 0 writes the checkpoints. Another rank that dies right after one was due may bring rank 0
-    down before that checkpoint is complete: then the one before it is used.
+    Rank 0 writes the checkpoints. If another rank dies right after one was due, rank 0 may fail
+    before this checkpoint is complete. Then the checkpoint before it is used.
     """
     newest = step // 3 * 3
     return {newest, newest - 3} if rank > 0 and step == newest > 0 else {newest}
@@ -87,7 +87,7 @@ def test_another_number_of_ranks_goes_on_with_the_same_losses(framework, before,
 
 
 def dropping_out():
-    """A model whose next step depends on random numbers and on running means, too."""
+    """Return a model whose next step also depends on random numbers and running means."""
     from torch import nn
 
     layers = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2)
@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_passed_over(framework, tmp_path):
 
 
 def without_momentum(me, job):
-    """What a restart would be if only weights, losses and random numbers were kept."""
+    """Restart with only weights, losses and random numbers."""
     from lablib.strategies.torch import restart
 
     restore = restart._restore
@@ -154,7 +154,7 @@ def without_momentum(me, job):
 
 
 def from_the_first_batch(me, job):
-    """What a restart would be if it forgot its place in the data."""
+    """Restart without the position in the data."""
     first = STEPS // 3 * 2
     from lablib.strategies.torch import restart
 
@@ -166,7 +166,7 @@ def from_the_first_batch(me, job):
 
 
 def with_buckets_laid_out_anew(me, job):
-    """What a restart would be with `DistributedDataParallel` left to itself."""
+    """Restart with the default settings of `DistributedDataParallel`."""
     from torch.nn import parallel
 
     from lablib.strategies.torch import restart
@@ -177,7 +177,7 @@ def with_buckets_laid_out_anew(me, job):
 
 
 def trained_by(twin, folder, ranks, steps=STEPS):
-    """What rank 0 of a twin returns."""
+    """Return the result of rank 0 of a twin."""
     options = checkpoint.OPTIONS | {"folder": folder, "checkpoint_every": 3}
     job = Job(lab.tasks.get("cancer-mlp"), steps, 32, options=options)
     return lab.Cluster(ranks, threads=1).run(partial(twin, job=job)).values[0]
@@ -212,7 +212,7 @@ def expected(framework, ranks):
 
 
 def everybody_trains_alone(me, job):
-    """Gradients that stay where they are; only the losses are averaged."""
+    """Keep gradients on their ranks and average only the losses."""
     from torch.nn import parallel
 
     from lablib.strategies.torch import restart
@@ -233,7 +233,7 @@ def test_that_claim_about_a_step_can_fail():
 
 
 def on_a_small_disk(me, job):
-    """No file may grow beyond 20 kB."""
+    """Forbid files above 20 kB."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     return strategies.get("restart", me.framework).train(me, job)
 
@@ -253,7 +253,7 @@ def test_a_full_disk_names_folder_and_cure_and_the_old_checkpoint_serves(framewo
 
 
 def bound_by_permissions(me, job):
-    """Root may write anywhere, until it gives that up."""
+    """Give up root's permission to write anywhere."""
     from lablib.box import namespaces
 
     namespaces.drop_capabilities()
@@ -291,7 +291,7 @@ def test_a_fault_that_is_not_clear_is_refused(fault):
 
 
 def cut_everywhere(me, folder, job):
-    """How many steps TensorFlow finds when a file is cut off at each of several places."""
+    """Return how many steps TensorFlow finds if a file is cut off at each of several places."""
     from lablib.strategies.tensorflow import restart
 
     found = {}

@@ -1,4 +1,4 @@
-"""Sharded data parallelism in torch: what each way sends, and what of the model a rank holds."""
+"""Sharded data parallelism in torch: what each strategy sends, and what a rank holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lablib import strategies
 
 STEPS = 4
 SHARDED = ["zero1", "zero1_by_hand", "zero2_by_hand", "zero3_by_hand", "fsdp"]
-BATCH_OF_ACTIVATIONS = 1024  # so large that a rank holds more activations than weights
+BATCH_OF_ACTIVATIONS = 1024  # so large that a rank holds more bytes of activations than of weights
 
 
 @cache
@@ -30,7 +30,7 @@ def twin(function, task="wide-mlp", ranks=4, batch=None):
 
 
 def complaints(run, name, task="wide-mlp", ranks=4, batch=None):
-    """How the run differs from what that strategy's step should show."""
+    """Return how the run differs from the closed form of that strategy's step."""
     task = lab.tasks.get(task)
     return strategies.get(name).expected(task, ranks, batch or task.batch).complaints(run)
 
@@ -81,7 +81,7 @@ def test_a_sum_of_gradients_instead_of_their_mean_learns_something_else(name):
 
 
 def gathered_ahead(run):
-    """For each all-gather of a pass, in order: whether this rank computed while it began."""
+    """Return for each all-gather of a pass, in order, whether this rank computed while it began."""
     *_, step = run.trace.of(rank=0, kind="step")
     compute = [e for e in run.trace.of(rank=0, kind="compute") if e.start_s >= step.start_s]
     return {
@@ -96,7 +96,7 @@ def gathered_ahead(run):
 
 def test_fsdp_gathers_the_next_block_while_the_present_one_computes():
     ahead = gathered_ahead(trained("fsdp"))
-    # Only the first block of each pass has none before it.
+    # Only the first block of each pass has no block before it.
     assert ahead == {"forward": [False] + 7 * [True], "backward": [False] + 7 * [True]}
 
 

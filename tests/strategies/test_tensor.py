@@ -1,4 +1,4 @@
-"""Tensor parallelism: a part of every layer on each rank, two all-reduces a pair of layers."""
+"""Tensor parallelism: a part of every layer on each rank, two all-reduces for each pair."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lablib.strategies import Job, column_row
 from lablib.strategies.torch import single, tensor_parallel_by_hand
 
 STEPS = 3
-MORE_STEPS = 10  # before a small mistake shows in the loss
+MORE_STEPS = 10  # a small mistake needs more steps to show in the loss
 NAMES = ["tensor_parallel", "tensor_parallel_by_hand"]
 
 
@@ -51,27 +51,27 @@ def test_what_a_rank_holds_of_the_cut_layers_falls_with_the_ranks():
     task = lab.tasks.get("wide-mlp")
     whole, half, quarter = (column_row.weight_bytes(task, ranks) for ranks in (1, 2, 4))
     assert whole == task.weight_bytes
-    # All but the biases of the second layers, which every rank holds.
+    # All weights except the biases of the second layers, which every rank holds.
     assert half - quarter == pytest.approx((whole - half) / 2)
     assert half < 0.51 * whole
 
 
 def outputs_not_summed(me, job):
-    """Each rank goes on with its own part of every sum."""
+    """Each rank continues with its own part of every sum."""
     f, _ = tensor_parallel_by_hand.conjugates()
     tensor_parallel_by_hand.conjugates = lambda: (f, lambda part: part)
     return tensor_parallel_by_hand.train(me, job)
 
 
 def gradients_not_summed(me, job):
-    """Before the first layer of a pair, each rank goes back with its own part of the gradient."""
+    """Before the first layer of a pair, each rank continues with its own part of the gradient."""
     _, g = tensor_parallel_by_hand.conjugates()
     tensor_parallel_by_hand.conjugates = lambda: (lambda x: x, g)
     return tensor_parallel_by_hand.train(me, job)
 
 
 def bias_within_the_sum(me, job):
-    """Each rank adds the bias of the second layer, and the sum has it once a rank."""
+    """Each rank adds the bias of the second layer, so the sum has it once for each rank."""
     _, g = tensor_parallel_by_hand.conjugates()
     share_out = tensor_parallel_by_hand.share_out
 

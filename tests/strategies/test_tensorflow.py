@@ -1,4 +1,4 @@
-"""TensorFlow's strategies do what they say, by their traces; and their broken twins do not."""
+"""Traces show that TensorFlow's strategies are right, and that their broken twins are not."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def weights_together(weights, right):
 
 
 def flops_by_rank(run):
-    """FLOPs of each rank in the whole run."""
+    """Return the FLOPs of each rank in the whole run."""
     return [
         sum(cost.flops * cost.count for op in ops if op.kind == "compute" for cost in op.costs)
         for ops in run.program
@@ -64,14 +64,14 @@ def flops_by_rank(run):
 
 
 def shares_the_work(run):
-    """Whether every rank computes its part of what the single process does, and no more."""
+    """Return True if every rank computes its part of the single process's work, and no more."""
     whole = flops_by_rank(trained("single", 1, MACHINE))[0]
     shares = [flops * len(run.program) / whole for flops in flops_by_rank(run)]
     return all(abs(share - 1) < 0.2 for share in shares)
 
 
 def first_sum_is_inside_backward(run):
-    """Whether in the last step of rank 0 a sum starts before the backward pass has ended."""
+    """Return True if a sum starts before the end of the last backward pass of rank 0."""
     step = run.trace.of(rank=0, kind="step")[-1]
     inside = [e for e in run.trace.of(rank=0) if step.start_s <= e.start_s < step.end_s]
     sums = [e.start_s for e in inside if e.name == "all_reduce" and e.kind == "message"]
@@ -190,7 +190,7 @@ def test_workers_that_do_not_wait_learn_and_miss_no_more_than_the_bound():
     )
     assert run.history.loss[-1] < 0.9 * run.history.loss[0]
     assert max(staleness(run)) < (2 * ahead + 1) * 2
-    # What the coordinator's threads send to workers is no work, and no message, of the chief.
+    # The coordinator's threads send work to the workers: this is no work or message of the chief.
     assert not run.trace.of(kind="message")
 
 
@@ -247,7 +247,7 @@ def held_by_servers(name, attempt=0):
 
 
 def stages_complaints(task, ranks, options, *twin, claimed=None, attempt=0):
-    """Of the memory of a split model, held against the closed form of the options claimed."""
+    """Return complaints about a split model's memory, by the claimed options' closed form."""
     held_bytes = held_by_servers("device_split", attempt)[servers.key(task, ranks, options, *twin)]
     form = expected("device_split", ranks, task, **(claimed or options))
     return form.memory_complaints(max(held_bytes))
@@ -268,7 +268,7 @@ def test_the_closed_form_of_other_micro_batches_is_missed():
 
 
 def beyond(task, ranks, options, *twin, claimed=None, attempt=0):
-    """Roles whose fullest rank holds less or more than the closed form of the options claimed."""
+    """Return the roles whose fullest rank does not fit the closed form of the claimed options."""
     found = held_by_servers("parameter_server", attempt)[servers.key(task, ranks, options, *twin)]
     task, module = lab.tasks.get(task), strategies.get("parameter_server", "tensorflow")
     bounds = module.held_bytes(task, ranks, task.batch, **(options if claimed is None else claimed))
@@ -309,7 +309,7 @@ HEAVY, NEARLY = "wide-mlp", 0.05  # 26 MB of weights
 
 
 def sent_of_expected(ranks, synchronous, train=twins.parameter_server):
-    """What crossed the cluster's network in each warm step, as a part of the closed form."""
+    """Return the bytes on the cluster's network in each warm step, divided by the closed form."""
     function = partial(twins.bytes_by_step, train=train)
     options = {"synchronous": synchronous, "ahead": 0}
     interfaces, sent = run_roles(function, ranks, HEAVY, **options).values[0]
@@ -332,7 +332,7 @@ def test_workers_that_never_push_send_less(synchronous):
 
 
 def run_roles(function, ranks=4, task=TASK, **options):
-    """Of a parameter server's chief."""
+    """Return the results of a parameter server's chief."""
     described = strategies.get("parameter_server", "tensorflow").STRATEGY
     task = lab.tasks.get(task)
     job = strategies.Job(task, STEPS, task.batch, options=described.chosen(options))

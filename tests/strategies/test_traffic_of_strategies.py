@@ -1,6 +1,6 @@
-"""Wire bytes put strategies in the order in which their traffic costs, which payloads do not.
+"""Wire bytes sort the strategies by the cost of their traffic; payloads do not.
 
-That each closed form agrees with the trace is checked with the messages, strategy by strategy.
+Other tests compare each closed form with the trace, strategy by strategy.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What one framework makes of the tasks, written to a file: python in_one_framework.py torch OUT.
+"""Compute results of the tasks in one framework, and write them: python in_one_framework.py torch
+OUT.
 
-torch and TensorFlow never meet in one process, so each is run by this script in its own and the
-test compares the files. Keys of the file are "task|what|name".
+torch and TensorFlow never run in one process, so each has its own process, and the test compares
+the files. Keys of the file are "task|what|name".
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def keyed(task, what, arrays):
 
 
 def outputs(side, task):
-    """Of the whole model, of its stages in turn, of its first block; and the stages' arrays."""
+    """Return the outputs of the model, of its stages, of its first block; the stages' arrays."""
     x, _ = task.batch_at(0, batch=4)
     stages = [(blocks, side.model(task, blocks=blocks)) for blocks in task.cut(3)]
     passed, names, between = x, [], []
@@ -133,7 +134,7 @@ class TensorFlow:
     def extras(self):
         import tensorflow as tf
 
-        # Before anything else runs: devices cannot be made later.
+        # This must come first, because devices cannot be made later.
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * 2

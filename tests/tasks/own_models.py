@@ -1,4 +1,4 @@
-"""Models that an engineer might bring, small, and a task of one. Importing it imports torch."""
+"""Small models that an engineer might bring, and tasks with them. Importing this imports torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lablib.tasks import Task
 
 
 class Last(nn.Module):
-    """Of what an LSTM returns, the output at the last token."""
+    """The output of an LSTM at the last token."""
 
     def forward(self, out_and_state):
         return out_and_state[0][:, -1]
 
 
 class Halves(nn.Module):
-    """Not an nn.Sequential; with BatchNorm and dropout."""
+    """A model that is not an nn.Sequential, with BatchNorm and dropout."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ class Halves(nn.Module):
 
 
 class Idle(Halves):
-    """Has a layer that its forward never calls."""
+    """A model with a layer that its forward pass never calls."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Idle(Halves):
 
 
 def mlp():
-    act = nn.ReLU()  # the same one twice
+    act = nn.ReLU()  # the same module twice
     return nn.Sequential(
         nn.Flatten(), nn.Linear(64, 32), act, nn.Linear(32, 32), act, nn.Linear(32, 10)
     )
@@ -51,7 +51,7 @@ def lstm():
 
 
 def convolutions():
-    """Its activations are not contiguous, and its ReLU works in place."""
+    """Return a model whose activations are not contiguous, and whose ReLU works in place."""
     model = nn.Sequential(
         nn.Unflatten(1, (1, 8, 8)),
         nn.Conv2d(1, 8, 3), nn.ReLU(inplace=True),

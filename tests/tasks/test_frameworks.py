@@ -16,13 +16,13 @@ from lablib import tasks
 SCRIPT = Path(__file__).with_name("in_one_framework.py")
 ROOT = SCRIPT.parents[2]
 NAMES = tasks.names()
-# Rounding alone; ten times below what the claims of this project need.
+# This allows for rounding only; the claims of this project allow ten times as much.
 TOLERANCE = 1e-4
 
 
 def found_in(framework, folder):
     path = folder / f"{framework}.npz"
-    # One thread: models this small only wait for each other's threads.
+    # Use one thread, because with more threads models this small only wait.
     settings = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, str(SCRIPT), framework, str(path)],
@@ -57,7 +57,7 @@ def of(found, name, what):
 
 
 def difference(a, b):
-    """Largest difference of any tensor, as a share of that tensor's largest value."""
+    """Return the largest difference of any tensor, relative to that tensor's largest value."""
     assert list(a) == list(b)
     return max(np.abs(a[name] - b[name]).max() / np.abs(b[name]).max() for name in a)
 
@@ -122,7 +122,7 @@ def test_that_claim_can_fail(torch, tensorflow, what):
     a, b = of(torch, "digits-mlp", what), of(tensorflow, "digits-mlp", "trained")
     assert np.abs(a["losses"] / b["losses"] - 1).max() > 10 * TOLERANCE
     assert difference(a, b) > 10 * TOLERANCE
-    # It is the same other run in both frameworks.
+    # Both frameworks agree on the different run, too.
     assert difference(a, of(tensorflow, "digits-mlp", what)) <= TOLERANCE
 
 

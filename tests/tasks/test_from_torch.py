@@ -1,4 +1,4 @@
-"""An engineer's own torch model trains like a task of the kit, or is refused with the cure."""
+"""An engineer's own torch model trains like a task of the kit, or an error says what to change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def trained(strategy, task, ranks, steps=8, **options):
 
 
 def equal(a, b):
-    """Bit for bit."""
+    """Return True if they are equal bit for bit."""
     same = [np.array_equal(a.weights[name], b.weights[name]) for name in b.weights]
     return a.loss == b.loss and a.weights.keys() == b.weights.keys() and all(same)
 
@@ -43,7 +43,7 @@ def digits_again(seed=0):
 def test_the_kits_model_given_as_ones_own_trains_to_exactly_the_same(strategy, ranks):
     kits, mine = (trained(strategy, task, ranks) for task in (DIGITS, digits_again()))
     assert kits.loss == mine.loss
-    # torch's Linear keeps its matrix the other way round
+    # torch's Linear stores its matrix transposed
     turned = {name.replace("weight", "kernel"): a.T for name, a in mine.weights.items()}
     assert turned.keys() == kits.weights.keys()
     assert all(np.array_equal(turned[name], kits.weights[name]) for name in turned)

@@ -1,4 +1,4 @@
-"""What a task of one's own costs in memory and on the disk."""
+"""The memory and disk space that a user's own task needs."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ def large():
 
 
 def peak_bytes(task):
-    """Of 2 ranks that both look at every sample."""
+    """Return the peak bytes of 2 ranks that both read every sample."""
     run = lab.train("ddp", task=task, ranks=2, steps=task.samples // task.batch, progress=False)
     return max(run.metrics.peak_bytes)
 
 
 def test_the_ranks_share_one_copy_of_the_data(large):
-    own(nn.Linear(512, 2), [array[:8] for array in large], batch=8)  # torch imports its compiler
+    # So that torch imports its compiler.
+    own(nn.Linear(512, 2), [array[:8] for array in large], batch=8)
     tracemalloc.start()
     task = own(nn.Linear(512, 2), large, batch=2048)
     grown = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert grown < SIZE / 4
     assert len(cloudpickle.dumps(task)) < 100_000
-    # A page that only one process has mapped counts as its own; so this one maps all of them, too.
+    # A page that only one process has mapped counts as its own, so this process maps all pages,
+    # too.
     assert task.data()[0].min() == 1
     assert peak_bytes(task) < SIZE
 

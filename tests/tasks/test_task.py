@@ -1,4 +1,4 @@
-"""What a task says without any framework: weights, batches, cuts, errors."""
+"""Tasks without any framework: weights, batches, cuts, errors."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_batch_is_the_callers_own():
 
 
 def numbered(samples):
-    """A task whose samples are their own row numbers."""
+    """Return a task whose samples are their own row numbers."""
     return replace(SMALL, data=lambda: (np.arange(samples), np.arange(samples)))
 
 

@@ -1,7 +1,8 @@
-"""Every exercise accepts its right answers, rejects its wrong ones, and gives the starter nothing.
+"""Every exercise accepts its right answers, rejects its wrong ones, and gives no points for the
+starter.
 
-With `pytest -s` the table: exercise, right answers accepted, wrong ones rejected, and the most that
-a wrong one earned.
+`pytest -s` prints a table: exercise, right answers accepted, wrong ones rejected, and the largest
+share of points that a wrong answer earned.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from lablib.teach import checks, exercise
 from lablib.teach.claims import earned
 
 EVERY = exercise.every()
-_SEED = 20_000  # none that a learner's check uses
+_SEED = 20_000  # not used by a learner's check
 LEAST_RIGHT, LEAST_WRONG = 2, 3
 MOST_OF_WRONG = 0.6
 
 
 def halves_of(one, which=None):
-    """The cases that decide when it is graded, of all its functions or of one: public ones with
-    another seed, and hidden ones."""
+    """Return the cases that grade all functions of the exercise, or one.
+
+    They are the public cases with another seed, and the hidden ones.
+    """
     halves = one.module.cases(_SEED), one.hidden.cases(_SEED)
     return [[case for case in half if which in (None, case.answer)] for half in halves]
 
@@ -38,12 +41,15 @@ def result(one, answer):
 
 @cache
 def lost(one, name):
-    """A wrong answer, tried until each of its functions has lost enough or has had all its cases:
-    (what was tried, the most that each function can still earn)."""
+    """Try a wrong answer until each of its functions has lost enough points, or has had all its
+    cases.
+
+    Returns what was tried, and the most that each function can still earn.
+    """
     answers, found, most = together(one.hidden.WRONG[name]), [], []
     for which in range(len(one.answers)):
         halves = halves_of(one, which)
-        # In turn, because points are lost in each half.
+        # Alternate between the halves, because points are lost in each of them.
         in_turn = [case for pair in zip_longest(*halves) for case in pair if case]
         shares = {}
         for tried in checks.try_all(one, in_turn, answers):
@@ -56,8 +62,10 @@ def lost(one, name):
 
 
 def most_earned(halves, shares):
-    """Of the points of one function when it is graded, if it is right in all cases that were not
-    tried. Public and hidden cases count the same."""
+    """Return the share of points that one function earns if it is right in all cases not tried.
+
+    Public and hidden cases count the same.
+    """
     parts = [earned((0, shares.get(id(case), 1.0)) for case in half) for half in halves]
     return sum(parts) / len(parts)
 
@@ -146,7 +154,7 @@ def test_an_exercise_brings_what_proves_its_check(one):
 
 
 def test_no_two_exercises_of_a_lab_ask_for_one_name():
-    """Of two functions with one name in a notebook the last would be taken for both."""
+    """If two functions in a notebook had the same name, the last one would replace the first."""
     asked = [(one.lab, name) for one in EVERY for name in one.names]
     assert len(asked) == len(set(asked))
 
@@ -163,5 +171,5 @@ def test_the_starter_gets_nothing(one, home):
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """Where failed runs keep their logs."""
+    """Make the folder in which failed runs store their logs."""
     monkeypatch.setenv("LABLIB_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""A guess is scored by its error; a quiz explains itself; both work as text."""
+"""A guess is scored by its error; a quiz explains its choices; both also work as text."""
 
 from __future__ import annotations
 

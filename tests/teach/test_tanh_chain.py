@@ -1,4 +1,4 @@
-"""The network that judges compare pipelines with: NumPy's gradients are right."""
+"""The network with which judges compare pipelines: its NumPy gradients are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other programs on the computer are noticed, and ranks that had to wait for a core."""
+"""Other programs on the computer are noticed, and also ranks that had to wait for a core."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SPIN = "while True: pass"
 
 @pytest.fixture
 def busy():
-    """Keeps all cores busy."""
+    """Keep all cores busy."""
     spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(cores())]
     yield
     for process in spinning:
@@ -57,7 +57,7 @@ def run():
 
 
 def with_cpu_seconds(run, times):
-    """The same run; of the time in which its ranks did not wait they had a core for this share."""
+    """Return the same run, in which ranks had a core for this share of the time without waits."""
     records = []
     for rank, record in enumerate(run.records):
         share = busy_computer.cpu_share(run, rank)
@@ -82,7 +82,8 @@ def test_in_graphs_of_tensorflow_the_time_of_messages_is_taken_for_waiting():
     run = lab.train("multi_worker_mirrored", ranks=2, steps=6, threads=1, progress=False)
     assert all(0 < busy_computer.cpu_share(run, rank) < 3 for rank in range(2))
     split = lab.train("device_split", ranks=2, steps=3, threads=1, progress=False)
-    assert math.isnan(busy_computer.cpu_share(split, 0))  # when its messages moved was not seen
+    # The time at which its messages moved is unknown.
+    assert math.isnan(busy_computer.cpu_share(split, 0))
 
 
 def test_ranks_that_share_cores_among_themselves_are_no_sign_of_others(monkeypatch, run):

@@ -1,4 +1,4 @@
-"""A function from a cell trains as a strategy, and stands beside the official ones."""
+"""A function from a cell trains as a strategy, and can be compared with the official ones."""
 
 from __future__ import annotations
 

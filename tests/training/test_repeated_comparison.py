@@ -1,6 +1,6 @@
-"""Measured comparisons are repeated in turn, show their range, and say what makes them doubtful.
+"""Measured comparisons are repeated in turn, show their range, and say why they may be doubtful.
 
-The runs are stand-ins with scripted step times, so that no claim depends on this computer.
+The runs are replaced by scripted step times, so that no claim depends on this computer.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from lablib.record.trace import Event, Trace
 from lablib.views.pages import comparison_report, comparison_table
 
 QUIET, BUSY = 0.0, 99.0
-DRIFTING = ([1.0, 1.0, 1.0], [0.78, 2.11, 1.18])  # seen on a busy computer: one call, three answers
+# Measured on a busy computer: three calls gave three different results.
+DRIFTING = ([1.0, 1.0, 1.0], [0.78, 2.11, 1.18])
 STEADY = ([1.0, 1.02, 0.98], [1.5, 1.6, 1.55])
 ALONE_TWICE = ([1.0, 0.84, 1.0], [1.0, 1.0, 1.1])  # "119 % efficient" in one of the pairs
 
 
 def run_of(rate, ranks, hardware=None, caution=""):
-    """A training run of three steps that trains `rate` batches of 64 a second."""
+    """Return a training run of three steps that trains `rate` batches of 64 in a second."""
     ends = [step / rate for step in range(4)]
     steps = [
         Event(rank, "step", f"step {n}", ends[n], ends[n + 1])
@@ -37,7 +38,7 @@ def run_of(rate, ranks, hardware=None, caution=""):
 
 @pytest.fixture
 def compared(monkeypatch):
-    """compare(rates, ...) with scripted rates of `single` and `ddp`, one of each a repeat."""
+    """Call compare(rates, ...) with scripted rates of `single` and `ddp`, one a repeat."""
 
     def compare(rates, *, other_cores=QUIET, caution="", ddp_ranks=2, cores=4, **asked):
         script = {"single": iter(rates[0]), "ddp": iter(rates[1])}
@@ -63,7 +64,7 @@ def ddp_of(comparison):
 
 
 def everywhere(comparison, tmp_path):
-    """What a reader sees: the table as text, Markdown, in a notebook; the figure; the page."""
+    """Return all that a reader sees: the table in three forms, the figure, the page."""
     page = comparison_report.write(comparison, tmp_path)
     return [
         comparison_table.text(comparison.table),

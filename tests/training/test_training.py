@@ -1,4 +1,4 @@
-"""Every synchronous strategy is the single process, in both frameworks."""
+"""Every synchronous strategy gives the results of the single process, in both frameworks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PARALLEL = [
     ("tensorflow", "restart", [2, 4]),
 ]
 TASKS = ["digits-mlp", "bytes-gpt"]
-# Each strategy on each task and on each number of ranks, but not on all pairs of them.
+# Each strategy on each task and on each number of ranks, but not all combinations.
 CASES = [
     (of, name, ranks, task) for of, name, counts in PARALLEL for ranks in counts for task in TASKS
     if len(counts) == 1 or (ranks == 2) == (task == "bytes-gpt")
@@ -54,7 +54,7 @@ def trained(name, framework, task, ranks):
 
 
 def weights_apart(a, b):
-    """The largest difference of any tensor, relative to that tensor's largest weight."""
+    """Return the largest difference of any tensor, relative to that tensor's largest weight."""
     assert a.keys() == b.keys()
     return max(np.abs(a[name] - b[name]).max() / np.abs(b[name]).max() for name in b)
 
@@ -79,7 +79,7 @@ def test_the_frameworks_agree(task):
 
 
 def not_synchronised(me, job):
-    """What ddp would be if its gradients stayed on their ranks."""
+    """Train like ddp, but keep the gradients on their ranks."""
     import torch
 
     model = job.task.torch_model(job.seed)
@@ -113,7 +113,8 @@ def test_ddp_sends_every_gradient_once_a_step_and_during_backward():
     size = lab.tasks.get("digits-mlp").weight_bytes
     assert metrics.payload_bytes_per_step(run.trace) == 2 * size
     steps = run.trace.of(rank=0, kind="step")
-    # In the second step DDP agrees on new buckets, once; from the third on nothing else is sent.
+    # In the second step DDP agrees once on new buckets; from the third step on it sends nothing
+    # else.
     reduced = run.trace.of(rank=0, kind="message", name="all_reduce")
     inside = [e for e in reduced if e.start_s > steps[2].start_s]
     assert {event.phase for event in inside} == {"backward"}
@@ -145,7 +146,7 @@ def test_a_split_model_sends_activations_forward_and_their_gradients_back(framew
     task = lab.tasks.get("bytes-gpt")
     cuts = [stage[0] for stage in task.cut(ranks)[1:]]
     activations = sum(4 * task.batch * int(np.prod(task.chain[n].shape_in)) for n in cuts)
-    # The program runs on rank 0: labels go from there to the last stage, the loss comes back.
+    # The program runs on rank 0: it sends labels to the last stage and receives the loss.
     there_and_back = 8 * task.batch * 64 + 4 if framework == "tensorflow" else 0
     assert metrics.payload_bytes_per_step(run.trace) == 2 * activations + there_and_back
     derived = {event.derived for event in run.trace.of(kind="message") if event.name == "send"}

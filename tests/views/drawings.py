@@ -1,4 +1,4 @@
-"""Traces and tables to draw, small and without a clock of their own; and how to read a drawing."""
+"""Small traces and tables to draw, with fixed times; and functions that read a drawing."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from lablib.record.trace import Event, Trace
 
 
 def data_parallel(ranks=2, steps=3, clock="measured"):
-    """Each step of 10 ms: compute to 7, an all-reduce from 4 to 9, so a wait from 7 to 9."""
+    """Return steps of 10 ms: compute until 7, an all-reduce from 4 to 9, so a wait from 7 to 9."""
     group, events = tuple(range(ranks)), []
     for rank, number in itertools.product(range(ranks), range(steps)):
         at = 0.010 * number
@@ -30,7 +30,7 @@ def data_parallel(ranks=2, steps=3, clock="measured"):
 
 
 def with_passes(ranks=2, steps=3, clock="modelled"):
-    """Rank 0 computes 2 ms longer than the others, which wait; an all-reduce from 3 or 5 to 8."""
+    """Rank 0 computes 2 ms longer than the others, which wait; all-reduce from 3 or 5 to 8."""
     group, events = tuple(range(ranks)), []
     for rank, number in itertools.product(range(ranks), range(steps)):
         at, late = 0.010 * number, 0.002 * (rank == 0)
@@ -46,7 +46,7 @@ def with_passes(ranks=2, steps=3, clock="modelled"):
 
 
 def in_a_line(ranks=4, nbytes=1000):
-    """Each rank sends to the next, ten times as much as the one before it."""
+    """Each rank sends to the next one, ten times as much as the rank before it."""
     events = []
     for rank in range(ranks - 1):
         pair, size = (rank, rank + 1), nbytes * 10**rank
@@ -58,7 +58,7 @@ def in_a_line(ranks=4, nbytes=1000):
 
 
 def pipelined(stages=4, micro_batches=4, steps=2, order=gpipe):
-    """A pipeline of equal stages, 1 ms forward and 2 backward, over links without latency."""
+    """Return a pipeline of equal stages, 1 ms forward, 2 backward, over links without latency."""
     layer = plans.PlannedLayer(Cost(1e9), 0)
     orders = [
         order(rank, stages, micro_batches) if order is one_f_one_b else order(rank, micro_batches)
@@ -71,7 +71,7 @@ def pipelined(stages=4, micro_batches=4, steps=2, order=gpipe):
 
 
 def in_a_graph():
-    """The same without waits, as TensorFlow shows it; one message that only placement tells of."""
+    """Return the same without waits, as in TensorFlow, with one message from placement."""
     seen = [event for event in data_parallel() if event.kind != "wait"]
     return Trace([*seen, Event(0, "message", "send", 0.01, 0.02, 64, (0, 1), derived=True)])
 
@@ -119,7 +119,7 @@ TABLES = {"one row": SINGLE, "the demo": DEMO, "mixed clocks": MIXED, "on 4 rank
 
 
 def labels(picture):
-    """(words, box) of everything written on a picture, as it is drawn."""
+    """Return (words, box) of every text on a picture, as it is drawn."""
     import matplotlib.axes
     import matplotlib.text
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -145,13 +145,13 @@ def words(picture):
 
 
 def collisions(picture):
-    """Pairs of words that lie on one another."""
+    """Return the pairs of texts that overlap."""
     pairs = itertools.combinations(labels(picture), 2)
     return [(a, b) for (a, one), (b, two) in pairs if one.padded(-1).overlaps(two.padded(-1))]
 
 
 def beyond_the_edge(picture):
-    """Words that the picture's edge cuts."""
+    """Return the texts that cross the picture's edge."""
     paper = picture.bbox.padded(2)
     return [
         words
@@ -161,7 +161,7 @@ def beyond_the_edge(picture):
 
 
 def illegible(picture):
-    """What cannot be read: words on one another, beyond the edge, smaller than nine points."""
+    """Return illegible texts: overlapping, beyond the edge, or smaller than nine points."""
     import matplotlib.text
 
     found = [text for text in picture.findobj(matplotlib.text.Text) if text.get_fontsize() < 9]

@@ -1,4 +1,4 @@
-"""Claims about collectives drawn step by step: what ranks hold, who sent in which round."""
+"""Collectives drawn step by step: what ranks hold, and which rank sent in which round."""
 
 import matplotlib.text
 import pytest
@@ -12,7 +12,7 @@ from lablib.views.plots.message_rounds import rounds
 
 
 def ring_buffers(ranks):
-    """[rank][moment] of a ring all-reduce in which rank r begins with r + 1 everywhere."""
+    """Return [rank][moment] of a ring all-reduce in which rank r begins with r + 1 everywhere."""
     held = [[rank + 1] * ranks for rank in range(ranks)]
     moments = [[list(own)] for own in held]
     for turn in range(2 * (ranks - 1)):
@@ -75,7 +75,7 @@ def test_what_a_step_changed_is_bold():
     picture = plots.collective(ring_buffers(3), ring_trace(3))
     bold = [t for t in picture.findobj(matplotlib.text.Text) if t.get_weight() == "bold"]
     changed = [t for t in bold if t.get_text().strip() and "(" not in t.get_text()]
-    # One chunk a rank and step; the moment with which a band begins is drawn again.
+    # One chunk for each rank and step; the first moment of a band is drawn again.
     assert len(changed) % 3 == 0 and len(changed) >= 3 * 4
     assert "After step 4: rank 0 holds 6, 6, 6" in picture.alt
 
@@ -103,7 +103,7 @@ def test_a_ring_has_two_times_ranks_minus_one_rounds_of_a_send_a_rank(steps):
 
 
 def test_ranks_that_take_turns_are_one_round_only_where_they_mark_steps():
-    """Rank 1 receives before it sends: without marks nobody knows that both belong together."""
+    """Rank 1 receives before it sends: without marks it is unknown that both belong together."""
     two = [
         Event(0, "message", "send", 0, 1, 8, (0, 1)),
         Event(1, "message", "recv", 0, 1, 8, (0, 1)),

@@ -1,4 +1,4 @@
-"""Claims about sliders over modelled hardware: they move the figure, and the numbers are right."""
+"""Sliders over modelled hardware: they change the figure, and the numbers are right."""
 
 import re
 import sys
@@ -89,7 +89,7 @@ def test_a_slider_that_is_not_there_is_told(controls):
 
 
 def seconds(diagram):
-    """What the title says that a step takes, in ms."""
+    """Return the duration of a step in the title, in ms."""
     number, unit = re.search(r"a step takes ([\d.]+) (us|ms|s)", diagram.title, re.I).groups()
     return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
 

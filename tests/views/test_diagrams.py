@@ -1,4 +1,4 @@
-"""Claims about the diagrams: well-formed, told in words, every number and letter explained."""
+"""Diagrams are well-formed and described in words, and every number and letter is explained."""
 
 import itertools
 import re
@@ -127,7 +127,7 @@ def machine(request):
 
 
 def boxes(diagram):
-    """(words, left, top, right, bottom) of every line of text, in the font that is asked for."""
+    """Return (words, left, top, right, bottom) of every line of text, in the chosen font."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -213,7 +213,7 @@ def test_a_degrading_link_is_dashed_and_told():
 
 
 def test_traffic_is_laid_on_the_links_that_it_crosses():
-    """Ranks 0 to 7 in a line, each sends to the next: only 3 to 4 crosses between the nodes."""
+    """Ranks 0 to 7 in a line, each sends to the next: only 3 to 4 is between the nodes."""
     shown = texts(diagrams.hardware(MACHINE, in_a_line(8, nbytes=1)))
     assert shown.count("out 1 kB, in 0 B") == 1 and shown.count("out 0 B, in 1 kB") == 1
     sizes = [text for text in shown if re.fullmatch(r"out \S+ \S+", text)]

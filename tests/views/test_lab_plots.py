@@ -1,4 +1,4 @@
-"""Claims about the figures of single labs: legible, honest about the clock, in words."""
+"""The figures of single labs are legible, show which clock was used, and have a description."""
 
 import functools
 import math
@@ -130,7 +130,7 @@ def test_the_parts_of_a_step_are_all_of_it():
 
 
 def test_a_step_divides_by_what_its_ranks_did():
-    """Of 10 ms, bytes move from 5 on, when rank 0 has joined; rank 1 stands still from 4 on."""
+    """In a step of 10 ms, bytes move from 5 on, when rank 0 has joined; rank 1 waits from 4 on."""
     rank_0 = {"forward": 2, "backward": 4, "other": 2, "moving": 2, "idle": 0}
     rank_1 = {"forward": 2, "backward": 2, "other": 2, "moving": 3, "idle": 1}
     split = metrics.step_split(with_passes())
@@ -208,7 +208,7 @@ def test_operations_lie_where_the_device_puts_them_and_measured_ones_where_they_
     alt = drawn("roofline").alt
     assert "matrix product (measured): 167 FLOPs a byte, 2 TFLOP/s, 25% of what arithmetic" in alt
     assert "addition (modelled): 0.0833 FLOPs a byte" in alt
-    # It waits for its start, so it stays far below the roof.
+    # It is limited by its start, so it stays far below the roof.
     assert "a tiny one (modelled): 1 FLOPs a byte, 20 MFLOP/s, 0% of what memory allows" in alt
 
 

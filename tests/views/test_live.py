@@ -1,4 +1,4 @@
-"""Claims about the live view: it tells what ranks do; its stop ends a run as an interrupt does."""
+"""The live view shows what ranks do; its stop ends a run like an interrupt."""
 
 import threading
 
@@ -10,7 +10,7 @@ from lablib.views import live
 
 
 class Told(live.View):
-    """A view that stops its run once every rank has shown so many steps."""
+    """A view that stops its run after every rank has shown a given number of steps."""
 
     def __init__(self, steps):
         super().__init__(every_s=0.0)
@@ -20,7 +20,7 @@ class Told(live.View):
         super().__call__(boards)
         self.seen.append(self.rows)
         if all(int(row["steps"]) >= self.least and row["logged"] for row in self.rows):
-            # From another thread, as a button's click comes.
+            # from another thread, like the click of a button
             thread = threading.Thread(target=self.stop)
             thread.start()
             thread.join()
@@ -60,7 +60,7 @@ def test_what_a_rank_says_is_escaped():
 
 
 def test_a_run_that_ends_by_itself_leaves_its_last_state():
-    view = live.View(every_s=60)  # so that it looks once, at the beginning
+    view = live.View(every_s=60)  # so that it looks only once, at the beginning
     with lab.Cluster(2) as cluster:
         cluster.run(lambda me: me.log(done=1), watch=view)
     assert [(row["state"], row["logged"]) for row in view.rows] == [("returned", "done 1")] * 2

@@ -1,4 +1,4 @@
-"""Claims about the plots: legible, honest about the clock, told in words as well."""
+"""Plots are legible, show which clock was used, and are described in words."""
 
 import base64
 import functools
@@ -183,7 +183,7 @@ def test_areas_side_by_side_differ_without_colour():
 
 
 def bars(picture):
-    """The legend's names; by colour and hatch, (start, width) of the bars in units of the axis."""
+    """Return the legend's names; and {(colour, hatch): (start, width) of the bars on the axis}."""
     names = [text.get_text() for text in picture.legends[0].get_texts()]
     found = {}
     for patch in picture.axes[0].findobj(matplotlib.patches.PathPatch):
@@ -199,7 +199,7 @@ def look(ink):
 
 
 def path_line(picture):
-    """(time, row) of the corners of the critical path; None where none is drawn."""
+    """Return (time, row) of the corners of the critical path; None if none is drawn."""
     lines = [line for line in picture.axes[0].lines if line.get_path_effects()]
     return lines[0].get_xydata() if lines else None
 
@@ -269,7 +269,7 @@ def test_where_waits_were_not_seen_no_message_claims_to_be_hidden():
 def test_the_critical_path_runs_below_whom_the_others_wait_for():
     picture = plots.timeline(with_passes(ranks=3), steps=0)
     corners = path_line(picture)
-    assert (corners[:, 1] < 1).all()  # all of it in the row of rank 0, the slow one
+    assert (corners[:, 1] < 1).all()  # all of it is in the row of rank 0, the slow one
     assert (corners[0, 0], corners[-1, 0]) == pytest.approx((0, 10))
     assert "critical path" in bars(picture)[0]
     assert "Critical path: compute 70%, message 30%, through rank 0." in picture.alt
@@ -302,7 +302,7 @@ def test_it_breaks_off_where_it_goes_through_ranks_that_are_not_drawn():
 
 
 def ping_pong(times):
-    """One rank computes while the other waits for what it will send, in turn."""
+    """Return a trace in which two ranks take turns: one computes, the other waits for it."""
     events = []
     for at in range(times):
         here, there = at % 2, 1 - at % 2
@@ -329,7 +329,7 @@ def test_nothing_to_draw_is_an_error_that_says_so(draw):
 
 
 def cells(picture):
-    """(from, to) -> what is written there."""
+    """Return {(source, destination): text of the cell}."""
     return {
         tuple(int(place) for place in reversed(text.get_position())): text.get_text()
         for text in picture.axes[0].texts
@@ -344,7 +344,7 @@ def test_messages_between_two_are_counted_exactly_and_once():
 
 def test_collectives_are_spread_evenly_and_the_figure_says_so():
     picture = plots.matrix(data_parallel(ranks=3, steps=2))
-    # Of 4000 and of 8 bytes in 2 steps, each 2 (R - 1) / R times, over 2 others.
+    # The messages have 4000 and 8 bytes in 2 steps; each counts 2 (R - 1) / R times, over 2 others.
     assert set(cells(picture).values()) == {"5.34 kB"}
     assert len(cells(picture)) == 6
     assert any("spread evenly over the others" in text for text in words(picture))

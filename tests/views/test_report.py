@@ -1,4 +1,4 @@
-"""Claims about a comparison's folder: all there, self-contained, nothing unescaped."""
+"""The folder of a comparison is complete and self-contained, and all text is escaped."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Claims about the explorer: a widget where there are widgets, the same figures where not."""
+"""The explorer is a widget where widgets work, and shows the same figures elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def parts(widget):
-    """The slider, or None; the tabs."""
+    """Return the slider, or None; and the tabs."""
     children = widget.children
     return (children[0] if len(children) == 2 else None), children[-1]
 

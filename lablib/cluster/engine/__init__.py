@@ -1,30 +1,30 @@
-"""What an engine is: it starts the processes of a run, passes on what they report, and ends them.
+"""The interface of an engine: it starts the processes of a run, reports on them, and ends them.
 
-    KERNEL    the process of the notebook (`Cluster`) or the grader (`Box`): `supervise` runs here
-      |  ^        ^  |                              ^
-      |  |        |  |  own data,                   |  board: a file in memory
-      |  |        |  |  "go on"                     |  log, stack: files, or pipes in the box
-      |  | pids,  |  v                              |
-      |  | deaths |  one socket for each rank       |
-      |  |        +- Begun, Value, Failed, Record --+
-      |  |                                          |
-      |  |  jobs, ports,                            |
-      v  |  signals, close         fork             |
-    ZYGOTE ----------------------------------->  RANK 0 ... RANK n-1
-      has imported the framework once;              ^        |
-      ends what the ranks leave behind              +--------+
-                                                    messages of the framework, such as all_reduce
+  KERNEL    the process of the notebook (`Cluster`) or the grader (`Box`): `supervise` runs here
+    |  ^        ^  |                              ^
+    |  |        |  |  own data,                   |  board: a file in memory
+    |  |        |  |  "go on"                     |  log, stack: files, or pipes in the box
+    |  | pids,  |  v                              |
+    |  | deaths |  one socket for each rank       |
+    |  |        +- Begun, Value, Failed, Record --+
+    |  |                                          |
+    |  |  jobs, ports,                            |
+    v  |  signals, close         fork             |
+  ZYGOTE ----------------------------------->  RANK 0 ... RANK n-1
+    has imported the framework once;              ^        |
+    ends processes that ranks leave behind        +--------+
+                                                  messages of the framework, such as all_reduce
 
-    Only in the box:
-    KEEPER    forks a zygote for each run, in namespaces of its own, watches the run's memory and
-              processes from outside, ends them, and reports to the kernel what it has seen
-    RELAY     a thread of the kernel's process: ranks without a network send one another everything
-              through it, and it counts the messages
+  Only in the box:
+  KEEPER    forks a zygote for each run, in separate namespaces, watches the run's memory and
+            processes from outside, ends them, and reports to the kernel what it has observed
+  RELAY     a thread of the kernel's process: ranks without a network send all their messages
+            through it, and it counts them
 
 The local engine (`cluster/local`) and the box (`box`) implement `Engine` and `Ranks` side by side.
-Code above the engine, such as `supervise`, uses these two protocols only. Everything that comes
-from a rank may be forged, because the learner's code runs there: `messages` defines what is
-accepted, and `wire` reads it without ever unpickling anything.
+Code above the engine, such as `supervise`, uses only these two protocols. Everything that comes
+from a rank may be forged, because the learner's code runs there: `messages` defines which messages
+are accepted, and `wire` reads them without ever unpickling anything.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ Event = Begun | Value | Failed | Record | Died
 
 
 class Work(NamedTuple):
-    """What all ranks of a run do.
+    """The work of all ranks of a run.
 
     payload    the function, pickled
     hardware   the machine that is modelled; None if times are measured
     timeout_s  after this time `supervise` ends the run
-    echo       print what the ranks print, as it comes
+    echo       True: print the ranks' output while they run
     """
 
     payload: bytes
@@ -70,7 +70,7 @@ class Engine(Protocol):
 
 
 class Ranks(Protocol):
-    """The processes of one run, wherever they are.
+    """The processes of one run, on this computer or elsewhere.
 
     pids   the process number of each rank, on the rank's own machine
     """
@@ -80,13 +80,16 @@ class Ranks(Protocol):
     def events(self, wait_s: float) -> list[tuple[int, Event]]:
         """Return what has happened, each event with its rank; wait at most `wait_s` for the first.
 
-        `Died` is the last event of a rank. A stream that no rank can have written arrives as
-        `Failed` with the cause FORGED.
+        `Died` is the last event of a rank. If a stream cannot have been written by the kit's code
+        on a rank, it arrives as `Failed` with the cause FORGED.
         """
 
     def let_go(self, rank: int) -> None:
-        """Let a waiting rank go on: to its function, if it waited for servers; else to its record
-        and its end."""
+        """Let a waiting rank continue.
+
+        A rank that waits for servers continues with its function; otherwise it sends its record and
+        ends.
+        """
 
     def boards(self) -> list[Board]:
         """Return what each rank is doing now."""
@@ -95,7 +98,7 @@ class Ranks(Protocol):
         """Return how many messages the rank has issued on the channel, by its board."""
 
     def stacks(self, within_s: float = 0.0) -> list[str]:
-        """Return where each rank stands, as its fault handler wrote it; "" if it wrote nothing.
+        """Return each rank's stack, as its fault handler wrote it; "" if it wrote nothing.
 
         within_s   ask the ranks first, and wait at most this long for their answers
         """
@@ -106,7 +109,7 @@ class Ranks(Protocol):
     def close(self) -> dict:
         """End every process of the run. Calling it twice is harmless.
 
-        Returns what was seen of them from outside; only the box sees anything.
+        Returns what was observed of them from outside; only the box observes anything.
         """
 
     def forget(self) -> None:

@@ -13,46 +13,49 @@ from msgspec import Meta
 
 from lablib.record.rows import AnyRow, check_rows
 
-# Why a rank failed. The rank finds this out from the exception itself, where it still has it.
+# Why a rank failed. The rank decides this from the exception itself, while it has it.
 RAISED = "raised"
 LEFT = "left"  # by SystemExit
 UNSENDABLE = "unsendable"  # the function returned something that cannot be sent
 MEMORY = "memory"  # an allocation was refused
 DISK = "disk"  # a file or the disk is full
 UNWRITTEN = "unwritten"  # the exercise is still as learners get it
-SERVER = "server"  # TensorFlow's server did not start, so nothing of the learner's has run here
+SERVER = "server"  # TensorFlow's server did not start, so none of the learner's code has run here
 CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
-FORGED = "forged"  # it sent a message that no rank of the kit sends; the kernel finds this out
+FORGED = "forged"  # it sent a message that the kit never sends; the kernel decides this
 
 LONGEST_NAME, LONGEST_TEXT, MOST_FRAMES = 200, 4000, 100
 _Seconds = Annotated[float, Meta(ge=-1e15, le=1e15)]
 _Bytes = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 _Text = Annotated[str, Meta(max_length=LONGEST_TEXT + 10)]
-_LongName = Annotated[str, Meta(max_length=1 << 16)]  # of a file or a function
+_LongName = Annotated[str, Meta(max_length=1 << 16)]  # the name of a file or a function
 
 
 class Message(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind"):
-    """Crosses a process border as a dict of its fields and its kind."""
+    """A message that is sent between processes as a dict of its fields and its kind."""
 
     def plain(self) -> dict[str, Any]:
-        """Return that dict."""
+        """Return the message as this dict."""
         return {"kind": kind(self)} | msgspec.structs.asdict(self)
 
 
 class RankJob(Message, tag="job"):
-    """What one rank is to do, from the kernel; the zygote adds the last three fields.
+    """The job of one rank, from the kernel; the zygote adds the last three fields.
 
     payload       path of the file with the function
-    has_own       after its start the rank receives data that only it gets
-    serves        it runs a TensorFlow server instead of the function; has_servers: some rank does
+    has_own       True: after its start the rank receives data that only it gets
+    serves        True: it runs a TensorFlow server instead of the function
+    has_servers   True: some rank runs a server
     files         paths of its log, board, stack and traceback
-    env           variables that are set; changed_env: those that changed since the zygote began
+    env           environment variables to set
+    changed_env   variables that have changed since the zygote began
     cwd, path     its current folder and `sys.path`
     sources       text and name of the notebook's cells, by file name
-    counts        costs are counted, because the hardware is not this computer
-    tasks         role, index within the role, and rank of all who take part in TensorFlow
-    parent        process number of the zygote; listening, relay: descriptors
+    counts        True: costs are counted, because the hardware is not this computer
+    tasks         role, index within the role, and rank of all ranks that take part in TensorFlow
+    parent        process number of the zygote
+    listening, relay    descriptors
     """
 
     rank: int
@@ -96,10 +99,11 @@ class Failed(Message, frozen=True, tag="error"):
     """Why the rank has no value.
 
     cause    one of CAUSES, or FORGED
-    type     name of the exception's type; `text` is what it says
+    type     name of the exception's type
+    text     the exception's text
     frames   file, line and function of each of the learner's frames, the innermost last
-    echo     the error looks like what a rank sees when another one has died
-    at_s     when it failed, on a clock that all ranks of the computer share
+    echo     True: the error looks like a consequence of another rank's death
+    at_s     the time of the failure, on a clock that all ranks of the computer share
     """
 
     cause: Literal[CAUSES]
@@ -111,9 +115,10 @@ class Failed(Message, frozen=True, tag="error"):
 
 
 class Record(Message, frozen=True, tag="record"):
-    """What the rank wrote down while it ran; `Run` reads it.
+    """What the rank recorded while it ran; `Run` reads it.
 
-    clock_reads   clock, file and line of the learner's first look at this computer's clock
+    clock_reads   clock, file and line of the first place where the learner's code read this
+                  computer's clock
     """
 
     rows: list[AnyRow]
@@ -128,7 +133,7 @@ class Record(Message, frozen=True, tag="record"):
 
 
 class Died(msgspec.Struct, frozen=True):
-    """The rank's process has ended: with this exit status, or below zero with this signal."""
+    """The rank's process has ended with this exit status, or, if negative, by this signal."""
 
     code: int
     at_s: float
@@ -158,5 +163,5 @@ def kind(message: Message) -> str:
 
 
 def forged(why: str) -> Failed:
-    """Return the event for a rank that sent a message that no rank of the kit sends."""
+    """Return the event for a rank that sent a message that the kit never sends."""
     return Failed(FORGED, "NotARanksMessage", why, [], False, 0.0)

@@ -1,6 +1,6 @@
 """Turn arrays and tensors into NumPy arrays; explain why other values cannot be sent.
 
-NumPy has no bfloat16 and no float8. Arrays of these types arrive as float32, which holds each of
+NumPy has no bfloat16 and no float8. Arrays of these types become float32, which represents each of
 their values exactly.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 from lablib import frameworks
 from lablib.frameworks.framework import NoPlainValues
 
-_KINDS = "biufcSU"  # of NumPy's types: the plain ones
-_WIDER = (np.int8, np.uint8, np.float32)  # hold every value of a type that NumPy lacks
+_KINDS = "biufcSU"  # the kinds of NumPy's types that can be sent
+# These can represent every value of a type that NumPy lacks.
+_WIDER = (np.int8, np.uint8, np.float32)
 
 # What to do instead, by the package and the name of the type or of one of its base types.
 _CURES = {
@@ -46,9 +47,9 @@ class CannotTravel(TypeError):
 
 
 def as_array(value: Any) -> np.ndarray | None:
-    """Return the NumPy array of an array, a NumPy scalar or a tensor of either framework.
+    """Return an array, a NumPy scalar or a tensor of either framework as a NumPy array.
 
-    None for any other value. Raises CannotTravel for a tensor without plain values.
+    Returns None for any other value. Raises CannotTravel for a tensor without plain values.
     """
     if isinstance(value, (np.ndarray, np.generic)) and not isinstance(value, np.ma.MaskedArray):
         return _plain(np.asarray(value), value)
@@ -59,7 +60,7 @@ def as_array(value: Any) -> np.ndarray | None:
 
 
 def refusal(value: Any) -> CannotTravel:
-    """The error for a value that is not plain: which type it has, and what to do instead."""
+    """Return the error for a value that is not plain: its type, and what to do instead."""
     kind = type(value)
     bases = [
         (base.__module__.partition(".")[0].lstrip("_"), base.__name__) for base in kind.__mro__
@@ -85,7 +86,7 @@ def _values(framework, tensor):
 
 
 def _plain(array, value):
-    """The array in a type that can be sent."""
+    """Return the array in a type that can be sent."""
     if array.dtype.kind in _KINDS:
         return array
     wider = [kind for kind in _WIDER if array.dtype.kind == "V" and np.can_cast(array.dtype, kind)]

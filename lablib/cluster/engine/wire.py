@@ -1,7 +1,8 @@
 """Messages between the notebook's kernel, the zygote and the ranks: framed, plain, never pickled.
 
-Learner code runs on the ranks, so what a rank sends is data to be read, not code to be run:
-msgpack with a few types of our own. Tensors of both frameworks arrive as NumPy arrays.
+The learner's code runs on the ranks, so a rank's messages are read as data and never executed as
+code. The format is msgpack with a few types of the kit's own. Tensors of both frameworks arrive as
+NumPy arrays.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lablib.record.rows import Row
 _HEADER = struct.Struct("!Q")
 _ARRAY, _TUPLE, _INT, _COMPLEX, _SET, _FROZEN_SET = range(1, 7)
 _ARRAY_KINDS = "biufcSU"
-_DEEPEST = 64  # tuples, sets and arrays inside one another
+_DEEPEST = 64  # most levels of tuples, sets and arrays inside one another
 _MOST_DIGITS = 1000
 _WHOLE_NUMBER = re.compile(rb"-?[0-9]+")
 _SAFE_INT = 2**53
@@ -32,13 +33,13 @@ _SAFE_INT = 2**53
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much a reader takes from a sender whom it need not trust.
+    """How much a reader accepts from a sender that it does not trust.
 
-    frame_bytes  of one message
-    elements     of all lists, dicts, sets and tuples of one message together: an empty list is
-                 one byte on the way and 64 in memory
-    plain_keys   keys of dicts and members of sets are str, bytes or whole numbers below 2**53:
-                 others can be made to collide, and then take hours
+    frame_bytes  bytes of one message
+    elements     elements of all lists, dicts, sets and tuples of one message together: an empty
+                 list is one byte in the message and 64 in memory
+    plain_keys   keys of dicts and members of sets are str, bytes or whole numbers below 2**53: a
+                 sender could make other keys collide, and reading them would take hours
     """
 
     frame_bytes: int
@@ -50,10 +51,11 @@ ANY_SIZE = Bounds(frame_bytes=2**31, elements=2**31, plain_keys=False)
 
 
 def pack(value: Any) -> bytes:
-    """Bytes of plain data: None, bool, int, float, complex, str, bytes, list, tuple, dict, set,
-    NumPy arrays and scalars, tensors of torch and TensorFlow (see `sendable`), and a `Message`.
+    """Return the bytes of plain data.
 
-    Raises CannotTravel for anything else, and for values nested deeper than 500.
+    Plain data are None, bool, int, float, complex, str, bytes, list, tuple, dict, set, NumPy arrays
+    and scalars, tensors of torch and TensorFlow (see `sendable`), and a `Message`. Raises
+    CannotTravel for anything else, and for values nested deeper than 500.
     """
     try:
         return msgpack.packb(value, default=_encode, strict_types=True)
@@ -62,8 +64,10 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes, bounds: Bounds = ANY_SIZE) -> Any:
-    """The value that `pack` wrote. Raises ValueError for bytes that `pack` cannot have written,
-    and for what is beyond the bounds."""
+    """Return the value that `pack` wrote.
+
+    Raises ValueError for bytes that `pack` cannot have written, and for values beyond the bounds.
+    """
     try:
         return _Unpacking(len(data), bounds).value(data)
     except _UNREADABLE as error:
@@ -71,7 +75,7 @@ def unpack(data: bytes, bounds: Bounds = ANY_SIZE) -> Any:
 
 
 def send(sock: socket.socket, message: dict | Message, fds: tuple[int, ...] = ()) -> None:
-    """Send one message, and open files with its first byte."""
+    """Send one message; open files are sent with its first byte."""
     frame = pack(message)
     header = _HEADER.pack(len(frame))
     if fds:
@@ -82,7 +86,7 @@ def send(sock: socket.socket, message: dict | Message, fds: tuple[int, ...] = ()
 
 
 def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[int]]:
-    """The next message and the files that came with it; None at the end of the stream."""
+    """Return the next message and the files that came with it; None at the end of the stream."""
     if max_fds:
         header, fds, _, _ = socket.recv_fds(sock, _HEADER.size, max_fds)
     else:
@@ -94,7 +98,7 @@ def receive(sock: socket.socket, max_fds: int = 0) -> tuple[dict | None, list[in
 
 
 class Reader:
-    """Collects the frames of one rank's stream without ever waiting for it."""
+    """Collect the frames of one rank's stream without ever waiting for it."""
 
     def __init__(self, sock: socket.socket, bounds: Bounds = ANY_SIZE):
         self.sock, self.bounds, self.ended, self._buffer = sock, bounds, False, bytearray()
@@ -103,9 +107,10 @@ class Reader:
         return self.sock.fileno()
 
     def messages(self) -> list[Any]:
-        """The messages complete by now. `ended` turns True at the end of the stream.
+        """Return the messages that are complete by now. `ended` turns True at the end of the
+        stream.
 
-        Raises ValueError when the stream is not one of a rank.
+        Raises ValueError if the stream cannot be that of a rank.
         """
         self._take_what_is_there()
         found = []
@@ -114,7 +119,8 @@ class Reader:
         return found
 
     def _take_what_is_there(self):
-        patience_s = self.sock.gettimeout()  # with one, recv waits, whatever its flags say
+        # With a time limit, recv would wait in spite of its flags.
+        patience_s = self.sock.gettimeout()
         self.sock.settimeout(0)
         try:
             data = self.sock.recv(1 << 20)
@@ -193,10 +199,10 @@ _UNREADABLE = (
 
 
 class _Unpacking:
-    """One message being read, and what is left of its bounds.
+    """One message while it is read, and the rest of its bounds.
 
-    What is inside a tuple or a set is copied once for each of these around it, so the copies are
-    bounded, too.
+    Each tuple or set copies its contents once, also those of nested ones, so the number of copies
+    is limited, too.
     """
 
     def __init__(self, nbytes, bounds):

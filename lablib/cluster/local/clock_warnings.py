@@ -13,7 +13,7 @@ _reads: list[list] = []
 
 
 def notice() -> None:
-    """From now on, remember the first line of the learner's that reads a clock of `time`."""
+    """From now on, remember the first line of the learner's code that reads a clock of `time`."""
     for name in _CLOCKS:
         setattr(time, name, _noticed(name, getattr(time, name)))
 

@@ -16,12 +16,12 @@ _POLL_S = 0.05
 
 
 class Connections:
-    """Starts ranks through the zygote, and collects what they and the zygote report.
+    """Start ranks through the zygote, and collect reports from them and from the zygote.
 
-    channel   to the zygote; closing it ends the run's processes
-    wait_s    how long a rank may take to accept what is sent to it
-    bounds    of what a rank may send
-    gone      makes the exception to raise when the zygote has died
+    channel   the socket to the zygote; closing it ends the run's processes
+    wait_s    how long a rank may take to accept a message
+    bounds    bounds for messages of a rank
+    gone      a function that makes the exception to raise if the zygote has died
     """
 
     def __init__(
@@ -34,7 +34,8 @@ class Connections:
         self.pids: dict[int, int] = {}
         self._channel, self._wait_s, self._bounds, self._gone = channel, wait_s, bounds, gone
         self._readers: dict[int, wire.Reader] = {}
-        self._deaths: list[tuple[int, Event]] = []  # reported while an answer was waited for
+        # Deaths reported while this process waited for an answer.
+        self._deaths: list[tuple[int, Event]] = []
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
 
@@ -44,7 +45,7 @@ class Connections:
         return self._answer("ports")
 
     def start(self, job: messages.RankJob, files: tuple[int, ...] = ()) -> None:
-        """Start the rank that the job describes, and hand it these open files."""
+        """Start the rank that the job describes, and pass it these open files."""
         rank = job.rank
         ours, theirs = socket.socketpair()
         ours.settimeout(self._wait_s)
@@ -63,7 +64,7 @@ class Connections:
             self._readers[rank].sock.send(b"!")
 
     def stacks(self, within_s: float, written: Callable[[], list[str]]) -> list[str]:
-        """As `Ranks.stacks`. The ranks' fault handlers answer: also that of a rank deep in C++.
+        """Like `Ranks.stacks`. The fault handlers answer even if a rank is inside of C++ code.
 
         written   returns what each fault handler has written by now
         """
@@ -75,7 +76,7 @@ class Connections:
         return texts
 
     def events(self, wait_s: float) -> list[tuple[int, Event]]:
-        """As `Ranks.events`."""
+        """Like `Ranks.events`."""
         found, self._deaths = self._deaths, []
         for key, _ in self._selector.select(0 if found else wait_s):
             found += self._from_zygote() if key.data is None else self._from_rank(key.data)
@@ -123,7 +124,7 @@ class Connections:
         return self._death(self._hear())
 
     def _death(self, message):
-        """The rank's last messages come before its death."""
+        """Return a rank's last messages, followed by its death."""
         rank = message["rank"]
         return [*self._from_rank(rank), (rank, messages.Died(message["exit"], message["at_s"]))]
 
@@ -140,5 +141,5 @@ class Connections:
 
 
 def _unless_it_died():
-    """Ignore that a rank does not accept what is sent to it: `supervise` soon notices why."""
+    """Ignore that a rank does not accept a message: `supervise` soon notices the reason."""
     return contextlib.suppress(ConnectionError, TimeoutError)

@@ -1,4 +1,4 @@
-"""Processes that this one started, or adopted, and that have ended."""
+"""Find processes that this process started or adopted, and that have ended."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 
 def ended_children() -> Iterator[tuple[int, int]]:
-    """(pid, exit code) of each that nobody has asked for yet; below zero: the signal that ended it.
+    """Yield (pid, exit code) of each ended child once; a negative code is a signal.
 
-    Does not wait.
+    This does not wait.
     """
     while True:
         try:

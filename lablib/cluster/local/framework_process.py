@@ -1,4 +1,4 @@
-"""A process that imports a framework once and then serves runs, as its starter sees it."""
+"""A process that imports a framework once and then serves runs, from the view of its starter."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _CLOSE_WITHIN_S = 10
 
 
 class FrameworkProcess:
-    """Starts the process and waits for nothing.
+    """Start the process without waiting for it.
 
-    started   starts it: started(folder, descriptor, options) returns the `Popen`. The process gets
-              one end of `control` as this descriptor, and `options` go to `Popen`
-    folder    for the files of the process and of its runs
+    started   started(folder, descriptor, options) starts it and returns the `Popen`. The process
+              gets one end of `control` as this descriptor, and `options` are passed to `Popen`
+    folder    the folder for the files of the process and of its runs
     """
 
     def __init__(self, framework: str, started: Callable[[Path, int, dict], subprocess.Popen]):
@@ -43,11 +43,11 @@ class FrameworkProcess:
             self.process = started(self.folder, theirs.fileno(), options)
 
     def usable(self) -> bool:
-        """True if it is this process's own (not that of a parent it was forked from) and alive."""
+        """Return True if it is alive and belongs to this process, not to a parent before a fork."""
         return self.owner == os.getpid() and self.process.poll() is None
 
     def wait_ready(self) -> None:
-        """Wait until the framework is imported, with a progress bar when that takes long."""
+        """Wait until the framework is imported, with a progress bar if it takes long."""
         with self._one_at_a_time:
             if not self._ready:
                 self._wait_ready()
@@ -61,10 +61,10 @@ class FrameworkProcess:
         try:
             return (self.folder / "zygote.log").read_text(errors="replace").strip()[-800:]
         except FileNotFoundError:
-            return ""  # it ended by itself, and took its folder with it
+            return ""  # it ended by itself, and removed its folder
 
     def close(self) -> None:
-        """End it, its ranks and its files. Twice is harmless."""
+        """End it, its ranks and its files. Calling it twice is harmless."""
         if self.owner != os.getpid():
             return
         self.control.close()
@@ -85,7 +85,7 @@ class FrameworkProcess:
         self.shared_network, self._ready = answer["shared_network"], True
 
     def _first_message(self):
-        """None if the process has ended or takes too long."""
+        """Return the process's first message; None if it has ended or takes too long."""
         bar, give_up_s = None, time.monotonic() + _GIVE_UP_IMPORT_S
         self.control.settimeout(_SHOW_PROGRESS_AFTER_S)
         with contextlib.ExitStack() as shown:

@@ -1,9 +1,9 @@
 """A small process that ends its parent when the notebook's kernel dies.
 
-While a zygote imports a framework it runs C++ code for seconds and can look at nothing. A thread
-would not help: it needs the interpreter, which the import holds. Linux's own death signal would not
-help either: it comes when the *thread* ends that started the process. So a child watches during
-the import. It is gone before the first rank is forked.
+While a zygote imports a framework, it runs C++ code for seconds and cannot check anything. A thread
+would not help, because the import holds the interpreter. Linux's own death signal would not help
+either, because it is sent when the *thread* ends that started the process. So a child process
+watches during the import. It ends before the first rank is forked.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from contextlib import contextmanager
 def ends_with(kernel: int, folder: str) -> Iterator[None]:
     """Inside this context, this process is killed as soon as process `kernel` has ended.
 
-    folder   removed in that case, because this process can no longer do so
+    folder   this folder is then removed, because the killed process cannot do it
 
-    Does nothing where processes cannot be watched (only Linux has pidfd_open).
+    Does nothing if processes cannot be watched (only Linux has pidfd_open).
     """
     if not hasattr(os, "pidfd_open"):
         yield

@@ -26,7 +26,7 @@ _one_at_a_time = threading.RLock()  # clusters may be used from several threads
 
 
 def zygote(framework: str) -> ZygoteProcess:
-    """This kernel's zygote of the framework, started when there is none or it has died."""
+    """Return this kernel's zygote of the framework; start one if there is none or it has died."""
     with _one_at_a_time:
         known = _zygotes.get(framework)
         if known is None or not known.usable():
@@ -37,7 +37,7 @@ def zygote(framework: str) -> ZygoteProcess:
 
 
 class ZygoteProcess:
-    """A zygote and its runs; implements `Engine`. Starting it waits for nothing."""
+    """A zygote and its runs; implements `Engine`. Starting it does not wait."""
 
     def __init__(self, framework: str):
         self.framework, self._start_method = framework, start_method()
@@ -52,25 +52,25 @@ class ZygoteProcess:
 
     @property
     def shared_network(self) -> str:
-        """Why its ranks are not alone on their network; "" if they are or need not be."""
+        """Return why its ranks share their network with others; "" if not, or if harmless."""
         return self._served.shared_network
 
     def usable(self) -> bool:
-        """True if it is alive, this process's own, and starts ranks as is asked for now."""
+        """Return True if it is alive, this process's own, and starts ranks as required now."""
         return self._start_method == start_method() and self._served.usable()
 
     def changed_environment(self) -> dict[bytes, bytes | None]:
-        """What has changed in `os.environ` since the zygote began. None: the name is gone."""
+        """Return changes of `os.environ` since the zygote began; None: the name was removed."""
         now, then = os.environb, self._environment
         names = [name for name in {*now, *then} if now.get(name) != then.get(name)]
         return {name: now.get(name) for name in names}
 
     def import_for_training(self) -> None:
-        """Import now what else training needs, once, instead of in every rank."""
+        """Import now the other modules that training needs, once, instead of in every rank."""
         self._served.send({"op": "import"})
 
     def open_run(self) -> socket.socket:
-        """A channel to the zygote for one run; closing it ends the run's processes."""
+        """Return a socket to the zygote for one run; closing it ends the run's processes."""
         channel, theirs = socket.socketpair()
         with theirs:
             self._served.send({"op": "run"}, (theirs.fileno(),))
@@ -85,6 +85,6 @@ class ZygoteProcess:
 
 @atexit.register
 def close_all() -> None:
-    """End every zygote of this process, as leaving the kernel does."""
+    """End every zygote of this process; this also happens when the kernel ends."""
     while _zygotes:
         _zygotes.popitem()[1].close()

@@ -1,4 +1,4 @@
-"""The ranks of one run on this computer, as the kernel sees them."""
+"""The ranks of one run on this computer, from the view of the kernel."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _FILES = ("log", "board", "stack", "traceback")
 
 
 class LocalRanks:
-    """Implements `Ranks`. The zygote forks the processes; their files lie in a folder of the run.
+    """Implements `Ranks`. The zygote forks the processes; their files are in a folder of the run.
 
     zygote   a `launch.ZygoteProcess`
-    own      by rank, what only this rank receives: sent to the rank itself, past the zygote
+    own      by rank, the data for this rank alone; they are sent to the rank directly, not through
+             the zygote
     """
 
     def __init__(self, zygote, spec: Spec, work: Work, own: list | None):
@@ -64,7 +65,7 @@ class LocalRanks:
         return read_log(self._file(rank, "log"), most_bytes)
 
     def keep_logs(self) -> Path | str:
-        """Copy logs and tracebacks to where they outlive the run; where that is."""
+        """Copy logs and tracebacks to a place where they survive the run; return the place."""
         return keep_logs(self.folder, self.spec.ranks)
 
     def close(self) -> dict:

@@ -1,4 +1,4 @@
-"""Let whatever reads from the keyboard on a rank say why it cannot."""
+"""Make reading from the keyboard on a rank raise an error that explains why it is impossible."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lablib.errors import LabError
 
 
 class NoKeyboard(io.TextIOBase):
-    """Takes the place of `sys.stdin` on a rank. Reading from it raises LabError.
+    """Replaces `sys.stdin` on a rank. Reading from it raises LabError.
 
-    input(), breakpoint(), pdb.set_trace() and code.interact() all read from there.
+    input(), breakpoint(), pdb.set_trace() and code.interact() all read from it.
     """
 
     encoding = "utf-8"
@@ -31,11 +31,11 @@ class NoKeyboard(io.TextIOBase):
         return True
 
     def fileno(self) -> int:
-        return 0  # for child processes; it is empty
+        return 0  # an empty file, for child processes
 
 
 def take_away_the_keyboard() -> None:
-    """Replace `sys.stdin` of this process; debuggers stop at the very line that calls them."""
+    """Replace `sys.stdin` of this process; debuggers stop at the line that calls them."""
     sys.stdin = sys.__stdin__ = NoKeyboard()
     sys.breakpointhook = pdb.set_trace = _calls_a_debugger
 

@@ -1,8 +1,8 @@
-"""A network of the cluster's own, on Linux: nothing but a loopback that no one else is on.
+"""A network for the cluster alone, on Linux: it has only a loopback, which nobody else uses.
 
-TensorFlow's servers listen on every interface and offer no other choice. Inside a network
-namespace "every interface" is the loopback of that namespace: nobody outside can reach them, and
-their ports cannot collide with anybody's. See `man 7 network_namespaces`, `man 7 user_namespaces`.
+TensorFlow's servers listen on every interface and cannot be told otherwise. Inside a network
+namespace "every interface" is the loopback of that namespace: no process outside can reach them,
+and their ports cannot collide with others. See `man 7 network_namespaces`, `man 7 user_namespaces`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SIOCSIFFLAGS, _IFF_UP_RUNNING = 0x8914, 0x1 | 0x40
 
 
 def enter() -> str:
-    """Move this single-threaded process into a network of its own; "" or why that failed."""
+    """Move this single-threaded process into its own network; return "" or why that failed."""
     if not sys.platform.startswith("linux"):
         return f"{sys.platform} has no network namespaces"
     user, group = os.getuid(), os.getgid()
@@ -36,12 +36,13 @@ def _unshare(flags):
 
 
 def map_to_itself(name: str, number: int) -> None:
-    """In the user namespace that this process has just made, it stays who it was.
+    """Keep the process's user or group in the user namespace that it has just made.
 
-    name   "uid_map", then "gid_map"
+    name     "uid_map", then "gid_map"
+    number   the user's or group's number
     """
     if name == "gid_map":
-        _write("/proc/self/setgroups", "deny")  # the kernel's condition for a gid map
+        _write("/proc/self/setgroups", "deny")  # the kernel requires this before a gid map
     _write(f"/proc/self/{name}", f"{number} {number} 1")
 
 
@@ -51,7 +52,7 @@ def _write(path, text):
 
 
 def raise_loopback() -> None:
-    """A new network's loopback is down."""
+    """Start the loopback, because it is down in a new network."""
     import fcntl
 
     request = struct.pack("16sH14x", b"lo", _IFF_UP_RUNNING)

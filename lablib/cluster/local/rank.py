@@ -29,8 +29,8 @@ _LOOK_EVERY_S = 0.25
 class Rank:
     """One process of the cluster, from the view of the function that runs on it.
 
-    rank, ranks   this process's number and how many there are
-    node, role    the group of ranks it belongs to; "worker", "chief", "ps" or "evaluator"
+    rank, ranks   this process's number, and the number of ranks
+    node, role    its node's number; its role: "worker", "chief", "ps" or "evaluator"
     device        "cpu" or "cuda:0"; `torch_device` is the same as a torch.device
     framework     "torch" or "tensorflow"
     """
@@ -57,7 +57,7 @@ class Rank:
     def torch_device(self):
         """The torch.device on which this rank computes: its GPU, or the CPU.
 
-        Name it wherever you make a tensor: `torch.zeros(3, device=me.torch_device)`. Raises
+        Pass it whenever you make a tensor: `torch.zeros(3, device=me.torch_device)`. Raises
         LabError on a rank that runs TensorFlow.
         """
         return frameworks.get(self.framework).device(self.device)
@@ -65,19 +65,19 @@ class Rank:
     def put(self, value):
         """Move a tensor, a NumPy array or a torch module to this rank's device.
 
-            model = me.put(nn.Linear(64, 10))
-            x, y = me.put((x, y))
+          model = me.put(nn.Linear(64, 10))
+          x, y = me.put((x, y))
 
         value   a tensor or an array of any shape, a module, or lists, tuples and dicts of these,
                 nested as you like
 
-        Returns the same structure, with a tensor of the same shape and type in the place of each
-        array. A module is moved in place and returned. Nothing is copied if it is on the device
-        already: on the CPU you get your own tensor or module back, and a tensor that shares the
-        memory of your array. To bring a result back from a GPU, call its `cpu()`.
+        Returns the same structure, with a tensor of the same shape and type instead of each array.
+        A module is moved in place and returned. Nothing is copied if it is already on the device:
+        on the CPU you get your own tensor or module back, and a tensor that shares the memory of
+        your array. To copy a result back from a GPU, call its `cpu()`.
 
-        Raises LabError for anything else, such as a number or an array of texts, and on a rank
-        that runs TensorFlow, which places its tensors itself.
+        Raises LabError for anything else, such as a number or an array of texts, and on a rank that
+        runs TensorFlow, which places its tensors itself.
         """
         return frameworks.get(self.framework).put(value, self.device)
 
@@ -110,10 +110,10 @@ class Rank:
 
 
 def live(job: messages.RankJob, sock: socket.socket) -> None:
-    """Be one rank, from its first breath to its last. Never returns.
+    """Run as one rank from beginning to end. Never returns.
 
-    job    what `rank_job` in `cluster/local/rank_job.py` returned
-    sock   to the notebook's kernel
+    job    the result of `rank_job` in `cluster/local/rank_job.py`
+    sock   the socket to the notebook's kernel
     """
     framework = frameworks.get(job.framework)
     recorder = _take_place(job, framework)
@@ -142,11 +142,11 @@ def _keep_traceback(path, error):
         with open(path, "w", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
     except OSError:
-        pass  # its files or its disk are used up, which may be the error that it has to tell
+        pass  # its files or its disk are full, which may be the error to report
 
 
 def _stay(sock):
-    """Until the kernel says so: a rank that left would look to its neighbours like a failure."""
+    """Wait until the kernel lets this rank end, because its neighbours may still need it."""
     try:
         sock.recv(1)
     except OSError:
@@ -154,10 +154,10 @@ def _stay(sock):
 
 
 def own_bytes() -> int:
-    """Memory that is this process's alone; 0 if unknown.
+    """Return the bytes of memory that only this process uses; 0 if unknown.
 
-    Not PSS, which falls when more ranks share the framework's pages: a rank would seem to need
-    less because it has more neighbours.
+    This is not PSS, which falls when more ranks share the framework's pages: a rank would seem to
+    need less memory because it has more neighbours.
     """
     try:
         with open("/proc/self/smaps_rollup") as file:
@@ -180,7 +180,7 @@ def _take_place(job, framework):
     faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
     faulthandler.enable(stacks, all_threads=False)
     _take_environment(job)
-    tempfile.tempdir = None  # the zygote's choice; the rank's is in its environment
+    tempfile.tempdir = None  # discard the zygote's choice; the rank's is in its environment
     os.chdir(job.cwd)
     sys.path[:] = job.path
     _share_cores(job.threads, framework)
@@ -191,7 +191,7 @@ def _take_place(job, framework):
 
 
 def _take_environment(job):
-    """First what has changed in the notebook since the zygote began, then the rank's own names."""
+    """Set the variables that have changed since the zygote began, then the rank's own variables."""
     for name, value in job.changed_env.items():
         if value is None:
             os.environb.pop(name, None)
@@ -201,7 +201,7 @@ def _take_environment(job):
 
 
 def _forget_random_state(framework: Framework):
-    """Unseeded random numbers differ between ranks and runs, as in processes that are started.
+    """Make unseeded random numbers differ between ranks and runs, as in newly started processes.
 
     A fork inherits the state of NumPy and of the framework. Python seeds `random` in every fork.
     """
@@ -219,7 +219,7 @@ def _share_cores(threads, framework: Framework):
 
 
 def _show_sources(sources):
-    """Notebook cells are in no file: AutoGraph and tracebacks read them from here."""
+    """Store the notebook's cells, which are in no file, for AutoGraph and tracebacks."""
     import linecache
 
     learners_code.know_cells({filename: cell for filename, (_, cell) in sources.items()})
@@ -237,8 +237,10 @@ def _config(job):
 
 
 def _begin(sock, job, framework):
-    """Say that the rank's work begins. With servers, wait first until all of them have started:
-    a server that does not start can then be tried again, for nobody's function has begun."""
+    """Report that the rank's work begins; if there are servers, wait until all have started.
+
+    If a server does not start, the run can then be tried again, because no function has begun.
+    """
     if job.serves:
         server = framework.server()
         wire.send(sock, messages.Begun())
@@ -271,11 +273,11 @@ def _send_error(sock, error, recorder):
     try:
         wire.send(sock, failed)
     except OSError:
-        pass  # the kernel is gone: there is nobody left to tell
+        pass  # the kernel has ended, so nobody can be told
 
 
 def _ends(text):
-    """The text, without its middle if it is long."""
+    """Return the text, without its middle if it is long."""
     half = messages.LONGEST_TEXT // 2
     return text if len(text) <= 2 * half else f"{text[:half]}\n...\n{text[-half:]}"
 
@@ -284,7 +286,7 @@ def _send_record(sock, me):
     used = resource.getrusage(resource.RUSAGE_SELF)
     me._peak_bytes = max(me._peak_bytes, own_bytes())
     record = messages.Record(
-        rows=list(me._recorder.rows),  # a message may still end while this is packed
+        rows=list(me._recorder.rows),  # a copy: a message may still end while this is packed
         logged=me._logged,
         cpu_s=used.ru_utime + used.ru_stime,
         peak_bytes=me._peak_bytes,

@@ -1,7 +1,7 @@
-"""Describe an exception while it is still at hand, on the rank that raised it.
+"""Describe an exception on the rank that raised it, where the exception object still exists.
 
-Everything is decided by the exception's type, its error number, and the code that raised it. The
-text of an exception is for people: no decision depends on it.
+All decisions depend on the exception's type, its error number, and the code that raised it. No
+decision depends on its text, which is meant for people.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def cause_of(error: BaseException) -> str:
 
 
 def is_echo(error: BaseException, waiting: bool) -> bool:
-    """Return True if the error looks like what a rank sees when another rank has died.
+    """Return True if the error looks like a consequence of another rank's death.
 
-    waiting   the rank was waiting in a message when the error was raised
+    waiting   True: the rank was waiting in a message when the error was raised
     """
     if isinstance(error, _lost_peer()):
         return True
@@ -78,11 +78,11 @@ def _frames(error):
 
 
 def _raised_by_a_starter(error):
-    """The code of an exercise as learners get it holds the text that marks it."""
+    """Return True if the error comes from an unsolved exercise: its code contains NOT_ATTEMPTED."""
     return any(NOT_ATTEMPTED in frame.f_code.co_consts for frame in _frames(error))
 
 
 def _raised_by_a_message(error):
-    """True if C++ raised it below our recorder or below the torch modules that send messages."""
+    """Return True if C++ code raised it, called by the recorder or torch's sending modules."""
     frames = _frames(error)
     return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith(_SENDERS)

@@ -1,4 +1,4 @@
-"""What the kernel tells each rank before it starts: the job that `rank.live` carries out."""
+"""Make the job that the kernel sends to each rank before it starts; `rank.live` carries it out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lablib.cluster.spec import Seat, Spec, threads_per_rank
 from lablib.computer.facts import cores, gpus
 from lablib.record import learners_code
 
-_BEYOND_TIMEOUT_S = 60  # the framework's own limit: ours must speak first
+_BEYOND_TIMEOUT_S = 60  # the framework's own limit must be later than the kit's
 
 
 def rank_job(
@@ -38,7 +38,7 @@ def rank_job(
 
 
 def cells() -> dict[str, tuple[str, str]]:
-    """Return text and name of notebook cells that ran; no file that a rank could read has them."""
+    """Return {file name: (text, name)} of the cells that ran; these files do not exist."""
     return {
         name: ("".join(entry[2]), learners_code.cell_name(name))
         for name, entry in list(linecache.cache.items())
@@ -52,6 +52,6 @@ def _environment(spec, seat, ports, threads, temporary):
         "TMPDIR": temporary,
         "OMP_NUM_THREADS": str(threads),
         "GLOO_SOCKET_IFNAME": loopback,
-        "TP_SOCKET_IFNAME": loopback,  # torch's rpc
+        "TP_SOCKET_IFNAME": loopback,  # for torch's rpc
     }
     return env | ({"CUDA_VISIBLE_DEVICES": ""} if spec.device == "cpu" else {})

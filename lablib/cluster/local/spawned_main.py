@@ -1,8 +1,8 @@
-"""What a process that a rank spawns (a worker of a pool or a DataLoader) has as its `__main__`.
+"""The `__main__` of processes that a rank spawns, such as the workers of a pool or a DataLoader.
 
-`multiprocessing` runs this module there, as it would run the script of the parent process.
+In these processes `multiprocessing` runs this module, as it would run the script of the parent.
 """
 
 from lablib.cluster.definitions import of_a_parent
 
-globals().update(of_a_parent())  # nothing, where no rank is the parent
+globals().update(of_a_parent())  # nothing if the parent is not a rank

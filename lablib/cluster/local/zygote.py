@@ -1,10 +1,10 @@
 """The zygote: a process that has imported the framework once and forks ranks from itself.
 
-It stays single-threaded, so that forking it is safe; it adopts what its ranks leave behind, so that
-it can end it; and it watches the notebook's kernel, so that nothing outlives that. It signals no
-process but its own descendants. `lablib.cluster.local.launch` starts it as
+It stays single-threaded, so that forking it is safe. It adopts processes that its ranks leave
+behind, so that it can end them. It watches the notebook's kernel, so that no process outlives the
+kernel. It signals only its own descendants. `lablib.cluster.local.launch` starts it as
 
-    python -P processes.py lablib.cluster.local.zygote FRAMEWORK START FOLDER SOCKET KERNEL_PID
+  python -P processes.py lablib.cluster.local.zygote FRAMEWORK START FOLDER SOCKET KERNEL_PID
 
 where SOCKET is the number of a descriptor.
 """
@@ -33,7 +33,7 @@ from lablib.frameworks.framework import Framework
 
 _PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
-_MOST_FILES = 8  # that come with one message
+_MOST_FILES = 8  # at most this many files come with one message
 _IDLE_S = 0.3
 
 
@@ -48,19 +48,20 @@ class RunProcesses:
         try:
             wire.send(self.channel, message)
         except OSError:
-            pass  # the kernel has closed this run already
+            pass  # the kernel has already closed this run
 
     def signal(self, number) -> None:
-        for pid in self.alive:  # not yet waited for, so no other process can have this number
+        # These are not waited for yet, so their numbers cannot belong to other processes.
+        for pid in self.alive:
             os.kill(pid, number)
 
 
 class Zygote:
-    """Serves runs until the kernel is gone.
+    """Serve runs until the kernel has ended.
 
-    start    "fork", or "spawn" where forking is not safe: slower, same behaviour
-    control  the kernel asks for runs on it; its end is the kernel's end
-    become   what a forked process does to become the rank of its job; never returns
+    start    "fork", or "spawn" if forking is not safe: slower, with the same behaviour
+    control  the socket on which the kernel asks for runs; it is closed when the kernel ends
+    become   a function that turns a forked process into the rank of its job; never returns
     """
 
     def __init__(self, framework: Framework, start: str, control: socket.socket):
@@ -83,7 +84,7 @@ class Zygote:
             self.selector.register(self.kernel, selectors.EVENT_READ)
 
     def serve(self) -> None:
-        """Answer the kernel until it is gone, then leave nothing behind."""
+        """Answer the kernel until it has ended, then end everything that is left."""
         try:
             while self._turn():
                 pass
@@ -125,7 +126,7 @@ class Zygote:
         return True
 
     def open_run(self, channel: socket.socket) -> None:
-        """Serve a run of the kernel, who has the other end of this channel."""
+        """Serve a run of the kernel, which has the other end of this channel."""
         self.runs[channel.fileno()] = RunProcesses(channel)
         self.selector.register(channel, selectors.EVENT_READ)
 
@@ -175,11 +176,11 @@ class Zygote:
         child = subprocess.Popen(command, pass_fds=fds, stdin=subprocess.PIPE, cwd=job.cwd)
         child.stdin.write(wire.pack(job))
         child.stdin.close()
-        child.returncode = 0  # this process waits for all its children itself
+        child.returncode = 0  # this process waits for all its children elsewhere
         return child.pid
 
     def _ports(self, run, count):
-        """Ports of the ranks. A port for all of them is that of a socket that listens by now."""
+        """Return the ports of the ranks. A common port belongs to a socket that already listens."""
         if not self.framework.one_port:
             return [self._port() for _ in range(count)]
         run.listening = socket.create_server(("127.0.0.1", 0), backlog=count + 16)
@@ -190,8 +191,8 @@ class Zygote:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 return probe.getsockname()[1]
-        # Alone on this network: a number that was never given out, below those that the system
-        # gives to outgoing connections, cannot collide.
+        # On this network there are no other programs. Each number is new and below those that the
+        # system gives to outgoing connections, so it cannot collide.
         self.next_port = 20000 + (self.next_port - 20000 + 1) % 10000
         return self.next_port
 
@@ -203,7 +204,7 @@ class Zygote:
                     run.tell({"exit": code, "rank": rank, "at_s": time.monotonic()})
 
     def _close(self, run):
-        """End what is left of a run, grandchildren included, and say so."""
+        """End all remaining processes of a run, including grandchildren, and report it."""
         self.idle_s = 0
         self.runs.pop(run.channel.fileno(), None)
         for _ in range(_SWEEPS):
@@ -229,7 +230,7 @@ class Zygote:
             run.alive.pop(pid, None)
 
     def _orphans(self, run):
-        """Children that are no rank: left by a rank of this run, or by one of an earlier run."""
+        """Return children that are not ranks: a rank of this or of an earlier run left them."""
         ranks = {pid for other in self.runs.values() for pid in other.alive} | set(run.alive)
         orphans = [pid for pid in _children() if pid not in ranks]
         if not self.runs:
@@ -238,7 +239,10 @@ class Zygote:
 
 
 def _watch(pid):
-    """A descriptor that tells when the process ends, which a forked copy of its socket hides."""
+    """Return a descriptor that shows when the process ends.
+
+    Its socket would not show this, because forked processes have copies of it.
+    """
     return os.pidfd_open(pid) if pid and hasattr(os, "pidfd_open") else None
 
 
@@ -270,9 +274,9 @@ def _session(pid):
 
 
 def _prepare(framework, start):
-    """Everything that ranks share: the framework, and the network for those that need their own.
+    """Prepare what ranks share: the framework, and a private network for those that need it.
 
-    Returns why there is no private network, "" when there is one or none is needed.
+    Returns why there is no private network, or "" if there is one or none is needed.
     """
     why = private_network.enter() if framework.own_network else ""
     if start == "fork":
@@ -282,21 +286,21 @@ def _prepare(framework, start):
 
 
 def import_first(framework: Framework) -> None:
-    """What every rank needs before its first line."""
+    """Import the modules that every rank needs before its first line."""
     ours = "lablib.cluster.local.rank", "threadpoolctl", "cloudpickle"
     for module in (*framework.first_imports, *ours):
         importlib.import_module(module)
 
 
 def adopt_orphans() -> None:
-    """Be the parent of what descendants leave behind, and leave interrupts to the kernel."""
+    """Become the parent of orphaned descendants, and leave interrupts to the kernel."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def share_what_is_there() -> None:
-    """Keep the collector off the pages that ranks share: looking at an object copies its page."""
+    """Keep the garbage collector off the pages that ranks share: its marks would copy each page."""
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""TensorFlow, as the rest of the kit uses it. Importing this module does not import TensorFlow."""
+"""TensorFlow for the rest of the kit. Importing this module does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lablib.frameworks.framework import Framework, NoPlainValues
 
 
 class TensorFlow(Framework):
-    """TensorFlow, with Keras: every rank has a server, and TF_CONFIG says where each listens."""
+    """TensorFlow with Keras: every rank has a server, and TF_CONFIG lists their addresses."""
 
     name = "tensorflow"
     packages = ("tensorflow", "keras", "tf_keras")
@@ -34,20 +34,20 @@ class TensorFlow(Framework):
     }
 
     def threads_of_a_rank(self, cores):
-        # TensorFlow 2.21: 107 were seen on 2 cores, 148 on 32 and 309 on 192.
+        # TensorFlow 2.21 started 107 threads on 2 cores, 148 on 32 and 309 on 192.
         return 128 + 2 * cores
 
     def counts_cpu_seconds(self, threads):
         return threads == 1
 
     def serves(self, roles, role):
-        """Under parameter servers the chief gives the work, and the others carry it out."""
+        """Under parameter servers the chief hands out the work, and the other ranks serve."""
         return {"ps", "chief"} <= roles and role in ("ps", "worker")
 
     def environment(self, seats, seat, ports):
-        """Node n has the loopback address 127.0.0.(n+1).
+        """Set TF_CONFIG. Node n has the loopback address 127.0.0.(n+1).
 
-        The evaluator is no member of the cluster whose tasks talk to one another:
+        The evaluator is not part of the cluster whose tasks communicate with one another:
         https://www.tensorflow.org/guide/distributed_training#setting_up_the_tf_config_environment_variable
         """
         cluster: dict[str, list[str]] = {}
@@ -64,8 +64,11 @@ class TensorFlow(Framework):
         thread_pools.limit(threads)
 
     def forget_random_state(self):
-        """Keras draws its seeds from `random`, which Python seeds in every fork; TensorFlow's own
-        state begins with the first number that a rank draws."""
+        """Keep the inherited default: it already makes random numbers differ.
+
+        Keras draws its seeds from `random`, which Python seeds again in every fork. TensorFlow's
+        own state starts when a rank draws its first number.
+        """
 
     def join(self, recorder, config):
         from lablib.frameworks.tensorflow.recorder import join

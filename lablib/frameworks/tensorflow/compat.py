@@ -1,9 +1,9 @@
 """Every private, patched and version-dependent name of TensorFlow that the kit uses, with reasons.
 
-Other files take these names from here. A rank that joins checks the whole list, so a version of
-TensorFlow without one of them stops the run with a clear error instead of an incomplete record. A
-collective that the recorder does not know is refused when it is called, not when a rank joins:
-programs that do not use it can run.
+Other files take these names from here. A rank that joins checks the whole list. If a version of
+TensorFlow lacks one of the names, the run stops with a clear error instead of an incomplete record.
+A collective that the recorder does not know is refused only when it is called, so programs that do
+not use it can run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from lablib.frameworks.listed_names import ListedNames
 
 TESTED = "2.21.0"
 
-# Functions that send messages: the name the learner knows, the argument that is the payload.
-# First those of TensorFlow's collective_ops, which tf.distribute calls; then those of tf.raw_ops.
+# Functions that send messages: {function: (name that the learner knows, argument with the
+# payload)}. First those of TensorFlow's collective_ops, which tf.distribute calls; then those of
+# tf.raw_ops.
 COLLECTIVES = {
     "all_reduce": ("all_reduce", "t"),
     "all_reduce_v2": ("all_reduce", "t"),
@@ -94,7 +95,7 @@ NAMES = ListedNames(
         "tensorflow:experimental.dtensor.initialize_accelerator_system": _UNSEEN,
         "tensorflow:config.experimental_connect_to_cluster": _UNSEEN,
         "tensorflow:config.experimental_connect_to_host": _UNSEEN,
-        # What a traced graph does.
+        # The execution of traced graphs.
         CALL_OF_A_GRAPH: "replaced: a call of a graph is written down when it is over",
         f"{_GRAPH_CALL}.cached_definition": "tells which outputs a call of the graph returns",
         f"{_GRAPH_CALL}.graph": "is what a call runs",
@@ -103,7 +104,7 @@ NAMES = ListedNames(
         "tensorflow.python.framework.auto_control_deps:"
         "AutomaticControlDependencies.run_independently": "keeps the recorder's clocks unordered",
         "tensorflow.python.ops.while_v2:_build_while_op": "replaced: loops report their turns",
-        # What runs outside of graphs.
+        # Operations outside of graphs.
         "tensorflow.python.framework.op_callbacks:add_op_callback": "sees every operation",
         "tensorflow.python.framework.op_def_registry:get": "tells operations from called graphs",
         "tensorflow.python.framework.ops:EagerTensor._shape_tuple": "is faster than shape",
@@ -123,17 +124,17 @@ called_graph = NAMES.find("tensorflow:Graph._get_function")
 
 
 def device_of_this_thread() -> str:
-    """The device on which this thread places operations; "" if it names none."""
+    """Return the device on which this thread places operations; "" if it names none."""
     return _context().device_name
 
 
 def number_of_outputs(function) -> int:
-    """How many tensors a call of this AtomicFunction returns."""
+    """Return the number of tensors that a call of this AtomicFunction returns."""
     return len(function.cached_definition.signature.output_arg)
 
 
 def run_independently(op: tf.Operation) -> None:
-    """Keep an operation out of the order that TensorFlow gives stateful operations."""
+    """Exclude an operation from the order that TensorFlow imposes on stateful operations."""
     manager = op.graph.experimental_acd_manager
     if manager is not None:
         manager.run_independently(op)
@@ -150,7 +151,7 @@ def close_gaps() -> None:
 
 
 def collectives() -> dict[str, str]:
-    """The collectives that the installed version has: name -> what `replace` takes."""
+    """Return {name: argument of `replace`} of the collectives that the installed version has."""
     module = sys.modules[_COLLECTIVE_OPS]
     functions = inspect.getmembers(module, inspect.isfunction)
     found = {name: f"{_COLLECTIVE_OPS}:{name}" for name, _ in functions if name[0] != "_"}

@@ -1,4 +1,4 @@
-"""How long a TensorFlow rank computed, where nothing is counted, and on which part of a graph."""
+"""Measure how long a TensorFlow rank computed, and divide the time among the parts of a graph."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait
 
 
 class ElapsedSeconds:
-    """() -> (no costs, seconds since it was last called).
+    """Return (no costs, seconds since the last call) when called.
 
-    For a rank with several threads: CPU seconds do not say how long these took side by side.
+    This is for ranks with several threads, whose CPU seconds would count parallel work several
+    times.
     """
 
     holds_messages = True  # the seconds of a graph's call include those of its messages
@@ -29,11 +30,12 @@ class ElapsedSeconds:
 
 
 class CpuSeconds(ElapsedSeconds):
-    """() -> (no costs, CPU seconds spent on computing since it was last called).
+    """Return (no costs, CPU seconds spent on computing since the last call) when called.
 
-    For a rank with one thread in each pool. The seconds of the main thread and of TensorFlow's
-    pools; not those of the threads that carry messages, which the link of a modelled machine
-    stands for. Where the system does not show threads (there is no /proc): all of the process's.
+    This is for ranks with one thread in each pool. It counts the seconds of the main thread and of
+    TensorFlow's pools, but not those of the threads that carry messages, because the link of a
+    modelled machine represents them. If the system does not show threads (there is no /proc), it
+    counts all of the process's seconds.
     """
 
     holds_messages = False
@@ -47,7 +49,7 @@ class CpuSeconds(ElapsedSeconds):
 
     def _now_s(self):
         if self._are_shown:
-            threads = os.stat(self._THREADS).st_nlink  # how many there are, for one system call
+            threads = os.stat(self._THREADS).st_nlink  # the number of threads, for one system call
             if threads != self._threads:
                 self._threads, self._clocks = threads, [*map(_clock, self._computing())]
         return sum(map(time.clock_gettime, self._clocks))
@@ -59,25 +61,26 @@ class CpuSeconds(ElapsedSeconds):
                     if int(thread) == os.getpid() or file.read().startswith(self._POOLS):
                         yield int(thread)
             except OSError:
-                continue  # it has ended meanwhile
+                continue  # the thread has ended in the meantime
 
 
 def _clock(thread):
-    """The clock of a thread's CPU seconds, as Linux numbers them: see clock_getcpuclockid(3)."""
+    """Return Linux's number of the clock of a thread's CPU seconds: see clock_getcpuclockid(3)."""
     return ~thread << 3 | 6
 
 
 def shared(
     parts: Iterable, seconds: float, call: tuple[float, float], messages: Sequence[tuple]
 ) -> Iterator[tuple[object, float]]:
-    """Each part of a graph's program with its share of the seconds that a call took.
+    """Yield each part of a graph's program with its share of the seconds that a call took.
 
-    call       when it began and ended
-    messages   when each of its messages began and ended
+    call       (start, end) of the call
+    messages   (start, end) of each of its messages
 
-    Operations do not say when they run. Before the first message, between messages and after the
-    last wait share as the clock saw these times pass; inside of each, Computes share in proportion
-    to the bytes that they move.
+    Operations do not report when they run. So the seconds are first divided among three times:
+    before the first message, between messages, and after the last wait, in proportion to how long
+    these were. Within each of these times, the Computes share in proportion to the bytes that they
+    move.
     """
     parts = list(parts)
     stretches = _stretches(parts) if messages else (parts, [], [])
@@ -93,7 +96,7 @@ def shared(
 
 
 def _stretches(parts):
-    """Before the first message, from there to the last wait, and after it."""
+    """Return the parts before the first message, from there to the last wait, and after it."""
     first = next((n for n, part in enumerate(parts) if isinstance(part, Issue)), len(parts))
     last = max((n + 1 for n, part in enumerate(parts) if isinstance(part, Wait)), default=first)
     return parts[:first], parts[first:last], parts[last:]
@@ -109,7 +112,7 @@ def _passed_s(call, messages):
 
 
 def in_messages_s(messages: Iterable[tuple[float, float]]) -> float:
-    """Seconds that are in at least one of the (start, end).
+    """Return the seconds that are in at least one of the (start, end) pairs.
 
     >>> in_messages_s([(0, 2), (1, 3), (5, 6)])
     4.0

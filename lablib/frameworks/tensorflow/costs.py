@@ -1,4 +1,4 @@
-"""Counts what a TensorFlow rank computes: FLOPs and bytes of an operation, in a graph or eager.
+"""Count what a TensorFlow rank computes: FLOPs and bytes of an operation, in a graph or eager.
 
 The rules are those of `frameworks/torch/costs.py`, so the same task costs nearly the same in both
 frameworks.
@@ -25,7 +25,8 @@ _PRECISIONS = {
     "float8_e4m3fn": "fp8",
     "float8_e5m2": "fp8",
 }
-# They pass a tensor on, or its shape: reading and assigning a variable share memory, too.
+# They return a tensor or its shape without work; reading and assigning a variable share memory,
+# too.
 _FREE = set(
     """
     Const Placeholder PlaceholderWithDefault Identity IdentityN StopGradient PreventGradient NoOp
@@ -35,36 +36,37 @@ _FREE = set(
 """.split()
 )
 _MESSAGES = ("Collective", "_Send", "_Recv", "_HostSend", "_HostRecv")
-# Those that change a variable in place hold a handle where another operation has a tensor.
+# These change a variable in place, so they have a handle where other operations have a tensor.
 _IN_PLACE = re.compile("Assign(Add|Sub)VariableOp|(Resource|ResourceSparse)Apply")
 _NOTHING: Cost = (0, 0, "fp32")
 
 
 def is_free(kind: str) -> bool:
-    """Whether operations of this kind move nothing: views, handles and messages."""
+    """Return True if operations of this kind move no data: views, handles and messages."""
     return kind in _FREE or kind.startswith(_MESSAGES)
 
 
 def is_data(dtype: tf.DType) -> bool:
-    """Whether tensors of this type hold numbers, not a handle or text."""
+    """Return True if tensors of this type contain numbers, not a handle or text."""
     return dtype not in (tf.resource, tf.variant, tf.string)
 
 
 def is_product(kind: str) -> bool:
-    """Whether operations of this kind multiply matrices or convolve."""
+    """Return True if operations of this kind multiply matrices or convolve."""
     return kind in _FLOPS
 
 
 def op_cost(kind: str, attribute: Callable, inputs: Seen, outputs: Seen) -> Cost:
-    """(FLOPs, bytes, precision) of one operation; (0, 0, "fp32") when it moves nothing.
+    """Return (FLOPs, bytes, precision) of one operation; (0, 0, "fp32") if it moves no data.
 
     kind        TensorFlow's name of the operation, such as "MatMul"
-    attribute   the value of one of its attributes, by name
+    attribute   a function from an attribute's name to its value
     inputs, outputs   (shape, dtype) of its tensors
 
-    A matrix product or a convolution costs two FLOPs for each product of two elements, every other
-    operation one for each element of its largest tensor. It moves the bytes of its tensors, once
-    each; of a variable that it changes twice. Views, handles and messages cost nothing.
+    A matrix product or a convolution costs two FLOPs for each product of two elements. Every other
+    operation costs one FLOP for each element of its largest tensor. An operation moves the bytes of
+    each of its tensors once, and those of a variable that it changes twice. Views, handles and
+    messages cost nothing.
 
     >>> square = [((8, 8), tf.float32)]
     >>> op_cost("MatMul", {"transpose_a": False}.get, 2 * square, square)
@@ -108,7 +110,7 @@ def _sum_of_products(attribute, inputs, outputs):
 
 
 def _convolution(places, filters):
-    """Two FLOPs for each place of an image, or of its gradient, and each weight that it meets."""
+    """Return two FLOPs for each place of an image (or gradient) and each weight applied there."""
 
     def flops(attribute, inputs, outputs):
         every = (*inputs, *outputs)
@@ -126,7 +128,7 @@ def _depthwise(places, filters):
     return flops
 
 
-# Where the image or its gradient is, and where the filters are: inputs first, then outputs.
+# The positions of the image (or its gradient) and of the filters: inputs first, then outputs.
 _FLOPS = {
     "MatMul": _matrix_product,
     **dict.fromkeys(["BatchMatMul", "BatchMatMulV2", "BatchMatMulV3"], _batch_product),
@@ -152,9 +154,9 @@ def _precision(kinds):
 
 
 class CountedCosts:
-    """From now on: what this thread computes outside of graphs, by `take`.
+    """Count what this thread computes outside of graphs, from now on; `take` returns it.
 
-    What an operation costs depends on its attributes and shapes only, so it is remembered.
+    The cost of an operation depends only on its attributes and shapes, so it is cached.
     """
 
     def __init__(self):
@@ -163,7 +165,7 @@ class CountedCosts:
         add_op_callback(self._seen)
 
     def take(self) -> tuple[tuple, float]:
-        """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
+        """Return ((flops, nbytes, precision, count), ...) since the last call, and 0 seconds."""
         costs = tuple((*cost, count) for cost, count in self._counts.items())
         self._counts = Counter()
         return costs, 0.0
@@ -171,7 +173,7 @@ class CountedCosts:
     def _seen(self, kind, inputs, attributes, outputs, op_name=None, graph=None):
         if graph is not None or kind in _FREE:
             return
-        # As text: some attributes are lists.
+        # Some attributes are lists, so use their text.
         key = kind, str(attributes), *map(_looks, inputs), None, *map(_looks, outputs)
         cost = self._known.get(key)
         if cost is None:
@@ -186,7 +188,7 @@ def _looks(tensor):
 
 def _eager_cost(kind, attributes, inputs, outputs):
     name = kind.decode() if isinstance(kind, bytes) else kind
-    if definition_of_op(name) is None:  # a graph that is called: it is counted as such
+    if definition_of_op(name) is None:  # this is a call of a graph, which is counted elsewhere
         return _NOTHING
     attribute = dict(zip(attributes[::2], attributes[1::2])).get
     return op_cost(name, attribute, [*map(_looks, inputs)], [*map(_looks, outputs)])

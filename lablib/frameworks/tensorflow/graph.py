@@ -1,12 +1,13 @@
 """The program of a traced graph: what it computes, issues and waits for, in one fixed order.
 
-In a graph there is no "compute between" two messages: operations run when their inputs are there.
-The order told is this. What a message needs and no earlier one needed (in the order of tracing) is
-computed before it is issued; before that, the messages that this needs are waited for. After the
-last message comes what needs none, then the wait for all, then the rest.
+In a graph there is no "compute between" two messages: operations run when their inputs are ready.
+The kit orders them as follows. Before a message is issued come all operations that this message
+needs and no earlier message needed (in the order of tracing). Before those, the graph waits for the
+messages that they need. After the last message come the operations that need no message, then the
+wait for all messages, then the rest.
 
-A function that is called from the graph and holds messages counts as one operation: what comes
-after it waits for all of them.
+A function that is called from the graph and contains messages counts as one operation: everything
+after it waits for all of its messages.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ import tensorflow as tf
 from lablib.frameworks.tensorflow.compat import called_graph, set_attribute
 from lablib.frameworks.tensorflow.costs import is_free, op_cost
 
-# Attributes of operations: the number under which a message was traced, our own clocks, and the
-# number under which a loop reports how often its body ran.
+# Attributes of operations: the number under which a message was traced, the kit's own clocks, and
+# the number under which a loop reports how often its body ran.
 MESSAGE, CLOCK, LOOP = "_lablib_message", "_lablib_clock", "_lablib_loop"
 _CLOCKS = ("Timestamp", "QueueEnqueueV2")
 _OF_A_GRADIENT = re.compile("(.*/)?(gradient_tape|gradients)/")
 _PHASES = ("forward", "backward", "other", None)
-_BACKWARD = 1  # the bit of `_Graph.needs` that stands for any operation of a gradient
+_BACKWARD = 1  # the bit in `_Graph.needs` for any operation of a gradient
 _MOST_NAMED = 4
-_ANY_RANK = (None,) * 5  # stands for a shape of unknown rank: no product needs more axes
+_ANY_RANK = (None,) * 5  # replaces a shape of unknown rank: no product needs more axes
 
 
 def set_mark(op: tf.Operation, name: str, number: int) -> None:
-    """Keep a number with an operation. It stays when TensorFlow copies the graph."""
+    """Store a number with an operation. It is kept when TensorFlow copies the graph."""
     set_attribute(op, name, tf.compat.v1.AttrValue(i=number))
 
 
 @dataclass(frozen=True)
 class Compute:
-    """phase None: that of whoever calls the graph. costs: (flops, nbytes, precision, count)."""
+    """Computation. phase None: the caller's phase. costs: (flops, nbytes, precision, count)."""
 
     phase: str | None
     costs: tuple[tuple[int, int, str, int], ...]
@@ -58,20 +59,22 @@ class Wait:
 
 @dataclass(frozen=True)
 class Repeat:
-    """The body of a loop or a branch, as often as it is known to have run: that is `report`."""
+    """The body of a loop or branch; `report` identifies the report of how often it ran."""
 
     report: tuple[str, int]
     body: tuple
 
 
 def program_of(function, shapes: list[tf.TensorShape]) -> list:
-    """What a call of the graph does: Compute, Issue, Wait and Repeat, in order.
+    """Return what a call of the graph does: Compute, Issue, Wait and Repeat, in order.
 
     function   TensorFlow's AtomicFunction
-    shapes     of its arguments in this call; they settle what was unknown when it was traced
+    shapes     shapes of the arguments in this call; they determine shapes unknown when it was
+               traced
 
-    Sizes that stay unknown count as 1, what a tf.data pipeline computes as nothing, and of the
-    branches that a condition chooses from the dearest counts. A warning names the first two.
+    Sizes that remain unknown count as 1, and the computation of a tf.data pipeline counts as
+    nothing; a warning names both. If a condition chooses among branches, the most costly branch
+    counts.
     """
     graph = _Graph(function, shapes)
     told = list(graph.program())
@@ -86,11 +89,11 @@ def program_of(function, shapes: list[tf.TensorShape]) -> list:
 
 
 def unrolled(program: Iterable, ran: Mapping[tuple[str, int], int], times: int = 1) -> Iterator:
-    """The Computes, Issues and Waits of one call.
+    """Yield the Computes, Issues and Waits of one call.
 
-    ran     how often each message was passed, ("message", number), and each loop's body ran,
-            ("loop", number), in the whole call
-    times   how often this part of the program is met in the call
+    ran     how often each message was sent and each loop's body ran in the whole call, {("message",
+            number) or ("loop", number): times}
+    times   how often this part of the program is reached in the call
     """
     met = Counter(item.report for item in program if isinstance(item, Repeat))
     for item in program:
@@ -148,13 +151,13 @@ class _Graph:
         yield from self._computes(op for op in rest if self.needs[op] > _BACKWARD)
 
     def _what_each_needs(self):
-        """Of each operation: the bits of what it comes from, messages and gradients."""
+        """Return for each operation the bits of the messages and gradients that it depends on."""
         needs: dict[tf.Operation, int] = {}
         for op in self.order:
             needs[op] = _BACKWARD if _is_gradient(op) else 0
             for cause in causes(op):
                 needs[op] |= needs.get(cause, 0) & ~_BACKWARD | self.bits.get(cause, 0)
-            for tensor in op.inputs:  # the next step waits for this gradient, but is none
+            for tensor in op.inputs:  # the next step needs this gradient without being part of it
                 needs[op] |= needs.get(tensor.op, 0) & _BACKWARD
         return needs
 
@@ -174,13 +177,13 @@ class _Graph:
                     for *cost, count in part.costs:
                         costs[part.phase][tuple(cost)] += count
         for phase in _PHASES:
-            if costs[phase]:  # sorted: the order of operations is not the same in every process
+            if costs[phase]:  # sort, because the order of operations differs between processes
                 rows = sorted(costs[phase].items())
                 yield Compute(phase, tuple((*cost, count) for cost, count in rows))
         yield from repeats
 
     def _parts(self, op) -> Iterator:
-        """What one operation does; of a call what the called function does."""
+        """Yield what one operation does; for a call, what the called function does."""
         phase = self._phase(op)
         if "Dataset" in op.type:
             self.unknown.add(op.type)
@@ -212,7 +215,7 @@ class _Graph:
         return tuple(size or 0 if size is not None else 1 for size in shape)
 
     def _holds_messages(self, op):
-        """Whether it is a message, or calls a function that holds some."""
+        """Return True if it is a message, or calls a function that contains messages."""
         if op.type.startswith("Collective"):
             return _mark(op, MESSAGE) is not None
         if "While" in op.type:
@@ -232,7 +235,7 @@ class _Graph:
         return body if loop is None else [Repeat(("loop", loop), tuple(body))]
 
     def _branches(self, op):
-        """The dearest branch; one that holds messages, if it has run."""
+        """Return the most costly branch; if branches contain messages, those that have run."""
         names = op.get_attr("branches") if "Case" in op.type else None
         names = names or [op.get_attr("then_branch"), op.get_attr("else_branch")]
         branches = [self._inside(name, list(op.inputs)[1:]) for name in names]
@@ -243,7 +246,7 @@ class _Graph:
 
     def _inside(self, name, inputs):
         function = called_graph(self.graph, name.name)
-        if function is None:  # such as a function of the runtime's own
+        if function is None:  # for example a function of the runtime
             return []
         shapes = [self.shapes.shape(tensor) for tensor in inputs]
         key = function.name, *map(str, shapes)
@@ -259,10 +262,10 @@ _known_programs: dict[tuple, tuple[list, set[str]]] = {}
 
 
 class Shapes:
-    """Shapes of a graph's tensors when it is called with arguments of the shapes given.
+    """Shapes of a graph's tensors when it is called with arguments of the given shapes.
 
-    What was unknown when it was traced is inferred again, by TensorFlow itself, in a copy whose
-    arguments are known.
+    TensorFlow itself infers shapes that were unknown when the graph was traced, in a copy of the
+    graph whose arguments are known.
     """
 
     def __init__(self, graph, given):
@@ -302,7 +305,7 @@ def _with_arguments(graph, known):
 
 
 def causes(op):
-    """Return what must have run before. TensorFlow also orders messages, which is not a cause."""
+    """Return what must run before. TensorFlow also orders messages, but this is not a cause."""
     control = [] if op.type.startswith("Collective") else op.control_inputs
     return _of_the_learner([*(tensor.op for tensor in op.inputs), *control])
 
@@ -312,7 +315,7 @@ def _of_the_learner(operations):
 
 
 def causes_first(roots, stop=()):
-    """The roots and all they come from, each after its causes; without those in `stop`."""
+    """Return the roots and all their causes, each after its own causes; omit those in `stop`."""
     seen, order = set(stop), []
     stack = [(root, False) for root in _of_the_learner(roots)]
     while stack:
@@ -344,12 +347,12 @@ def _talks(part):
 
 
 def _report(part):
-    """How often a part with messages was met: as often as its first message."""
+    """Return the report of how often a part with messages ran: as often as its first message."""
     return part.report if isinstance(part, Repeat) else ("message", part.message)
 
 
 def _in_phase(parts, phase):
-    """What a called function does, in the phase of its caller where it has none of its own."""
+    """Yield what a called function does; parts without a phase get the caller's phase."""
     for part in parts:
         if isinstance(part, Repeat):
             yield replace(part, body=tuple(_in_phase(part.body, phase)))
@@ -360,7 +363,7 @@ def _in_phase(parts, phase):
 
 
 def _dearness(parts):
-    """What a branch costs, to be compared with another's: FLOPs, then bytes."""
+    """Return the cost of a branch for comparison with others: FLOPs, then bytes."""
     totals = [0, 0]
     for part in parts:
         if isinstance(part, Repeat):

@@ -1,4 +1,4 @@
-"""How many bytes of tensors a TensorFlow rank holds: counted, and worked out inside of graphs."""
+"""Count the bytes of tensors that a TensorFlow rank holds; inside of graphs they are calculated."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ from lablib.frameworks.tensorflow.peak_memory import VIEWS, may_change, passed_t
 
 
 class LiveBytes:
-    """Counts the variables and tensors that this thread makes or is given, while they live.
+    """Count the variables and tensors that this thread creates or receives, as long as they exist.
 
     The memory that a graph uses while running cannot be observed from here, so the caller must
     supply it.
 
-    peak_bytes   the most at once since `restart`
+    peak_bytes   the most bytes at once since `restart`
     """
 
     def __init__(self):
         self.now_bytes = self.peak_bytes = 0
-        self._memory: dict[int, _Memory] = {}  # by the id of a tensor that lies there
+        self._memory: dict[int, _Memory] = {}  # by the id of a tensor in this memory
         self._alive: dict[int, weakref.ref] = {}
-        self._changed: dict[str, list[int]] = {}  # by the name of a graph: arguments
-        self._passed: dict[str, list[tuple[str, int]]] = {}  # outputs, see `passed_through`
+        self._changed: dict[str, list[int]] = {}  # arguments, by the name of a graph
+        # outputs, by the name of a graph; see `passed_through`
+        self._passed: dict[str, list[tuple[str, int]]] = {}
         add_op_callback(self._seen)
 
     def restart(self) -> None:
-        """Forget the peak, not what is alive."""
+        """Reset the peak to the memory that is in use now."""
         self.peak_bytes = self.now_bytes
 
     def calls(self, function, arguments, held_bytes: int) -> None:
-        """A graph is about to be called, and will hold so many bytes at once."""
+        """Record that a graph is about to be called and will hold `held_bytes` bytes at once."""
         name = function.name.decode()
         if name not in self._passed:
             inputs = enumerate(function.graph.inputs)
@@ -68,7 +69,7 @@ class LiveBytes:
                 self._see(tensor)
 
     def _returned(self, passed, tensors):
-        """Some of what a graph returns lies in the memory of what it was given."""
+        """Record a graph's results, some of which share the memory of its arguments."""
         for tensor, (side, number) in zip(tensors["output"], passed):
             self._hold(tensor, self._memory.get(id(tensors[side][number])))
             self._see(tensor)
@@ -78,7 +79,7 @@ class LiveBytes:
             self._hold(tensor, _Memory(_nbytes(tensor)))
 
     def _hold(self, tensor, memory):
-        """From now on the tensor, or a variable's handle, keeps that memory alive."""
+        """From now on the tensor, or a variable's handle, keeps this memory alive."""
         key = id(tensor)
         if memory is None or key in self._memory:
             return
@@ -91,7 +92,7 @@ class LiveBytes:
         self._take(key, memory)
 
     def _write(self, handle, nbytes=None):
-        """What was read from a variable stays as it was: the variable moves to other memory."""
+        """Move a variable to other memory: tensors that were read from it keep their values."""
         memory = self._memory.get(id(handle)) if handle.dtype == tf.resource else None
         if memory and (memory.holders > 1 or nbytes not in (None, memory.nbytes)):
             self._let_go(memory)
@@ -113,7 +114,7 @@ class LiveBytes:
 @dataclass
 class _Memory:
     nbytes: int
-    holders: int = 0  # tensors, and the handle of a variable
+    holders: int = 0  # the number of tensors, and the handle of a variable
 
 
 def _nbytes(tensor):
@@ -123,5 +124,5 @@ def _nbytes(tensor):
 def _of_a_variable(attributes):
     of = dict(zip(attributes[::2], attributes[1::2]))
     dtype, elements = tf.as_dtype(of["dtype"]), tf.TensorShape(of["shape"]).num_elements()
-    known = is_data(dtype) and elements  # a shape may be unknown until it is assigned
+    known = is_data(dtype) and elements  # a shape may be unknown until the variable is assigned
     return _Memory(elements * dtype.size if known else 0)

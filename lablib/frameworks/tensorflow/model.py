@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-# Keras's names for the canonical ones.
+# {canonical name: name in Keras}
 _ATTRIBUTES = {
     "dense": {"kernel": "kernel", "bias": "bias"},
     "conv": {"kernel": "kernel", "bias": "bias"},
@@ -32,7 +32,7 @@ class TensorFlowChain:
         self.chain = chain
 
     def build(self, seed, numbers):
-        """`block.number` is the number in the chain."""
+        """Return a keras.Model; `block.number` is the number of the block in the chain."""
         blocks = [Block(number, self.chain.blocks[number]) for number in numbers]
         for block in blocks:
             initial = self.chain.initial(block.number, seed)
@@ -109,7 +109,7 @@ _FORWARD = {
 
 
 class Block(keras.layers.Layer):
-    """Keras layers, under the task's names, and the forward function of their kind."""
+    """A block: Keras layers with the task's names, and the forward function of its kind."""
 
     def __init__(self, number, block):
         super().__init__(name=f"block_{number}")
@@ -137,7 +137,7 @@ class Chain(keras.Model):
 
 
 def _layer(layer):
-    """A Keras layer with its variables made, all zero."""
+    """Return a Keras layer whose variables exist and are zero."""
     zeros = {"kernel_initializer": "zeros"}
     if layer.kind == "dense":
         made, shape = layers.Dense(layer.shape[-1], use_bias=layer.bias, **zeros), layer.shape[:1]

@@ -1,9 +1,9 @@
-"""The most bytes of tensors that a call of a traced graph holds at once.
+"""Calculate the most bytes of tensors that a call of a traced graph holds at once.
 
-They are not seen but worked out, from the shapes of its tensors and the order in which TensorFlow's
-executor takes its operations when each of its pools has one thread (`ScheduleReady` in
-https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/common_runtime/executor.cc).
-So the figure is the same in every run, whatever the load and the threads.
+The bytes are not observed. They are calculated from the shapes of the tensors and from the order in
+which TensorFlow's executor runs operations if each of its pools has one thread (`ScheduleReady` in
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/common_runtime/executor.cc). So
+the result is the same in every run, with any load and any number of threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lablib.frameworks.tensorflow.compat import called_graph, number_of_outputs
 from lablib.frameworks.tensorflow.costs import is_data, is_product
 from lablib.frameworks.tensorflow.graph import Shapes, causes_first
 
-# What these make lies in the memory of their first input.
+# The results of these operations share the memory of their first input.
 VIEWS = set(
     """
     Identity IdentityN StopGradient PreventGradient Reshape Squeeze ExpandDims EnsureShape Bitcast
@@ -31,15 +31,16 @@ _known_peaks: dict[tuple, int] = {}
 
 
 def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
-    """In addition to its arguments and variables; what it returns is counted.
+    """Return the most bytes in addition to arguments and variables; results are counted.
 
     function   TensorFlow's AtomicFunction
-    shapes     of its arguments in this call
+    shapes     shapes of the arguments in this call
 
     A tensor lives until the last operation that needs it has run. An operation writes its result
-    into an input of the same size that nobody needs any more, unless it multiplies matrices or
-    convolves. Unknown sizes count as 1, a loop's body as once, of branches the largest.
-    Not counted: what a loop keeps of every turn for its gradient (a TensorList); constants.
+    into an input of the same size that is not needed any more, unless it multiplies matrices or
+    convolves. Unknown sizes count as 1, and a loop's body counts once. If there are branches, the
+    largest one counts. Constants, and the tensors that a loop keeps of every turn for its gradient
+    (a TensorList), are not counted.
     """
     key = function.name, *map(str, shapes)
     if key not in _known_peaks:
@@ -48,14 +49,17 @@ def peak_bytes(function, shapes: list[tf.TensorShape]) -> int:
 
 
 def memory_of(tensor: tf.Tensor) -> tf.Tensor:
-    """The tensor of the graph in whose memory this one lies: itself, unless it is a view, or a
-    function that is called passes it on or returns it twice."""
+    """Return the tensor of the graph whose memory this tensor uses.
+
+    This is the tensor itself, unless it is a view, or the result of a call of a function that
+    returns one of its arguments or returns the same tensor twice.
+    """
     while tensor.op.type in VIEWS:
         tensor = tensor.op.inputs[tensor.value_index]
     if not tensor.op.type.endswith("PartitionedCall"):
         return tensor
     function = called_graph(tensor.graph, tensor.op.get_attr("f").name)
-    if function is None:  # such as one of the runtime's own
+    if function is None:  # for example a function of the runtime
         return tensor
     side, number = passed_through(function)[tensor.value_index]
     return memory_of(tensor.op.inputs[number]) if side == "input" else tensor.op.outputs[number]
@@ -65,8 +69,10 @@ _known_passes: dict[bytes, list[tuple[str, int]]] = {}
 
 
 def passed_through(function) -> list[tuple[str, int]]:
-    """For each of its outputs: in whose memory that lies, an ("input", number)'s or an
-    ("output", number)'s. What is read from a variable that it may change is its own."""
+    """Return for each output whose memory it uses: ("input", number) or ("output", number).
+
+    A value read from a variable that the function may change has its own memory.
+    """
     if function.name not in _known_passes:
         outputs = list(map(_memory, _outputs(function)))
         first = {
@@ -81,13 +87,13 @@ def passed_through(function) -> list[tuple[str, int]]:
 
 
 def may_change(argument: tf.Tensor) -> bool:
-    """Whether a graph does more with that argument, a variable's handle, than read it."""
+    """Return True if a graph does more with this argument, a variable's handle, than read it."""
     used = argument.consumers() if argument.dtype == tf.resource else []
     return any(op.type != "ReadVariableOp" for op in used)
 
 
 def _outputs(function):
-    """What a call returns; its graph lists more once a gradient has been taken of one."""
+    """Return the results of a call; the graph lists more after a gradient has been taken."""
     return function.graph.outputs[: number_of_outputs(function)]
 
 
@@ -117,10 +123,10 @@ class _Call:
         return peak
 
     def _make(self, op, held, last):
-        """The bytes of its results that are not written into an input."""
+        """Return the bytes of the operation's results that are not written into an input."""
         more = 0
         for made in op.outputs:
-            if _memory(made) != made.ref():  # lies elsewhere
+            if _memory(made) != made.ref():  # it uses other memory
                 continue
             nbytes = self._nbytes(made)
             same = [memory for memory in last if held.get(memory) == nbytes]
@@ -131,8 +137,11 @@ class _Call:
         return more
 
     def _in_order(self) -> Iterator[tf.Operation]:
-        """Views run when their inputs are there, first come, first served. Work waits until no view
-        is left; the operation that became ready last goes first."""
+        """Yield the operations in the order of TensorFlow's executor.
+
+        Views run in the order in which their inputs become ready. Other operations run when no view
+        is left; among these, the one that became ready last runs first.
+        """
         waits, then = {}, defaultdict(list)
         for op in self.ops:
             causes = [_passed_on(tensor).op for tensor in op.inputs] + op.control_inputs
@@ -150,11 +159,11 @@ class _Call:
                     (work if _is_work(following) else views).append(following)
 
     def _inside(self, op):
-        """The most that a function holds which the operation calls."""
+        """Return the most bytes that the functions called by the operation hold."""
         peaks = [0]
         for name in _functions(op):
             function = called_graph(self.graph, name)
-            if function is not None:  # such as one of the runtime's own
+            if function is not None:  # for example a function of the runtime
                 given = list(op.inputs)[len(op.inputs) - len(function.graph.inputs) :]
                 peaks.append(peak_bytes(function, [self.shapes.shape(tensor) for tensor in given]))
         return max(peaks)
@@ -167,8 +176,10 @@ class _Call:
 
 
 def _passed_on(tensor):
-    """What comes through an IdentityN: TensorFlow takes it out of the graph, so nothing waits there
-    for the others."""
+    """Return the tensor behind IdentityN operations.
+
+    TensorFlow removes IdentityN from the graph, so a tensor does not wait there for the others.
+    """
     while tensor.op.type == "IdentityN":
         tensor = tensor.op.inputs[tensor.value_index]
     return tensor
@@ -183,7 +194,10 @@ def _is_work(op):
 
 
 def _functions(op):
-    """Names of the functions that an operation calls; a tf.data pipeline calls them elsewhere."""
+    """Return the names of the functions that an operation calls.
+
+    A tf.data pipeline calls its functions elsewhere, so the list is empty for it.
+    """
     if "Dataset" in op.type:
         return []
     attributes = op.node_def.attr.values()

@@ -1,7 +1,7 @@
-"""Messages that `tf.device` placement causes, derived from a graph.
+"""Derive the messages that `tf.device` placement causes from a graph.
 
-TensorFlow sends a tensor that is made on one task and used on another, once. There is no call that
-could be wrapped.
+If a tensor is made on one task and used on another, TensorFlow sends it once. There is no call that
+could be wrapped to observe this.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lablib.frameworks.tensorflow.compat import device_of_this_thread
 def crossings(
     graph: tf.Graph, home: int, rank_of_task: Mapping[tuple[str, int], int]
 ) -> Iterator[tuple[tf.Tensor, int, int]]:
-    """(tensor, source rank, target rank) of every tensor used on another task's device.
+    """Yield (tensor, source rank, target rank) of every tensor that another task's device uses.
 
-    home   the rank that calls the graph: arguments come from it, and results go back to it
+    home   the rank that calls the graph: arguments come from it, and results return to it
 
-    An operation without a device is taken to run where its first placed input is made.
+    An operation without a device is assumed to run where its first placed input is made.
     """
     place, sent = {}, set()
     uses = [(tensor, op) for op in graph.get_operations() for tensor in op.inputs]
@@ -40,20 +40,20 @@ def crossings(
 
 
 def nbytes_of(tensor: tf.Tensor | object) -> int:
-    """Bytes of a tensor; 0 when its shape is not known, and of what is none."""
+    """Return the bytes of a tensor; 0 if its shape is unknown, or if it is not a tensor."""
     if not isinstance(tensor, tf.Tensor) or not tensor.shape.is_fully_defined():
         return 0
     return tensor.shape.num_elements() * tensor.dtype.size
 
 
 def runs_elsewhere(home: int, rank_of_task: Mapping[tuple[str, int], int]) -> bool:
-    """Whether this thread is sending its operations to another task, as a coordinator's do."""
+    """Return True if this thread sends its operations to another task, as a coordinator does."""
     there = _rank(device_of_this_thread(), rank_of_task)
     return there not in (None, home)
 
 
 def _is_data(tensor):
-    """Not a handle: a variable stays where it is."""
+    """Return True for data, False for a variable's handle: the variable stays in place."""
     return tensor.dtype not in (tf.resource, tf.variant)
 
 

@@ -1,17 +1,18 @@
-"""Writes down the messages of a TensorFlow rank.
+"""Record the messages of a TensorFlow rank.
 
-Collectives, those of `MultiWorkerMirroredStrategy` included, are made by a few functions of
-`tensorflow.python.ops.collective_ops`: these are wrapped. In a traced graph the wrapper adds a
+All collectives, including those of `MultiWorkerMirroredStrategy`, are made by a few functions of
+`tensorflow.python.ops.collective_ops`, which are wrapped here. In a traced graph the wrapper adds a
 clock before and after the collective, and a queue takes both times to the recorder.
 
-A call of a graph is written down when it is over, as `graph.py` describes it: compute,
-messages, waits, in one order whatever the load. The messages bear the times that the clocks saw.
+A call of a graph is recorded after it has ended, as `graph.py` describes it: compute, messages and
+waits, in one order that does not depend on the load. The messages have the times of the clocks.
 
 Messages that `tf.device` placement causes have no call that could be wrapped. They are derived from
-the graph: a tensor made on one task and used on another travels once.
+the graph: a tensor that is made on one task and used on another is sent once.
 
-Seen with TensorFlow 2.21. Traffic of parameter servers and of DTensor's own collectives passes by,
-and what other tasks compute for this one is not known here: such runs cannot be modelled.
+This was tested with TensorFlow 2.21. The recorder does not see the traffic of parameter servers and
+of DTensor's own collectives, nor what other tasks compute for this one. So such runs cannot be
+modelled.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ _NOT_MODELLED = {
         if name.startswith("Collective")
     ],
 }
-_MOST_A_GRAPH = 1 << 20  # messages that one call of a graph may pass
-_LOOK_BACK = 200  # graph operations searched for the backward pass that made a gradient
+_MOST_A_GRAPH = 1 << 20  # the most messages that one call of a graph may send
+# The number of graph operations searched for the backward pass that made a gradient.
+_LOOK_BACK = 200
 
 _recorder: Recorder
 _ranks: int
@@ -140,12 +142,13 @@ def _traced(run, name, sent):
     set_mark(answer.op, MESSAGE, number)
     _traced_messages.append((name, nbytes, phase, _line(answer)))
     _report(number, start_s, end_s)
-    with tf.control_dependencies([end_s]):  # else what uses it may run before the clock does
+    # otherwise, users of the answer may run before the clock
+    with tf.control_dependencies([end_s]):
         return tf.identity(answer)
 
 
 def _now(after):
-    """The time in a graph when those tensors are there."""
+    """Return the time in a graph at which these tensors are ready."""
     with tf.control_dependencies(after):
         now_s = tf.timestamp()
     _set_apart(now_s.op)
@@ -153,20 +156,22 @@ def _now(after):
 
 
 def _set_apart(op):
-    """Mark an operation of our own, and keep it out of the order that TensorFlow gives stateful
-    operations. In that order, a variable's initial value that is broadcast would depend on all that
-    the function does before, and TensorFlow could not make it before the first call."""
+    """Mark an operation of the kit, and exclude it from the order of stateful operations.
+
+    Otherwise a broadcast initial value of a variable would depend on everything that the function
+    does before it, and TensorFlow could not make it before the first call.
+    """
     set_mark(op, CLOCK, 1)
     compat.run_independently(op)
 
 
 def _reported(build_loop):
-    """A loop tells how often its body ran: nobody knows when it is traced."""
+    """Make a loop report how often its body ran, because this is unknown when it is traced."""
 
     @functools.wraps(build_loop)
     def call(*args, **kwargs):
         outputs = build_loop(*args, **kwargs)
-        loop = outputs[0].op  # its first variable counts
+        loop = outputs[0].op  # the first variable of a loop is its counter
         if "While" in loop.type:
             number = next(_loops)
             set_mark(loop, LOOP, number)
@@ -176,9 +181,9 @@ def _reported(build_loop):
     return call
 
 
-# What was traced, by number; and the queue in which graphs leave (number, start, end) of what was
-# passed, and (-1 - number, times, 0) of a loop. A queue costs some microseconds a message, a call
-# to Python from the graph some fifty.
+# Traced messages by number; and the queue in which graphs put (number, start, end) of each sent
+# message, and (-1 - number, times, 0) of each loop. A queue costs a few microseconds for each
+# message; a call from the graph to Python would cost about fifty.
 _traced_messages: list[tuple] = []
 _loops = itertools.count()
 _queue: list[tf.queue.FIFOQueue] = []
@@ -193,8 +198,11 @@ def _report(*row):
 
 
 def _reports():
-    """What graphs have reported since the last call: (start, end) of each message, in order; and
-    how often each message was passed and each loop's body ran."""
+    """Return what graphs have reported since the last call.
+
+    The first value is {number: [(start, end) of each message, in order]}. The second says how often
+    each message was sent and each loop's body ran.
+    """
     times, ran = defaultdict(list), defaultdict(int)
     count = int(_queue[0].size()) if _queue else 0
     if count:
@@ -209,9 +217,9 @@ def _reports():
 
 
 def _write_down(program, seconds, call):
-    """The rows of a graph that has just ended; it took `seconds`, unless its cost is counted.
+    """Record the rows of a graph that has just ended; it took `seconds`, unless costs are counted.
 
-    call   when it began and ended
+    call   (start, end) of the call
     """
     times, ran = _reports()
     spans = [span for passed in times.values() for span in passed]
@@ -222,12 +230,12 @@ def _write_down(program, seconds, call):
         if isinstance(part, Compute):
             _recorder.computed(part.phase, () if _in_seconds else part.costs, share_s)
         elif isinstance(part, Issue):
-            # TensorFlow makes initial values in a graph of its own, to which no queue belongs.
+            # TensorFlow makes initial values in a separate graph, which has no queue.
             span = times[part.message].pop(0) if times[part.message] else call
             latest[part.message] = _write_message(part.message, *span)
         elif part.message in latest:
             _write_wait(*latest.pop(part.message))
-    for message in sorted(times):  # passed on a way that the graph does not show
+    for message in sorted(times):  # sent in a way that the graph does not show
         for start_s, end_s in times[message]:
             _write_wait(*_write_message(message, start_s, end_s))
 
@@ -242,12 +250,16 @@ def _write_message(message, start_s, end_s):
 
 
 def _write_wait(number, end_s):
-    # Nobody saw when the graph began to wait: in the program it does, on the clock it does not.
+    # The time at which the graph began to wait is unknown. So the wait is in the program, but takes
+    # no time on the clock.
     _recorder.rows.append(Waited(number, end_s, end_s))
 
 
 def _record_phases():
-    """Outside of graphs, what a tape watches is the forward pass. In a graph it is traced only."""
+    """Record passes outside of graphs; inside of graphs a tape only traces them.
+
+    Outside of graphs, the forward pass is the code that a tape watches.
+    """
     for name, make in (("__enter__", _begins), ("__exit__", _ends), ("gradient", _goes_back)):
         compat.replace(f"tensorflow:GradientTape.{name}", make)
 
@@ -288,12 +300,12 @@ def _goes_back(gradient):
 
 
 def _everyone():
-    """The only group that the strategies of TensorFlow use."""
+    """Return the only group that TensorFlow's strategies use: all ranks."""
     return tuple(range(_ranks))
 
 
 def _is_gradient(tensor):
-    """Whether an operation of a `GradientTape` is among those that the tensor comes from."""
+    """Return True if the tensor depends on an operation of a `GradientTape`."""
     front, seen = [tensor.op], set()
     while front and len(seen) < _LOOK_BACK:
         op = front.pop(0)
@@ -306,7 +318,7 @@ def _is_gradient(tensor):
 
 
 def _line(tensor):
-    """The learner's line that made the tensor. TensorFlow maps AutoGraph's lines back to theirs."""
+    """Return the learner's line that made the tensor; TensorFlow maps AutoGraph's lines to it."""
     for frame in reversed(list(tensor.op.traceback or ())):
         if is_learners(frame.filename):
             return f"{frame.filename}:{frame.lineno}"
@@ -319,7 +331,7 @@ def _watched(run_graph):
         if not tf.executing_eagerly():
             return run_graph(self, *args)
         if placement.runs_elsewhere(_home, _rank_of_task):
-            return run_graph(self, *args)  # another task's work, which this one only sends there
+            return run_graph(self, *args)  # another task's work, which this task only sends there
         _recorder.computed()
         if _recorder.memory:
             with _nothing_spent():
@@ -340,7 +352,7 @@ def _watched(run_graph):
 
 @contextmanager
 def _nothing_spent():
-    """Writing down is no part of the program."""
+    """Exclude the recorder's own work from the program."""
     spent, _recorder.spent = _recorder.spent, lambda: ((), 0.0)
     try:
         yield
@@ -354,8 +366,10 @@ _worked_out: dict[tuple, tuple[list, int]] = {}
 
 
 def _work_out(function, arguments):
-    """What a call with these arguments does, and the bytes that it holds at once where these are
-    counted; worked out once for each of their shapes."""
+    """Return what a call with these arguments does, and the bytes that it holds at once.
+
+    The bytes are 0 unless they are counted. The result is cached for each combination of shapes.
+    """
     name = function.name
     if name not in _open_arguments:
         inputs = enumerate(function.graph.inputs)

@@ -1,4 +1,4 @@
-"""How many threads a TensorFlow rank computes with, its servers included."""
+"""Limit the threads with which a TensorFlow rank and its servers compute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from lablib.frameworks.tensorflow import compat
 
-# One thread to start operations with would wait for itself where servers call one another.
+# A single thread that starts operations would wait for itself if servers call one another.
 _LEAST_TO_START = 2
 
 
@@ -16,7 +16,7 @@ def limit(threads: int) -> None:
     """Set the number of threads of every pool, also of each `tf.distribute.Server`."""
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
-    # A server has pools of its own, and asks `tf.config` for nothing.
+    # A server has its own pools and ignores `tf.config`.
     pools = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=threads,
         inter_op_parallelism_threads=max(threads, _LEAST_TO_START),

@@ -1,4 +1,4 @@
-"""What `lab.Hardware.measure` times on a TensorFlow rank."""
+"""The operations that `lab.Hardware.measure` times on a TensorFlow rank."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class TensorFlowWork:
-    """Each method returns a function to call. Made before any other operation of the rank."""
+    """Each method returns a function to call. Make it before any other operation of the rank."""
 
     def __init__(self):
         self.strategy = tf.distribute.MultiWorkerMirroredStrategy()

@@ -1,4 +1,4 @@
-"""torch, as the rest of the kit uses it. Importing this module does not import torch."""
+"""torch for the rest of the kit. Importing this module does not import torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Torch(Framework):
     }
 
     def threads_of_a_rank(self, cores):
-        return 8 + cores  # 4 were seen on 2 cores
+        return 8 + cores  # 4 threads were measured on 2 cores
 
     def counts_cpu_seconds(self, threads):
         return True

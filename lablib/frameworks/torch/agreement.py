@@ -1,4 +1,4 @@
-"""Raise an error if ranks pass different things to a message, before any data is sent.
+"""Raise an error if ranks pass different tensors to a message, before any data is sent.
 
 gloo compares nothing: with different types, ranks get wrong numbers; with different sizes, they
 wait forever or crash. The checks are like those of TORCH_DISTRIBUTED_DEBUG=DETAIL, but they need no
@@ -18,8 +18,8 @@ from lablib.errors import LabError
 from lablib.frameworks.torch.message_table import Entry, MessageTable
 from lablib.record.learners_code import place
 
-# Methods of a process group for which gloo reads the memory as if the tensor had no gaps; and
-# those for which it also reads it as if the elements were in their usual order.
+# Methods of a process group for which gloo assumes that the tensor's memory has no gaps; then those
+# for which it also assumes that the elements are in their usual order.
 _NO_GAPS = ("allreduce", "broadcast", "reduce")
 _CONTIGUOUS = ("scatter", "reduce_scatter", "alltoall_base", "all_to_all_single", "send", "recv")
 _BY_ROOT = ("broadcast", "reduce", "gather", "scatter")
@@ -61,7 +61,7 @@ def passed(method: str, name: str, payload: int, args: Sequence, ranks: Sequence
 
 
 def one_message(name: str, tensors: Sequence[torch.Tensor]) -> str:
-    """Return what sender and receiver must have in common; raise LabError for errors here."""
+    """Return what both sides must have in common; raise LabError for errors of this rank."""
     _check_layouts(name, name, tensors)
     (tensor,) = tensors
     return f"message: {_dtype(tensor.dtype)}; {tensor.numel()} elements"
@@ -79,7 +79,7 @@ def global_rank(rank: int, name: str, ranks: Sequence[int]) -> int:
 
 
 def check(table: MessageTable, entry: Entry, rank: int, group: Sequence[int]) -> None:
-    """Publish what this rank passes, and raise LabError if another rank passes something else.
+    """Publish what this rank passes; raise LabError if another rank passes something different.
 
     rank, group   this rank, and the ranks of the message, by their global numbers
     """
@@ -139,7 +139,7 @@ def _difference(one, other):
     if len({_LAYOUT.sub("", tensors) for tensors in (mine, theirs)}) == 1:
         return "memory layouts"
     dtypes, others = (set(_DTYPES.findall(tensors)) for tensors in (mine, theirs))
-    return "shapes" if dtypes and dtypes == others else "types"  # an all_to_all shows types only
+    return "shapes" if dtypes and dtypes == others else "types"  # an all_to_all shows only types
 
 
 def _one_to_one(one, other):
@@ -188,7 +188,7 @@ def _check_layouts(method, name, args):
 
 
 def _fills_its_memory(tensor):
-    """True if its elements have no gaps and do not overlap, in whatever order they are."""
+    """Return True if the elements have no gaps and do not overlap, in any order."""
     return torch.empty_like(tensor, device="meta").stride() == tensor.stride()
 
 
@@ -222,7 +222,7 @@ def _first(args):
 
 
 def _is_uneven(method, args):
-    """True for an all_gather of tensors of different sizes, which only nccl offers."""
+    """Return True for an all_gather of tensors of different sizes, which only nccl supports."""
     return method == "allgather" and len({tensor.shape for tensor in _flat(args[0])}) > 1
 
 

@@ -1,6 +1,6 @@
-"""torch tensors as NumPy arrays.
+"""Convert torch tensors to NumPy arrays.
 
-NumPy has no bfloat16 and no float8. Tensors of these types arrive as float32, which holds each of
+NumPy has no bfloat16 and no float8. Tensors of these types become float32, which represents each of
 their values exactly.
 """
 

@@ -3,8 +3,8 @@
 A CPU has finished an operation when torch's call returns. A GPU has not: the call only puts the
 operation into a queue, and so does `wait()` of a message that nccl sends. A clock for a GPU
 therefore waits until the queue is empty before it answers. So the times that the recorder reads
-afterwards are those at which the GPU really was as far as the program, and the wait for a message
-lasts until the message has arrived.
+afterwards are those at which the GPU had really finished, and the wait for a message lasts until
+the message has arrived.
 
 The clock for GPUs was tested with a simulated GPU. It was not tried on a real one.
 """
@@ -24,14 +24,14 @@ def clock_of(device: torch.device) -> Callable[[], tuple[tuple, float]]:
 
 
 class GpuSeconds:
-    """() -> (no costs, seconds between two events on the GPU: this call's and the last call's).
+    """() -> (no costs, seconds between the last call's and this call's event on the GPU).
 
     device   the GPU
     cuda     the functions of `torch.cuda`, or of a simulated GPU
 
-    The seconds include the gaps in which the GPU had nothing to do. Only the stream that is current
-    now is timed. On other streams, such as those on which FSDP sends, a call returns 0 at once:
-    work on them is meant to overlap with this one.
+    The seconds include the gaps in which the GPU had nothing to do. Only the current stream is
+    timed. On other streams, such as those on which FSDP sends, a call returns 0 at once, because
+    work on them is meant to overlap with this stream.
     """
 
     def __init__(self, device: torch.device, cuda=torch.cuda):

@@ -1,9 +1,9 @@
 """Every private, patched and version-dependent name of torch that the kit uses, with the reason.
 
-Other files take these names from here. A rank that joins checks the whole list, so a version of
-torch without one of them stops the run with a clear error instead of an incomplete record. A
-collective that the recorder does not know is refused when it is called, not when a rank joins:
-programs that do not use it can run.
+Other files take these names from here. A rank that joins checks the whole list. If a version of
+torch lacks one of the names, the run stops with a clear error instead of an incomplete record. A
+collective that the recorder does not know is refused only when it is called, so programs that do
+not use it can run.
 
 From torch 2.14 on, `ProcessGroup.register_pre_hook` and `register_post_hook` could tell the
 recorder when a message begins and ends. They could replace the methods of `_RecordedGroup` in
@@ -22,8 +22,8 @@ from lablib.frameworks.refusals import refusal
 
 TESTED = "2.13.0"
 
-# Methods of a process group that send messages: the name the learner knows, the argument that is
-# the payload.
+# Methods of a process group that send messages: {method: (name that the learner knows, argument
+# with the payload)}.
 COLLECTIVES = {
     "allreduce": ("all_reduce", 0),
     "allreduce_coalesced": ("all_reduce", 0),
@@ -52,9 +52,9 @@ OLDER_NAMES = {
     "_reduce_scatter_base": "reduce_scatter_single",
     "alltoall_base": "all_to_all_single",
 }
-"""Methods that torch still calls by the names they had before 2.13, and their names today."""
+"""Methods that torch still calls by their names from before 2.13, and their names today."""
 ONE_TO_ONE = {"send", "recv", "recv_anysource", "monitored_barrier"}
-"""The other methods of a process group that send messages: the recorder has a method for each."""
+"""The other methods of a process group that send messages; the recorder has a method for each."""
 REFUSED = {
     "boxed": "the operations of torch.ops.c10d, which take it, send messages past the recorder",
     "split_group": "it makes a group whose messages the recorder does not see",
@@ -70,7 +70,7 @@ NO_MESSAGES = set(
     _start_coalescing _wait_for_pending_works _pybind11_conduit_v1_
 """.split()
 )
-"""Methods of a process group that send nothing themselves."""
+"""Methods of a process group that do not send messages themselves."""
 
 _C10D = "torch.distributed.distributed_c10d"
 _MODES = "torch.utils._python_dispatch"
@@ -81,7 +81,7 @@ NAMES = ListedNames(
     "torch",
     TESTED,
     {
-        # Who waits for a message.
+        # Waits for messages.
         "torch._C:Future": "is the type of all futures that C++ makes",
         "torch._C:Future.wait": "replaced, to record waits",
         "torch._C:Future.then": "replaced: a future that follows from a message is one, too",
@@ -90,7 +90,7 @@ NAMES = ListedNames(
         "torch._C:_current_graph_task_id": "tells whether a backward pass is running",
         "torch.autograd:Variable._execution_engine.queue_callback": "tells when DDP waits",
         "torch.distributed:Work._source_rank": "recv from any rank asks it who has sent",
-        # Which groups there are.
+        # Process groups.
         f"{_C10D}:init_process_group": "replaced: the kit has made the default group already",
         f"{_C10D}:get_backend": "replaced, to report gloo or nccl instead of the recorder",
         f"{_C10D}:rendezvous": "replaced: all ranks meet at the kit's store",
@@ -110,7 +110,7 @@ NAMES = ListedNames(
         ),
         _SYMMETRIC_MEMORY: "replaced: GPUs write into this memory past the recorder",
         _GATHER_INTO: "replaced: C++ runs it without the methods of the recorder",
-        # What is computed, and the memory that it needs.
+        # Computed operations, and the memory that they need.
         f"{_MODES}:TorchDispatchMode": "sees every operation that reaches a device",
         f"{_MODES}:TorchDispatchMode._should_skip_dynamo": "overridden, to save time on every call",
         f"{_MODES}:_disable_current_modes": "keeps callbacks of futures out of the count",
@@ -157,7 +157,7 @@ source_rank = methodcaller("_source_rank")
 
 
 class Work(dist.Work):
-    """A message under way, of which torch can ask who sent it."""
+    """A message in progress, which torch can ask for its sender."""
 
     def _source_rank(self):
         return self.source_rank()
@@ -168,16 +168,16 @@ class DispatchMode(NAMES.find(f"{_MODES}:TorchDispatchMode")):
 
     @classmethod
     def _should_skip_dynamo(cls):
-        return False  # torch would wrap the method, which costs microseconds a call
+        return False  # otherwise torch wraps it, which costs microseconds a call
 
 
 def unshard_in_background(model: torch.nn.Module) -> None:
-    """Let a model of FSDP2 gather weights ahead also on a CPU, which has no streams."""
+    """Let an FSDP2 model gather weights ahead also on a CPU, which has no streams."""
     NAMES.find("torch.distributed.fsdp:FSDPModule._set_unshard_async_op")(model, True)
 
 
 def gather_into(given: torch.Tensor, ranks: int, group: str, *, out: torch.Tensor) -> torch.Tensor:
-    """Gather like the operation all_gather_into_tensor_out, by an operation that is recorded."""
+    """Gather like the operation all_gather_into_tensor_out, using an operation that is recorded."""
     operations = torch.ops._c10d_functional
     gathered = operations.all_gather_into_tensor(given, ranks, group)
     return out.copy_(operations.wait_tensor(gathered))
@@ -187,7 +187,7 @@ _operations = torch.library.Library("_c10d_functional", "IMPL")
 
 
 def close_gaps(group: type[dist.ProcessGroup]) -> None:
-    """Record or refuse what would send messages past the recorder.
+    """Record or refuse everything that would send messages without the recorder.
 
     group   class of process group: it refuses all methods that the tables above do not list
     """
@@ -202,7 +202,7 @@ def close_gaps(group: type[dist.ProcessGroup]) -> None:
 
 
 def methods_of_groups() -> set[str]:
-    """The methods that torch's process groups have in the installed version."""
+    """Return the methods of torch's process groups in the installed version."""
     kinds = dist.ProcessGroup
     found = {name: getattr(kinds, name) for name in set(dir(kinds)) - set(dir(object))}
     return {name for name, it in found.items() if callable(it) and not isinstance(it, type)}

@@ -1,7 +1,7 @@
-"""Counts what a torch rank computes: FLOPs and bytes of each operation, forward and backward.
+"""Count what a torch rank computes: FLOPs and bytes of each operation, forward and backward.
 
-A dispatch mode sees every operation that reaches a device. What an operation costs depends on
-its shapes only, so it is worked out once and remembered: the same step is counted again and again.
+A dispatch mode sees every operation that reaches a device. The cost of an operation depends only on
+its shapes, so it is calculated once and cached: steps repeat the same operations many times.
 """
 
 from __future__ import annotations
@@ -29,39 +29,41 @@ _PRECISIONS = {
 }
 _SENDS = ("c10d", "_c10d_functional", "c10d_functional")
 _FREE = (0, 0, "fp32")
-_PLAIN = (torch.Tensor, torch.nn.Parameter)  # `parameter.data` comes as the latter
+_PLAIN = (torch.Tensor, torch.nn.Parameter)  # `parameter.data` is a Parameter, too
 
 
 class CountedCosts(DispatchMode):
-    """While it is entered: what this thread and its backward passes compute, by `take`; and
-    the `memory` that the results need.
+    """Count what this thread and its backward passes compute while the mode is entered.
 
-    A matrix product, a convolution or an attention costs the FLOPs of torch's own registry; every
-    other operation one FLOP for each element of its largest tensor. It moves the bytes of its
-    tensors, once each. Views, empty tensors and messages cost nothing.
+    `take` returns the costs, and `memory` counts the bytes of the results.
+
+    A matrix product, a convolution or an attention costs the FLOPs of torch's own registry. Every
+    other operation costs one FLOP for each element of its largest tensor. An operation moves the
+    bytes of each of its tensors once. Views, empty tensors and messages cost nothing.
     """
 
     def __init__(self):
         super().__init__()
         self.memory = LiveBytes()
-        self._without: set[int] = set()  # operations that never cost anything, by their id
+        self._without: set[int] = set()  # ids of operations that never cost anything
         self._known: dict[tuple, tuple] = {}
         self._counts: dict[tuple, int] = {}
 
     def take(self) -> tuple[tuple, float]:
-        """((flops, nbytes, precision, count), ...) since the last call, and no CPU seconds."""
+        """Return ((flops, nbytes, precision, count), ...) since the last call, and 0 seconds."""
         costs = tuple((*cost, count) for cost, count in self._counts.items())
         self._counts = {}
         return costs, 0.0
 
     @uncompiled
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        # Runs at every operation of a rank, so each microsecond of it counts.
+        # This runs at every operation of a rank, so each microsecond counts.
         kwargs = kwargs or {}
         if types and any(kind not in _PLAIN for kind in types):
-            # A tensor of tensors, such as DTensor: its parts come here. Fake ones compute nothing.
+            # A tensor of tensors, such as a DTensor: its parts come here later. Fake tensors
+            # compute nothing.
             return func(*args, **kwargs) if FakeTensor in types else NotImplemented
-        operation = id(func)  # torch keeps them, and hashes them in Python
+        operation = id(func)  # torch keeps these objects, and hashes them in Python
         if operation in self._without:
             return plain_call(func)(*args, **kwargs)
         key = (operation, *map(_looks, args), *map(_looks, kwargs.values()))
@@ -75,14 +77,15 @@ class CountedCosts(DispatchMode):
         return answer
 
     def _meet(self, key, func, args, kwargs):
-        """Run an operation that is new, and remember what it costs."""
+        """Run an operation that is new, and cache its cost."""
         if overload_packet(func) not in flop_registry:
-            with self:  # outside autograd, some arrive in one piece
+            with self:  # outside autograd, some operations arrive undivided
                 answer = func.decompose(*args, **kwargs)
             if answer is not NotImplemented:
                 return answer
         answer = func(*args, **kwargs)
-        if _is_view(func) or func.namespace == "profiler":  # the names of an optimizer's steps
+        # profiler: an optimizer labels its steps this way
+        if _is_view(func) or func.namespace == "profiler":
             self._without.add(key[0])
             return answer
         self.memory.see(args)
@@ -94,8 +97,8 @@ class CountedCosts(DispatchMode):
 
 
 def _looks(value):
-    """What the cost can depend on. Not on numbers such as a learning rate."""
-    kind = type(value)  # `isinstance` of a tensor costs a microsecond
+    """Return the properties that the cost can depend on, but no numbers such as a learning rate."""
+    kind = type(value)  # `isinstance` of a tensor takes a microsecond
     if kind is torch.Tensor or kind is torch.nn.Parameter:
         return value.shape, value.dtype, value.is_meta
     if kind is list or kind is tuple:

@@ -11,7 +11,7 @@ from lablib.errors import LabError
 
 
 def put(value: Any, name: str) -> Any:
-    """Move tensors, NumPy arrays and modules to the device of that name. See `Rank.put`."""
+    """Move tensors, NumPy arrays and modules to the device with this name. See `Rank.put`."""
     if isinstance(value, dict):
         return {key: put(part, name) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -22,10 +22,10 @@ def put(value: Any, name: str) -> Any:
 
 def _moved(value, device):
     if isinstance(value, torch.Tensor):
-        return value.to(device)  # the same tensor if it is there already
+        return value.to(device)  # returns the same tensor if it is already there
     if not isinstance(value, torch.nn.Module):
         raise _not_movable(f"a value of type {type(value).__name__}")
-    # `to` would touch every parameter, even if none has to move.
+    # `to` would touch every parameter, even if none has to be moved.
     held = (*value.parameters(), *value.buffers())
     return value if all(tensor.device == device for tensor in held) else value.to(device)
 

@@ -1,7 +1,7 @@
-"""Waits on torch's futures, seen: `work.get_future().wait()`, and of whatever follows from it.
+"""Record waits on torch's futures: `work.get_future().wait()`, and waits on derived futures.
 
-torch makes these futures in C++, of a type that takes no subclass's place. So the methods of that
-type are replaced: for a future that no message stands behind they do what they did.
+torch makes these futures in C++ and does not accept a subclass. So the methods of their type are
+replaced. For a future without a message the new methods do the same as the old ones.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from lablib.frameworks.torch.compat import Future
 from lablib.frameworks.torch.uncompiled import uncompiled
 from lablib.record.recorder import Recorder
 
-_messages = weakref.WeakKeyDictionary()  # of a future: the numbers of those it ends after
+_messages = weakref.WeakKeyDictionary()  # {future: numbers of the messages after which it ends}
 _add_done_callback = Future.add_done_callback
-_thread = threading.local()  # its `calls_back`: whether it runs the callback of a future
+_thread = threading.local()  # its `calls_back` is True while it runs a future's callback
 
 
 def see_waits(recorder: Recorder) -> None:
-    """Write down the waits of this process on every future that `follow` has seen."""
+    """Record the waits of this process on every future that `follow` knows."""
     compat.replace("torch._C:Future.wait", lambda wait: _wait(wait, recorder))
     compat.replace("torch._C:Future.then", _then)
     compat.replace("torch._C:Future.add_done_callback", _calls_back)
@@ -30,7 +30,7 @@ def see_waits(recorder: Recorder) -> None:
 
 
 def follow(future: Future, number: int, ended: Callable) -> Future:
-    """The future, known as that of message `number`; `ended` is called when it has ended."""
+    """Mark the future as that of message `number` and return it; call `ended` when it has ended."""
     _add_done_callback(future, ended)
     _messages[future] = (number,)
     return future
@@ -40,12 +40,12 @@ def _wait(wait, recorder):
     @uncompiled
     @functools.wraps(wait)
     def call(self):
-        # In a callback the message has ended, and which thread it runs in is chance.
+        # In a callback the message has ended, and the thread that runs it is random.
         numbers = () if getattr(_thread, "calls_back", False) else _messages.get(self, ())
         over = self.done()
         starts_s = [recorder.waits(number, over) for number in numbers]
         answer = wait(self)
-        for number in numbers:  # all at once: the first of them has the time
+        for number in numbers:  # they end together, so the first one gets the time
             recorder.waited(number, starts_s[0])
             starts_s[0] = recorder.clock()
         return answer
@@ -67,8 +67,11 @@ def _then(then):
 
 
 def _calls_back(method):
-    """The method, whose callback is not counted: if the message has ended already it runs here at
-    once, else in the backend's thread, and the counts must not depend on which."""
+    """Return the method with a callback in which waits are not counted.
+
+    If the message has already ended, the callback runs at once in this thread, otherwise in the
+    backend's thread. The counts must not depend on this.
+    """
 
     @uncompiled
     @functools.wraps(method)

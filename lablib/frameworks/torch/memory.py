@@ -1,6 +1,7 @@
-"""How many bytes of tensors a torch rank holds, counted, not sampled.
+"""Count how many bytes of tensors a torch rank holds; nothing is sampled.
 
-Depends on the program alone but for one thing: a backend's thread may let go of a tensor late.
+The count depends only on the program, with one exception: a backend's thread may release a tensor
+late.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from lablib.frameworks.torch.compat import memory_id
 
 
 class LiveBytes:
-    """Counts the memory behind the tensors that it is shown, for as long as any of them lives.
+    """Count the memory of the tensors passed to `see`, as long as any of them exists.
 
-    peak_bytes   the most at once since `restart`
+    peak_bytes   the most bytes at once since `restart`
     """
 
     def __init__(self):
@@ -24,12 +25,12 @@ class LiveBytes:
         self._nbytes: dict[int, int] = {}
 
     def restart(self) -> None:
-        """Forget the peak, not what is alive."""
+        """Reset the peak to the memory that is in use now."""
         self.peak_bytes = self.now_bytes
 
     def see(self, value) -> None:
-        """A tensor, or a list or tuple with tensors; views of known memory count once."""
-        kind = type(value)  # `isinstance` of a tensor costs a microsecond
+        """Count a tensor, or the tensors in a list or tuple; views of known memory count once."""
+        kind = type(value)  # `isinstance` of a tensor takes a microsecond
         if kind is torch.Tensor or kind is torch.nn.Parameter:
             self._see(value)
         elif kind is list or kind is tuple:
@@ -40,7 +41,7 @@ class LiveBytes:
         try:
             storage = tensor.untyped_storage()
         except NotImplementedError:
-            return  # a sparse tensor: its parts were seen before it was put together
+            return  # a sparse tensor: its parts were counted before it was made
         place = memory_id(storage)
         if place in self._alive or tensor.is_meta:
             return
@@ -54,7 +55,7 @@ class LiveBytes:
         self.resized(storage)
 
     def resized(self, storage) -> None:
-        """Memory that was seen has another size now: FSDP empties it, and fills it again."""
+        """Record that known memory has another size now: FSDP empties it and fills it again."""
         place = memory_id(storage)
         if place in self._alive:
             nbytes = storage.nbytes()
@@ -64,13 +65,13 @@ class LiveBytes:
 
 
 class GpuBytes:
-    """The bytes of tensors on this rank's GPU, as torch's own allocator counts them."""
+    """Count the bytes of tensors on this rank's GPU with torch's own allocator."""
 
     @property
     def peak_bytes(self) -> int:
-        """The most at once since `restart`."""
+        """Return the most bytes at once since `restart`."""
         return torch.cuda.max_memory_allocated()
 
     def restart(self) -> None:
-        """Forget the peak, not what is alive."""
+        """Reset the peak to the memory that is in use now."""
         torch.cuda.reset_peak_memory_stats()

@@ -1,7 +1,7 @@
-"""What each rank passes to its messages, in memory that all ranks of the computer share.
+"""A table of what each rank passes to its messages, in memory that all ranks of the computer share.
 
-A rank writes its entry before it hands a message to the backend, then it reads the entries of the
-others. So the rank that comes last always finds a difference, before any data moves.
+A rank writes its entry before it passes a message to the backend. Then it reads the entries of the
+other ranks. So the last rank always finds a difference before any data is sent.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-_SLOTS = 1 << 14  # how many messages a rank can be ahead of another and still be compared with it
-_TEXTS = 128  # how many of its last messages can be shown in words
-_TEXT_BYTES = 2048  # of an entry
-# Channel and order, checksum of the signature, of the text, length; checksum of all these.
+# How many messages a rank can be ahead of another one and still be compared with it.
+_SLOTS = 1 << 14
+_TEXTS = 128  # the number of a rank's last messages whose text is kept
+_TEXT_BYTES = 2048  # of one entry
+# Channel and order, checksum of the signature, of the text, length of the text; checksum of these.
 _HEAD = struct.Struct("<QIIHI")
-_KEY = 12  # bytes: the first two of them
-_SUM = 4  # bytes: the last of them
-_READS = 5  # an entry that is being written is complete within microseconds
+_KEY = 12  # the bytes of the first two fields
+_SUM = 4  # the bytes of the last field
+_READS = 5  # a reader tries this often: writing an entry takes only microseconds
 
 
 class Entry(NamedTuple):
     """One rank's part of a message.
 
     channel, order    messages of one channel match one another across ranks by their order
-    signature         what all ranks of the message must have in common, in words; "" of a rank
-                      that is so far ahead that its words are no longer there
-    sends, receives   elements for and from each rank, where they may differ from rank to rank
-    line              "file:line" of the learner
+    signature         what all ranks of the message must have in common, in words; "" if the rank is
+                      so far ahead that its text has been overwritten
+    sends, receives   elements for and from each rank, if they may differ between ranks
+    line              "file:line" of the learner's code
     """
 
     channel: str
@@ -42,13 +43,14 @@ class Entry(NamedTuple):
 
 
 class MessageTable:
-    """The entries of `ranks` ranks, in the file `path`, which the first rank that comes makes.
+    """The entries of `ranks` ranks in the file `path`, which the first rank creates.
 
-    Without a path the rank sees only its own: it has no others, or shares no memory with them.
+    Without a path a rank sees only its own entries: there are no other ranks, or no shared memory.
     """
 
     def __init__(self, path: str | None, rank: int, ranks: int):
-        # Flags of the ranks; heads, slot by slot, so that one look finds all ranks'; texts.
+        # The file has the flags of the ranks; then heads, sorted by slot, so that one read gets the
+        # heads of all ranks; then texts.
         self._heads = ranks
         self._texts = ranks + ranks * _SLOTS * _HEAD.size
         size = self._texts + ranks * _TEXTS * _TEXT_BYTES
@@ -56,15 +58,15 @@ class MessageTable:
         self._rank, self._ranks = rank, ranks
 
     def receives_from_anybody(self) -> None:
-        """From now on, nobody can know which message a receive of this rank will get."""
+        """From now on, it is unknown which message a receive of this rank will get."""
         self._map[self._rank] = 1
 
     def is_predictable(self, rank: int) -> bool:
-        """True if the rank has always named the rank that it receives from."""
+        """Return True if the rank has always named the rank that it receives from."""
         return not self._map[rank]
 
     def write(self, entry: Entry) -> None:
-        """Show the entry of this rank."""
+        """Write this rank's entry."""
         numbers = (" ".join(map(str, n)) for n in (entry.sends, entry.receives))
         head = (entry.channel, str(entry.order), *numbers, entry.line, entry.signature)
         text = "\n".join(head).encode("utf-8", "backslashreplace")[:_TEXT_BYTES]
@@ -76,9 +78,10 @@ class MessageTable:
         self._map[start : start + _HEAD.size] = packed + _sum(packed)
 
     def different(self, entry: Entry, ranks: Iterable[int]) -> Iterator[tuple[int, Entry]]:
-        """Ranks whose entry for the same message has another signature, each with its entry.
+        """Yield ranks whose entry for the same message has another signature, each with its entry.
 
-        Where the entry has `sends`, all that have written theirs: the caller compares the numbers.
+        If the entry has `sends`, yield all ranks that have written their entries, because the
+        caller then compares the numbers.
         """
         slot, *numbers = _key(entry)
         key = _HEAD.pack(*numbers, 0, 0, 0)[:_KEY]
@@ -105,9 +108,10 @@ class MessageTable:
         return self._texts + (rank * _TEXTS + slot % _TEXTS) * _TEXT_BYTES
 
     def _read(self, slot, rank):
-        """The head of a slot, and its entry: None if another one has taken the place of its text.
+        """Return key, checksum of the signature and entry of a slot; None while its head is being
+        written.
 
-        None for a head that is being written.
+        The entry is None if another entry has overwritten its text.
         """
         start, text = self._head(slot, rank), self._text(slot, rank)
         for _ in range(_READS):
@@ -123,7 +127,7 @@ class MessageTable:
 
 def _shared(path, size):
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        file.truncate(size)  # sparse: only entries that are written take memory
+        file.truncate(size)  # sparse: only entries that are written need memory
         return mmap.mmap(file.fileno(), size)
 
 
@@ -138,7 +142,7 @@ def _sum(head):
 
 
 def _entry(parts):
-    """None for an entry that was too long for its slot."""
+    """Return the entry with these parts; None if it was too long for its slot."""
     if len(parts) < 6:
         return None
     channel, order, sends, receives, line, signature = parts

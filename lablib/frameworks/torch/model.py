@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# From the canonical layout to torch's: dense (out, in), conv (out, in, height, width).
+# Permutations from the canonical layout to torch's: dense (out, in), conv (out, in, height, width).
 _AXES = {"dense": (1, 0), "conv": (3, 2, 0, 1)}
 
 
@@ -27,7 +27,7 @@ class TorchChain:
         self.chain = chain
 
     def build(self, seed, numbers):
-        """The names of the blocks in the model are their numbers in the chain."""
+        """Return an nn.Sequential; the names of its blocks are their numbers in the chain."""
         model = nn.Sequential()
         for number in numbers:
             block = Block(self.chain.blocks[number], self.chain.initial(number, seed))
@@ -38,7 +38,7 @@ class TorchChain:
         return functional.cross_entropy(outputs.flatten(0, -2), y.flatten())
 
     def arrays(self, model):
-        model = getattr(model, "module", model)  # DDP keeps what it wraps there
+        model = getattr(model, "module", model)  # DDP stores the wrapped model there
         return {
             f"{number}.{layer.name}.{name}": array
             for number, block in model.named_children()
@@ -62,7 +62,7 @@ def _logits(block, x):
 
 
 def _conv(block, x_BHWC):
-    # torch names an image's dimensions B, C, H, W; the bytes stay where they are.
+    # torch expects an image's dimensions as B, C, H, W; only the view changes, not the memory.
     return _gelu(block.conv(x_BHWC.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
 
 
@@ -109,7 +109,7 @@ _FORWARD = {
 
 
 class Block(nn.Module):
-    """torch's own layers, under the task's names, and the forward function of their kind."""
+    """A block: torch layers with the task's names, and the forward function of its kind."""
 
     def __init__(self, block, initial):
         super().__init__()
@@ -125,7 +125,7 @@ class Block(nn.Module):
 
 
 def _layer(layer, initial):
-    """A torch layer with these weights. Born on "meta", so torch's own are never drawn."""
+    """Return a torch layer with these weights; on "meta", torch draws no weights of its own."""
     if layer.kind == "dense":
         made = nn.Linear(*layer.shape, bias=layer.bias, device="meta")
     elif layer.kind == "conv":

@@ -1,4 +1,4 @@
-"""Records when a torch rank enters and leaves its forward and backward passes."""
+"""Record when a torch rank enters and leaves its forward and backward passes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lablib.record.recorder import Recorder
 
 
 def record_phases(recorder: Recorder) -> None:
-    """From now on, write down the passes of every module and of every call of autograd."""
+    """From now on, record the passes of every module and of every call of autograd."""
     modules = _Modules(recorder)
     nn_module.register_module_forward_pre_hook(modules.enter)
     nn_module.register_module_forward_hook(modules.leave, always_call=True)
@@ -23,14 +23,14 @@ def record_phases(recorder: Recorder) -> None:
 
 
 class _Modules:
-    """The hooks of all modules: a forward pass is that of the outermost one."""
+    """The hooks of all modules: the outermost module's forward pass counts."""
 
     def __init__(self, recorder):
         self.recorder, self.entered = recorder, 0
 
     def enter(self, *_):
         if torch.compiler.is_compiling():
-            return  # this is no pass: the compiler reads the module's code
+            return  # not a pass: the compiler only reads the module's code
         self.entered += 1
         if self.entered == 1:
             self.recorder.enters("forward")

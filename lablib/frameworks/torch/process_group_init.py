@@ -1,8 +1,8 @@
-"""What `init_process_group` and `init_rpc` do on a rank, which is in its process group already.
+"""Replace `init_process_group` and `init_rpc` on a rank, which is already in its process group.
 
 Nearly every torch program begins with `init_process_group`. The kit has made the group by then, so
-the call only has to ask for the same group. After `destroy_process_group` it makes a new one. A
-program may name any address to meet at: all ranks meet at the store that the kit opened for them.
+the call must ask for the same group. After `destroy_process_group` it makes a new one. A program
+may name any address to meet at: all ranks meet at the store that the kit opened for them.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lablib.frameworks.torch import compat
 class Membership:
     """This rank's place in the default group.
 
-    backend   "gloo" or "nccl": what carries the messages
-    store     where all ranks of the cluster meet
+    backend   "gloo" or "nccl": the backend that carries the messages
+    store     the store where all ranks of the cluster meet
     """
 
     def __init__(self, rank: int, ranks: int, backend: str, store: dist.Store):
         self.rank, self.ranks, self.backend, self.store = rank, ranks, backend, store
-        self._asked = False  # the program has called init_process_group for the present group
+        self._asked = False  # True: the program has called init_process_group for the present group
 
     def replace_torchs(self) -> None:
-        """Put the functions below in the place of torch's own."""
+        """Replace torch's functions by the functions below."""
         for name, make in (
             ("init_process_group", self._init),
             ("get_backend", lambda get_backend: _named(get_backend, self.backend)),
@@ -97,7 +97,7 @@ class Membership:
 
 
 def _named(get_backend, name):
-    """torch's `get_backend`, which says what carries the messages: programs ask if it is gloo."""
+    """Return torch's `get_backend` with the inner backend's name, because programs ask for gloo."""
 
     @functools.wraps(get_backend)
     def call(group=None):

@@ -1,8 +1,9 @@
-"""A torch process group that writes down what passes through it.
+"""A torch process group that records all messages that pass through it.
 
-It wraps the backend that does the work (gloo, or nccl on GPUs of their own) and is registered with
-`torch.distributed.Backend.register_backend`, so everything built on `torch.distributed` is seen:
-collectives, point to point, DDP, FSDP2, pipelines, device meshes, object collectives.
+It wraps the backend that does the work (gloo, or nccl if each rank has its own GPU) and is
+registered with `torch.distributed.Backend.register_backend`. So it sees everything that is built on
+`torch.distributed`: collectives, point to point, DDP, FSDP2, pipelines, device meshes and object
+collectives.
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from lablib.record.recorder import Recorder
 _C10D, _RPC = "torch.distributed.distributed_c10d", "torch.distributed.rpc:init_rpc"
 _recorder: Recorder
 _table: MessageTable
-_ranks: int  # of the cluster
+_ranks: int  # of the whole cluster
 _line_to_relay: RelayLink | None = None
-_times_made = 0  # the default group
+_times_made = 0  # how often the default group was made
 _destroyed: list[dist.ProcessGroup] = []
-_under_way: dict[int, tuple] = {}  # messages whose end is yet to be seen: their work, their `_End`
+# {number: (work, `_End`)} of messages whose end has not been observed yet
+_under_way: dict[int, tuple] = {}
 
 
 def join(recorder: Recorder, config: RankConfig) -> None:
@@ -72,7 +74,7 @@ def join(recorder: Recorder, config: RankConfig) -> None:
     if config.counts:
         compat.NAMES.forbid([_RPC], "remote calls, which the recorder does not see")
         costs = CountedCosts()
-        costs.__enter__()  # for as long as the rank lives
+        costs.__enter__()  # entered for the rank's whole life
         recorder.spent, recorder.memory = costs.take, costs.memory
         compat.replace("torch:compile", run_as_written)
         compat.replace("torch:UntypedStorage.resize_", lambda it: _resize(it, costs.memory))
@@ -88,7 +90,7 @@ class _RecordedGroup(dist.ProcessGroup):
         return "lab"
 
     def shutdown(self):
-        """Keep the connections until the rank ends: others may still need what it has sent."""
+        """Keep the connections until the rank ends: others may still need its messages."""
         _destroyed.append(self)
 
     @uncompiled
@@ -132,7 +134,7 @@ class _RecordedGroup(dist.ProcessGroup):
 
 class _RelayedAndRecorded(_RecordedGroup):
     @property
-    def group_name(self):  # torch has it from a backend of C++, and here is none
+    def group_name(self):  # torch gets it from a C++ backend, which does not exist here
         return self.channel
 
 
@@ -159,8 +161,11 @@ compat.close_gaps(_RecordedGroup)
 
 
 class _End:
-    """The end of a message, to be written down once. It is not part of the work that reports it: a
-    circle through a future of C++ would keep the message's tensors until the collector comes."""
+    """The end of a message, which is recorded only once.
+
+    It is a separate object from the work that reports it. Otherwise a reference cycle through a C++
+    future would keep the message's tensors until the garbage collector runs.
+    """
 
     __slots__ = ("number", "over")
 
@@ -182,10 +187,10 @@ class _End:
 
 
 class _RecordedWork(compat.Work):
-    """A message under way. Says when it ended and when this rank stood still for it.
+    """A message in progress. It records when it ended and when this rank waited for it.
 
-    watch    look for its end at the rank's next messages; of a call that waits at once, `wait`
-             knows it
+    watch    True: look for its end at the rank's next messages; False: the call waits at once, so
+             `wait` records the end
     """
 
     def __init__(self, inner, number, watch=True):
@@ -206,13 +211,14 @@ class _RecordedWork(compat.Work):
 
     @uncompiled
     def get_future(self):
-        # Whoever waits for it in C++ does so unseen: be called when the message ends. Calling
-        # Python from the backend's thread is dear, so other messages are looked after by `_issue`.
+        # Waits in C++ cannot be observed, so register a callback for the end of the message. A call
+        # to Python from the backend's thread is slow, so `_issue` looks for the ends of other
+        # messages.
         if self._future is None:
             _under_way.pop(self.number, None)
             self._future = follow(self.inner.get_future(), self.number, self._end.seen)
-        # DDP's reducer waits when the backward pass is over: the engine's own end-of-pass callback
-        # marks where that wait begins.
+        # DDP's reducer waits at the end of the backward pass, so a callback that autograd runs then
+        # marks the begin of this wait.
         if compat.current_graph_task_id() != -1:
             compat.queue_callback(self._end.waited_for_in_cpp)
         return self._future
@@ -238,8 +244,11 @@ class _RecordedWork(compat.Work):
 
 
 class _NcclWork(_RecordedWork):
-    """A collective of nccl. Its future is done as soon as the message is in the GPU's queue, so a
-    callback of the future would report the end too early. `wait` sees the end instead."""
+    """A collective of nccl.
+
+    Its future is done as soon as the message is in the GPU's queue, so a callback of the future
+    would report the end too early. `wait` records the end instead.
+    """
 
     @uncompiled
     def get_future(self):
@@ -251,14 +260,14 @@ class _NcclWork(_RecordedWork):
 
 
 def _create(options, _):
-    """What torch calls for every process group that is made."""
+    """Create a recorded process group; torch calls this for every group."""
     if _line_to_relay is not None:
         return _relayed(options)
     inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
     members = options.global_ranks_in_group or range(options.group_size)
     devices, kind, backend = _backend(options)
     recorded = _RecordedGroup(inner, _channel(options), members, kind.name.lower())
-    for group in (inner, recorded):  # on `recorded`, too, device meshes look for it
+    for group in (inner, recorded):  # device meshes look for it on `recorded`, too
         for device in devices:
             compat.register_backend(group, device, kind, backend)
         compat.set_default_backend(group, kind)
@@ -266,17 +275,18 @@ def _create(options, _):
 
 
 def _channel(options):
-    """torch numbers its groups from 0 again when the default group is made again."""
+    """Return the group's channel; torch's own numbers restart with each default group."""
     return options.group_id if _times_made == 1 else f"{_times_made}.{options.group_id}"
 
 
 def _recorded_too(make):
-    """So are groups whose backend is named: dist.new_group(backend="gloo")."""
+    """Record also groups for which the program names a backend: dist.new_group(backend="gloo")."""
 
     @functools.wraps(make)
     def call(size, rank, members, backend, store, *args, **options):
         global _times_made
-        if not members:  # the default group: in the store may be the addresses of the one before
+        # The default group: the store may contain the addresses of the previous one.
+        if not members:
             _times_made += 1
             store = dist.PrefixStore(f"default group {_times_made}", store)
         asked = dist.BackendConfig(backend).device_backend_map.get("cpu")
@@ -299,7 +309,7 @@ def _relayed(options):
 
 
 def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
-    """torch's own wants a group whose name is gloo; ours has gloo inside."""
+    """Replace torch's function, which accepts only a group named gloo; ours contains gloo."""
     group = group or dist.group.WORLD
     if group == dist.GroupMember.NON_GROUP_MEMBER:
         return
@@ -316,7 +326,7 @@ def _monitored_barrier(group=None, timeout=None, wait_all_ranks=False):
 
 
 def _kind():
-    """nccl if each rank of the cluster has a GPU of its own: two ranks cannot share one."""
+    """Return nccl if each rank of the cluster has its own GPU, which it requires; else gloo."""
     own_gpus = torch.cuda.is_initialized() and torch.cuda.device_count() >= _ranks
     kinds = dist.ProcessGroup.BackendType
     return kinds.NCCL if own_gpus else kinds.GLOO

@@ -1,8 +1,8 @@
-"""A rank's line to the relay, through which all its messages pass: the ranks have no network.
+"""A rank's connection to the relay, through which it sends all its messages.
 
-The relay (`lablib.box.relay`) stands outside the ranks, counts what they send and passes it on. A
-send is over when its receiver has asked for it, as with gloo: who sends to one who never receives
-waits.
+These ranks have no network. The relay (`lablib.box.relay`) is outside the ranks, counts what they
+send and passes it on. As with gloo, a send is done only when its receiver has asked for it, so a
+rank that sends to a rank that never receives waits.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import struct
 from collections.abc import Callable
 
 HEADER = struct.Struct("!BiiIQ")
-"""kind, peer, tag, number of the sender's message, bytes that follow. The peer is the receiver on
-the way to the relay, the sender on the way from it."""
+"""kind, peer, tag, number of the sender's message, number of bytes that follow.
+
+The peer is the receiver on the way to the relay, and the sender on the way from it.
+"""
 DATA, TAKEN, BARRIER, COLLECTIVE = range(4)
 ANYBODY = -1
-# A frame for a collective has its root in the place of the peer. Its tag holds the positions of
-# its name, of its data type and of its operation in these lists, eight bits each.
+# A frame of a collective has its root in place of the peer. Its tag has the positions of its name,
+# data type and operation in these lists, eight bits each.
 NAMES = (
     "all_reduce", "broadcast", "reduce", "all_gather", "gather", "scatter", "reduce_scatter",
     "all_to_all",
@@ -31,26 +33,27 @@ PARTS = struct.Struct("!Q")
 
 
 class Pending:
-    """A message that is under way. `over` turns True; `source` is who sent it."""
+    """A message in progress. `over` becomes True when it is done; `source` is its sender."""
 
     def __init__(self, source: int = ANYBODY, tag: int = 0, take: Callable | None = None):
         self.source, self.tag, self.take, self.over = source, tag, take, False
 
 
 class RelayLink:
-    """This rank's end of the line."""
+    """This rank's end of the connection."""
 
     def __init__(self, sock: socket.socket):
         self.sock, self._sent = sock, 0
-        self._untaken: dict[int, Pending] = {}  # own messages, by number
+        # This rank's sent messages that the receivers have not taken yet, by number.
+        self._untaken: dict[int, Pending] = {}
         self._asked: list[Pending] = []
         self._arrived: list[tuple] = []
         self._barriers: list[Pending] = []
-        self._collectives: dict[int, Pending] = {}  # those under way, by number
+        self._collectives: dict[int, Pending] = {}  # collectives in progress, by number
         self._begun = 0
 
     def send(self, target: int, tag: int, data: bytes) -> Pending:
-        """Send; over when the receiver has taken it."""
+        """Send a message; it is over when the receiver has taken it."""
         self._sent += 1
         pending = self._untaken[self._sent] = Pending(tag=tag)
         self.sock.sendall(HEADER.pack(DATA, target, tag, self._sent, len(data)))
@@ -58,7 +61,7 @@ class RelayLink:
         return pending
 
     def receive(self, source: int, tag: int, take: Callable[[bytes], None]) -> Pending:
-        """Ask for a message of `source`, or of ANYBODY; `take` gets its bytes."""
+        """Ask for a message from `source`, or from ANYBODY; `take` is called with its bytes."""
         pending = Pending(source, tag, take)
         self._asked.append(pending)
         for message in self._arrived:
@@ -69,7 +72,7 @@ class RelayLink:
         return pending
 
     def barrier(self) -> Pending:
-        """Over when every rank has come to it."""
+        """Enter a barrier; it is over when every rank has entered it."""
         pending = Pending()
         self._barriers.append(pending)
         self.sock.sendall(HEADER.pack(BARRIER, 0, 0, 0, 0))
@@ -78,9 +81,10 @@ class RelayLink:
     def collective(
         self, code: tuple[int, int, int], root: int, data: bytes, take: Callable[[bytes], None]
     ) -> Pending:
-        """Take part in the next collective; `take` gets this rank's result.
+        """Take part in the next collective; `take` is called with this rank's result.
 
         code   positions in NAMES, DTYPES and OPERATIONS
+        root   the root's rank, if the collective has one
         """
         self._begun += 1
         pending = self._collectives[self._begun] = Pending(take=take)
@@ -90,12 +94,12 @@ class RelayLink:
         return pending
 
     def wait(self, pending: Pending) -> None:
-        """Take what comes until it is over."""
+        """Process incoming messages until `pending` is over."""
         while not pending.over:
             self._take_one()
 
     def look(self) -> None:
-        """Take what has come, and wait for nothing."""
+        """Process the messages that have arrived, without waiting."""
         while True:
             try:
                 if not self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):

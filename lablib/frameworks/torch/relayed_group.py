@@ -11,7 +11,7 @@ from lablib.frameworks.torch.relay_link import ANYBODY, DTYPES, NAMES, OPERATION
 
 
 class RelayedGroup(dist.ProcessGroup):
-    """Ranks that share no network. What it does not offer raises RuntimeError."""
+    """A group of ranks without a common network. Unsupported operations raise RuntimeError."""
 
     def __init__(self, rank: int, ranks: int, link: RelayLink):
         super().__init__(rank, ranks)
@@ -78,7 +78,7 @@ class RelayedGroup(dist.ProcessGroup):
     ):
         """Take part in a collective with the data of `given`; fill `taken` with its result.
 
-        parts   what each rank is to get, for an all-to-all
+        parts   for an all-to-all: the data for each rank
         """
         lengths = b"".join(PARTS.pack(part.numel() * part.element_size()) for part in parts)
         code = NAMES.index(name), _type(dtype or given[0].dtype), _operation(operation)
@@ -91,7 +91,7 @@ for _older, _name in compat.OLDER_NAMES.items():
 
 
 def refuse(method: str, name: str) -> None:
-    """Let a collective say that it is not here."""
+    """Make a collective raise an error that says that it is not supported here."""
 
     def call(self, *_, **__):
         raise RuntimeError(f"{method}, a rare form of {name}, is not supported in this exercise")
@@ -122,7 +122,7 @@ class _Work(compat.Work):
         return self.taken
 
     def get_future(self):
-        # Only this thread can take what the relay sends, so nobody may wait for it elsewhere.
+        # Only this thread can read from the relay, so another thread cannot wait for it.
         self.wait()
         future = torch.futures.Future()
         future.set_result(self.taken)
@@ -138,7 +138,7 @@ def _bytes_of(tensors):
 
 
 def _into(tensors):
-    """What fills the tensors, one after the other, with the data that came."""
+    """Return a function that fills the tensors, one after the other, with the received data."""
 
     def take(data):
         sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]

@@ -1,7 +1,7 @@
-"""Keeps `torch.compile` out of the recorder's own functions.
+"""Keep `torch.compile` out of the recorder's own functions.
 
 While compiled code runs, torch.compile also tries to compile every Python function that this code
-calls, even those that torch's C++ calls in its turn, such as the methods of a process group.
+calls. This includes functions that torch's C++ code calls, such as the methods of a process group.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from lablib.frameworks.torch.compat import SKIP, FrameExecStrategy, set_code_exec_strategy
 
-# Neither the function itself nor what it calls.
+# Compile neither the function itself nor the functions that it calls.
 _SKIP = FrameExecStrategy(SKIP, SKIP)
 
 
@@ -28,9 +28,9 @@ def uncompiled(function: Callable) -> Callable:
 
 
 def run_as_written(compile: Callable) -> Callable:
-    """torch.compile for a rank whose operations are counted: its functions run uncompiled.
+    """Replace torch.compile on a rank whose operations are counted: its functions run uncompiled.
 
-    A compiled function hides its operations behind fused ones, which nobody could count.
+    A compiled function hides its operations in fused ones, which cannot be counted.
     """
 
     @functools.wraps(compile)

@@ -1,4 +1,4 @@
-"""What `lab.Hardware.measure` times on a torch rank."""
+"""The operations that `lab.Hardware.measure` times on a torch rank."""
 
 from __future__ import annotations
 

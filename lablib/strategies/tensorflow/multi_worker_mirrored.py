@@ -19,7 +19,7 @@ STRATEGY = Strategy(
     "by all-reduce, in one pack after the backward pass or in several during it.",
     read="https://www.tensorflow.org/tutorials/distribute/multi_worker_with_ctl",
     splits="batch",
-    # least size of one all-reduce; 0: one all-reduce for all gradients
+    # Least size of one all-reduce; 0: one all-reduce for all gradients.
     options={"packing_mb": 0.0},
 )
 

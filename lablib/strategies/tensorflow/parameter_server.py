@@ -58,15 +58,11 @@ def train(me, job: Job) -> dict:
         updates = tf.Variable(0, dtype=tf.int64)
 
     def on_worker(x, y):
-        """Compute a worker's share of a step.
-
-        Returns the loss, the number of updates that its gradients missed, and the gradients (an
-        empty list if they have already been applied).
-        """
+        """Return (loss, updates that its gradients missed, gradients or []) of a share."""
         seen = updates.read_value()
         with tf.control_dependencies([seen]), tf.GradientTape() as tape:
             loss = task.tensorflow_loss(model(x), y)
-            # so that the shares of a step add up to the gradient of the whole batch
+            # So that the shares of a step add up to the gradient of the whole batch.
             part = loss / workers
         gradients = tape.gradient(part, model.trainable_variables)
         with tf.control_dependencies(gradients):
@@ -130,7 +126,7 @@ def held_bytes(
     fetched = workers * weights if synchronous else 0
     at_once = 1 if synchronous else workers
     return {
-        # the gradients of the workers, or one array when the variables are first set
+        # The gradients of the workers, or one array when the variables are first set.
         "chief": (fetched, max(fetched, largest)),
         "worker": (
             max(weights + max(largest, saved_bytes), adds_up),

@@ -204,7 +204,7 @@ def _draw_legend(sheet, x, parts, letters=54):
 
 _RANK_WIDTH, _RANK_HEIGHT, _RANKS_A_ROW = 90, 52, 4
 _NODE_WIDTH = _RANKS_A_ROW * (_RANK_WIDTH + 10) + 10
-_TRUNK = 26  # room at the right for the line that joins the networks of several rows
+_TRUNK = 26  # space at the right for the line that joins the networks of several rows
 
 
 def cluster(ranks: Iterable[tuple[int, str, int]]) -> Diagram:

@@ -1,4 +1,4 @@
-"""A modelled machine drawn: nodes, devices, links, and a run's traffic on the links."""
+"""Draw a modelled machine: nodes, devices, links, and a run's traffic on the links."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from lablib.views.window import only, window
 
 _SHADE, _SLOW = "#eef3f7", "#f6d3bf"
 _WIDEST, _NARROWEST, _EDGE, _GAP = 900, 600, 14, 10
-_PLACE, _LINE = 94, 18  # a device's width; between lines of text
+_PLACE, _LINE = 94, 18  # a device's width; the distance of two lines of text
 _A_ROW, _MOST_DEVICES, _MOST_NODES = 4, 8, 4
-_HEAD, _BUS, _ADAPTER = 34, 26, 34  # heights of a node's name, its bus, its way to the network
+# Heights of a node's name, its bus, and its connection to the network.
+_HEAD, _BUS, _ADAPTER = 34, 26, 34
 _THIN, _THICK = 1.5, 9.0
 
 
 @dataclass(frozen=True)
 class _Loads:
-    """Wire bytes on each link, by direction; `most` is the largest of both added up."""
+    """Wire bytes on each link, by direction; `most` is the largest sum of both directions."""
 
     near_out: Counter
     near_in: Counter
@@ -89,7 +90,10 @@ def _loads(machine, trace, steps):
 
 
 class _Plan:
-    """What is drawn where. A node has a name, devices in one or two rows, and a bus for them."""
+    """The layout of the drawing.
+
+    A node has a name, devices in one or two rows, and a bus for them.
+    """
 
     def __init__(self, machine: Hardware, used: int, loads: _Loads | None):
         self.machine, self.used, self.loads = machine, used, loads
@@ -101,7 +105,7 @@ class _Plan:
         lines = 2 + bool(machine.slow) + (idle or (loads is not None and machine.per_node > 1))
         self.place_height = 12 + _LINE * lines
         self.bus_height = _BUS if machine.per_node > 1 else _GAP
-        # A narrow node still has its link's speed, or its traffic, beside its name.
+        # Leave space for the link's speed or traffic beside a narrow node's name.
         narrowest = 280 if machine.per_node > 1 else 206
         self.node_width = max(columns * (_PLACE + _GAP) + _GAP, narrowest)
         second = self.place_height + _GAP if self.rows > 1 else 0
@@ -111,7 +115,7 @@ class _Plan:
         self.width = max(_EDGE + self.a_row * (self.node_width + _EDGE), _NARROWEST)
 
     def draw(self, sheet: Sheet, y: int) -> int:
-        """The nodes in rows, each above the network; the next free height."""
+        """Draw the nodes in rows, each row above the network; return the next free height."""
         more = self.machine.nodes - len(self.nodes)
         places = [*self.nodes, *([None] if more else [])]
         networks = []
@@ -135,7 +139,7 @@ class _Plan:
         return y + 16
 
     def _draw_network(self, sheet, y, named):
-        """What the nodes of a row are on, with its speed in words the first time."""
+        """Draw the network of a row of nodes, the first time with its speed in words."""
         link = self.machine.between
         sheet.line(_EDGE, y, self.width - 4, y, width=4, dashed=_degrades(link))
         if named:
@@ -161,14 +165,14 @@ class _Plan:
             self._draw_more(sheet, left, top, len(ranks) - len(shown))
 
     def _draw_adapter(self, sheet, node, x, y):
-        """From a node to the network, with what passes."""
+        """Draw the connection from a node to the network, with its traffic."""
         middle = x + 24
         sheet.line(middle, y, middle, y + _ADAPTER, width=self._thick(node, "far"))
         if self.loads:
             sheet.text(middle + 12, y + 21, self._passed(node), size=13, anchor="start")
 
     def _draw_bus(self, sheet, shown, x, y):
-        """The link inside a node: a line, and every device's way to it."""
+        """Draw the link inside a node: a line, and each device's connection to it."""
         level = y + _HEAD + self.place_height + _BUS / 2
         for number, rank in enumerate(shown):
             left, top = self._place(number, x, y)
@@ -178,7 +182,7 @@ class _Plan:
         sheet.line(x + _GAP, level, end, level, width=4, dashed=_degrades(self.machine.within))
 
     def _place(self, number, x, y):
-        """Left and top of a device in a node at (x, y); the bus lies below the first row."""
+        """Return left and top of a device in a node at (x, y); the bus is below the first row."""
         row, column = divmod(number, _A_ROW)
         below = row * (self.place_height + self.bus_height)
         return x + _GAP + column * (_PLACE + _GAP), y + _HEAD + below
@@ -203,7 +207,7 @@ class _Plan:
         sheet.text(left + _PLACE / 2, top + 21 + _LINE, "more", size=13)
 
     def _draw_others(self, sheet, more, x, y):
-        """The nodes that are not drawn: how many, whether they have ranks, what they send."""
+        """Say how many nodes are not drawn, whether they have ranks, and what they send."""
         sheet.box(x, y, self.node_width, self.node_height, dashed=True)
         for number, line in enumerate(self._others(more)):
             sheet.text(x + 12, y + 23 + number * 20, line, size=15 if number == 0 else 13,
@@ -232,14 +236,14 @@ class _Plan:
         return f"out {show_bytes(min(sizes))} to {show_bytes(max(sizes))} each"
 
     def _thick(self, place, where):
-        """The width of a link's line: by its bytes, and thin where there are none."""
+        """Return the width of a link's line: by its bytes, and thin if there are none."""
         if not (self.loads and self.loads.most):
             return 2
         share = getattr(self.loads, where)(place) / self.loads.most
         return round(_THIN + (_THICK - _THIN) * share, 1)
 
     def describe(self) -> Iterable[str]:
-        """What is drawn, in words."""
+        """Yield sentences that describe the drawing."""
         if self.machine.per_node > 1:
             yield f"Inside a node: {_speed(self.machine.within)}."
         if self.machine.nodes > 1:
@@ -255,7 +259,7 @@ class _Plan:
 
 
 def _notes(machine, trace, steps, loads):
-    """(lead, words) of the paragraphs below the drawing."""
+    """Yield (heading, text) of the paragraphs below the drawing."""
     if machine.slow:
         slow = (f"rank {rank} ({times:.3g} times)" for rank, times in sorted(machine.slow.items()))
         yield "Shaded:", f"ranks that compute slower than their device: {', '.join(slow)}."
@@ -287,7 +291,7 @@ def _between(machine):
 
 
 def _first(numbers, wanted, most):
-    """All, if they are not too many; else room for a note: the wanted ones before the others."""
+    """Return all numbers if they fit; otherwise the wanted ones first, with space for a note."""
     if len(numbers) <= most:
         return list(numbers)
     order = sorted(numbers, key=lambda number: (number not in wanted, number))

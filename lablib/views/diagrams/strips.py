@@ -15,12 +15,12 @@ from lablib.views.diagrams.svg import Diagram, Sheet
 
 _WIDTH, _LEFT, _RIGHT = 900, 78, 104
 _INNER = _WIDTH - _LEFT - _RIGHT
-_LETTER = 7.4  # pixels, of text of 13
+_LETTER = 7.4  # width of a letter in pixels, for text of size 13
 _CURVE_HEIGHT = 130
 
 
 class Bar(NamedTuple):
-    """A stretch of time in a row; top and height are shares of the row."""
+    """A time interval in a row; top and height are shares of the row's height."""
 
     row: int
     ink: palette.Ink
@@ -32,7 +32,7 @@ class Bar(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Rows of bars. `names` and `notes` are left and right of each row."""
+    """Rows of bars. `names` are left of each row, `notes` right of it."""
 
     title: str
     bars: Sequence[Bar]
@@ -136,7 +136,7 @@ def _draw_curve(sheet, curve, top):
 
 
 def _ticks(end: float, about: int = 6) -> list[float]:
-    """Round numbers from 0 up to `end`.
+    """Return round numbers from 0 up to `end`.
 
     >>> _ticks(34)
     [0.0, 10.0, 20.0, 30.0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from lablib.files import write_completely
 from lablib.views import palette
 
-# matplotlib's hatches -> (name, path) of a pattern of 8 by 8 pixels.
+# {hatch of matplotlib: (name, path)} of a pattern of 8 by 8 pixels.
 _HATCHES = {
     "//": ("up", "M-1 5 L5 -1 M3 9 L9 3"),
     "\\\\": ("down", "M-1 3 L5 9 M3 -1 L9 5"),
@@ -24,7 +24,7 @@ FONT = "'DejaVu Sans', Verdana, Helvetica, Arial, sans-serif"
 
 @dataclass(frozen=True)
 class Diagram:
-    """A drawing with its own paper; `description` says in words what it shows."""
+    """A drawing with an opaque background; `description` says in words what it shows."""
 
     title: str
     description: str
@@ -57,7 +57,7 @@ class Sheet:
         self._parts: list[str] = []
 
     def box(self, x, y, width, height, *, fill=palette.PAPER, dashed=False, about=""):
-        """A rectangle; `about` shows when a mouse rests on it."""
+        """Draw a rectangle; `about` appears when the mouse is over it."""
         dash = ' stroke-dasharray="7 5"' if dashed else ""
         shape = (
             f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" fill="{fill}" '
@@ -67,7 +67,7 @@ class Sheet:
         self._parts.append(shape + tip)
 
     def text(self, x, y, words, *, size=14, bold=False, anchor="middle", color=palette.TEXT):
-        """One line; `y` is its base line."""
+        """Write one line of text; `y` is its base line."""
         weight = ' font-weight="bold"' if bold else ""
         self._parts.append(
             f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}" fill="{color}"'
@@ -75,7 +75,7 @@ class Sheet:
         )
 
     def paragraph(self, x, y, words, *, lead, letters, size=13, leading=18) -> int:
-        """`lead` in bold, then `words`, at most `letters` letters a line; the next base line."""
+        """Write `lead` in bold, then `words`, `letters` a line; return the next base line."""
         lines = textwrap.wrap(f"{lead} {words}", letters, break_on_hyphens=False)
         for number, line in enumerate(lines):
             shown = html.escape(line)
@@ -89,7 +89,7 @@ class Sheet:
         return y
 
     def arrow(self, points, *, color=palette.TEXT, width=2, both=False, dashed=False):
-        """A line through the points with a head at its end, or at both."""
+        """Draw a line through the points with an arrow head at its end, or at both ends."""
         path = "M" + " L".join(f"{x} {y}" for x, y in points)
         dash = ' stroke-dasharray="7 5"' if dashed else ""
         start = ' marker-start="url(#head)"' if both else ""
@@ -99,7 +99,7 @@ class Sheet:
         )
 
     def area(self, x, y, width, height, ink: palette.Ink):
-        """A rectangle in an ink, with the ink's hatch; no outline where the ink is paper."""
+        """Fill a rectangle with an ink and its hatch; it has no outline if the ink is paper."""
         where = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
         edge = "none" if ink is palette.NUMBER else palette.TEXT
         shape = f'<rect {where} fill="{ink.color}" stroke="{edge}" stroke-width="0.6"/>'
@@ -108,7 +108,7 @@ class Sheet:
         self._parts.append(shape)
 
     def dot(self, x, y, radius, *, hollow=False):
-        """A disc, or a ring."""
+        """Draw a disc, or a ring."""
         fill = "none" if hollow else palette.TEXT
         self._parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}" '
@@ -116,14 +116,14 @@ class Sheet:
         )
 
     def line(self, x1, y1, x2, y2, *, width=2, color=palette.TEXT, dashed=False):
-        """A straight line without heads."""
+        """Draw a straight line without arrow heads."""
         dash = ' stroke-dasharray="9 5"' if dashed else ""
         self._parts.append(
             f'<path d="M{x1} {y1} L{x2} {y2}" stroke="{color}" stroke-width="{width}"{dash}/>'
         )
 
     def badge(self, x, y, key, about=""):
-        """A component's number in a dark disc, an arrow's letter in a light one, around (x, y)."""
+        """Draw a component's number in a dark disc, or an arrow's letter in a light one."""
         fill, ink = (
             (palette.TEXT, palette.PAPER) if key.isdigit() else (palette.PAPER, palette.TEXT)
         )
@@ -140,7 +140,7 @@ class Sheet:
         )
 
     def finish(self, height: int, title: str, description: str) -> Diagram:
-        """The sheet as a diagram, cut at `height`."""
+        """Return the sheet as a diagram, cut at `height`."""
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {height}" '
             f'width="{self.width}" height="{height}" role="img" aria-labelledby="title desc" '
@@ -156,7 +156,7 @@ class Sheet:
         return Diagram(title, description, head + "\n".join(["", *self._parts, "</svg>", ""]))
 
     def _hatches(self):
-        """The patterns of those hatches that were drawn."""
+        """Return the patterns of the hatches that were used."""
         drawn = "".join(self._parts)
         return "".join(
             f'<pattern id="{name}" width="8" height="8" patternUnits="userSpaceOnUse">'

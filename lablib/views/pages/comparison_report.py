@@ -64,7 +64,7 @@ def write(comparison: Any, folder: str | os.PathLike) -> Path:
 
 
 def _write_traces(runs, folder):
-    """(the run in words, its trace, the file) of each run that has events."""
+    """Write a file for each run that has events; yield (the run in words, its trace, the file)."""
     written = []
     for (strategy, framework, ranks), run in runs.items():
         trace = run.trace

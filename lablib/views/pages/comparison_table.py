@@ -84,7 +84,7 @@ def text(table: pandas.DataFrame) -> str:
 
 
 def _for_people(table):
-    """The same table, with the range of each speed-up beside it in one column."""
+    """Return the table with each speed-up and its range in one column."""
     if "speedup_low" not in table.columns:
         return table
     rows = table.to_dict("records")
@@ -101,7 +101,7 @@ def _rule(table):
 
 
 def _apart(table):
-    """What is the same in every row, in words; and the table without it."""
+    """Return the values that are equal in every row, in words, and the table without them."""
     constant = [
         name for name in table.columns if len(table) > 1 and table[name].nunique(dropna=False) == 1
     ]
@@ -114,7 +114,7 @@ def _wide(columns, gap):
 
 
 def _column(values, shown):
-    """Header and cells, equally wide: words to the left, numbers to the right."""
+    """Return header and cells, equally wide: words are aligned left, numbers right."""
     cells = [*_header(values.name), *shown]
     width = max(map(len, cells))
     side = "<" if isinstance(values.iloc[0], str) else ">"
@@ -122,7 +122,7 @@ def _column(values, shown):
 
 
 def _header(name):
-    """The words of a column's name below one another, in the last of three lines what is left."""
+    """Split a column's name into at most three lines; the last line has the rest."""
     words = name.replace("_per_", "_/").replace("efficiency", "effi-_ciency").split("_")
     return [""] * (3 - len(words)) + words[:2] + ["_".join(words[2:])] * (len(words) > 2)
 

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _MOST_LINES = 8
-_FLATTENS = 20  # times the median
+_FLATTENS = 20  # times the median: a longer step makes the others look flat
 
 
 def losses(curves: Mapping[str, Sequence[float]]) -> Picture:
@@ -140,7 +140,8 @@ def _draw_each_rank(axes, by_rank):
             linewidth=1,
             marker=palette.MARKERS[number],
             markevery=max(1, len(lengths) // 20),
-            # Ranks in step lie on top of one another: hollow markers of several sizes still show.
+            # Curves of ranks with equal times cover one another: hollow markers of different sizes
+            # stay visible.
             markersize=4 + 1.5 * (len(by_rank) - number),
             markerfacecolor="none",
             label=f"rank {rank}",
@@ -187,7 +188,7 @@ def messages(trace: Trace) -> Picture:
 
 
 class _Messages(NamedTuple):
-    """All messages of one name: wire bytes by phase, payload, number of calls."""
+    """All messages with one name: wire bytes by phase, payload, number of calls."""
 
     name: str
     by_phase: dict[str, float]
@@ -206,7 +207,7 @@ class _Messages(NamedTuple):
 
 
 def _by_name(sent):
-    """A row for each name, the one with the most wire bytes first."""
+    """Return a row for each name, the one with the most wire bytes first."""
     calls, payload, wire = Counter(), Counter(), Counter()
     for event in sent:
         calls[event.name] += 1
@@ -242,7 +243,7 @@ def _draw_messages(axes, rows):
         axes.text(left, place, f"  {row.words}", size=9, va="center")
     axes.set_yticks(range(len(rows)), [plain(row.name) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    # Room for the words to the right of the longest bar.
+    # Leave space for the words to the right of the longest bar.
     axes.set_xlim(0, 1.6 * max(rows[0].wire_bytes, 1))
     axes.xaxis.set_major_formatter(lambda size, _: show_bytes(size))
     axes.set_xlabel("wire bytes, all ranks together")

@@ -1,4 +1,4 @@
-"""Draw a collective step by step: what each rank holds, and which rank sent to which."""
+"""Draw a collective step by step: the values on each rank, and the messages between ranks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from lablib.views.plots.message_rounds import rounds
 if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
-_WIDTH, _LEFT, _GAP = 9.0, 0.72, 1.05  # inches: the figure, the ranks' names, room for arrows
+# Inches: width of the figure, of the ranks' names, of the space for arrows.
+_WIDTH, _LEFT, _GAP = 9.0, 0.72, 1.05
 _NARROWEST = 6.0
-_CELL, _LETTER = 0.30, 0.088  # inches: the least width of a chunk, what a letter adds
+_CELL, _LETTER = 0.30, 0.088  # inches: least width of a chunk, width of a letter
 _ROW, _HEAD = 0.40, 0.52
 _MOST_RANKS = 8
 _MOST_TOLD = 40
@@ -67,7 +68,7 @@ def collective(
 
 
 class _Plan(NamedTuple):
-    """Where things stand, in inches: bands below one another, each with some of the moments."""
+    """Positions in inches: bands below one another, each with some of the moments."""
 
     bands: list[range]
     cell: float
@@ -91,12 +92,12 @@ class _Plan(NamedTuple):
         return _LEFT + place * (self.chunks * self.cell + _GAP)
 
     def row(self, band, rank):
-        """The middle of a rank's row."""
+        """Return the middle of a rank's row."""
         return band * self.band_height + _HEAD + (rank + 0.5) * _ROW
 
 
 def _states(buffers):
-    """[moment][rank] -> words of the chunks; LabError when that cannot be drawn."""
+    """Return [moment][rank]: the chunks in words; raise LabError if they cannot be drawn."""
     ranks, lengths = len(buffers), {len(moments) for moments in buffers}
     if not 1 <= ranks <= _MOST_RANKS or len(lengths) != 1 or not min(lengths):
         raise LabError(
@@ -119,7 +120,7 @@ def _words(chunk):
 
 
 def _between(states, trace):
-    """The messages of each round, as many as there are gaps; none at all without a trace."""
+    """Return the messages of each gap between moments; empty lists without a trace."""
     gaps = len(states) - 1
     if trace is None:
         return [[] for _ in range(gaps)]
@@ -146,7 +147,7 @@ def _plan(states):
             do="use fewer chunks, or smaller numbers",
         )
     last = len(states) - 1
-    # A band begins with the moment that the one above it ended with.
+    # A band begins with the last moment of the band above it.
     starts = range(0, max(last, 1), max(1, a_band - 1))
     bands = [range(start, min(start + a_band, last + 1)) for start in starts]
     return _Plan(bands, cell, chunks, len(states[0]))
@@ -209,7 +210,7 @@ def _draw_messages(axes, plan, band, place, messages: list[Event]):
 
 
 def _draw_collective(axes, middle, rows, left, right):
-    """A bar that all ranks of the group enter and leave: what happens within is not seen."""
+    """Draw a bar that all ranks of the group enter and leave, because its inside is unknown."""
     from matplotlib.patches import Rectangle
 
     top, bottom = min(rows) - 0.3 * _ROW, max(rows) + 0.3 * _ROW
@@ -224,7 +225,7 @@ def _draw_collective(axes, middle, rows, left, right):
 
 
 def _note(messages):
-    """What was sent, in two short lines."""
+    """Describe the messages in two short lines."""
     names = Counter(event.name for event in messages)
     sizes = sorted({event.nbytes for event in messages})
     size = show_bytes(sizes[-1]) if len(sizes) == 1 else f"≤ {show_bytes(sizes[-1])}"

@@ -1,4 +1,4 @@
-"""Loss curves. Curves that nobody could tell apart are drawn once, and said to be equal."""
+"""Draw loss curves. Curves that look the same are drawn once and labelled as equal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MOST_NAMED = 6
 
 
 def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[str]]:
-    """Draw loss by step, one curve for each group of labels that agree; the groups.
+    """Draw loss by step, one curve for each group of labels that agree; return the groups.
 
-    Curves agree when they are equally long and differ by at most 1 % of the loss at every step.
-    A curve that becomes infinite or NaN breaks off there.
+    Curves agree if they are equally long and differ by at most 1 % of the loss at every step. A
+    curve ends where it becomes infinite or NaN.
     """
     from lablib.views.picture import plain
 
@@ -49,7 +49,7 @@ def draw_losses(axes: Axes, losses: Mapping[str, Sequence[float]]) -> list[list[
 
 
 def _keep_others_readable(axes, losses):
-    """A run that diverges leaves the panel rather than flattening the others."""
+    """Limit the axis: a run that diverges leaves the panel instead of flattening the others."""
     firsts = [curve[0] for curve in losses.values() if len(curve) and isfinite(curve[0])]
     ceiling = 2 * max(firsts, default=0.0)
     if 0 < ceiling < axes.get_ylim()[1]:
@@ -57,7 +57,7 @@ def _keep_others_readable(axes, losses):
 
 
 def agreeing(losses: Mapping[str, Sequence[float]]) -> list[list[str]]:
-    """Labels whose curves cannot be told apart, together; in the order given.
+    """Return groups of labels whose curves look the same, in the given order.
 
     >>> agreeing({"a": [2.0, 1.0], "b": [2.001, 1.0], "c": [2.0, 1.5]})
     [['a', 'b'], ['c']]
@@ -73,7 +73,7 @@ def agreeing(losses: Mapping[str, Sequence[float]]) -> list[list[str]]:
 
 
 def _agree(a, b):
-    # Not "differs by more", so that NaN agrees with nothing.
+    # This form, and not its negation, makes NaN agree with nothing.
     return len(a) == len(b) and all(
         abs(x - y) <= _EQUAL * max(abs(x), abs(y)) for x, y in zip(a, b, strict=True)
     )
@@ -87,6 +87,6 @@ def _describe_curves(group):
 
 
 def framework_color(group: Sequence[str]) -> str:
-    """The framework's, when all labels of the group name the same one; else neutral."""
+    """Return the framework's colour if all labels name the same one, otherwise a neutral colour."""
     named = {word for label in group for word in frameworks.NAMES if word in label}
     return palette.framework(named.pop() if len(named) == 1 else "").color

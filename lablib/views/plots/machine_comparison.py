@@ -47,7 +47,7 @@ def _name(row):
 def _draw_seconds(axes, rows):
     known = [row["step_s"] for row in rows if row["step_s"] > 0] or [1.0]
     least, most = min(known), max(known)
-    # From well below the shortest: a bar on a logarithmic axis has no natural start.
+    # A bar on a logarithmic axis has no natural start, so begin well below the shortest one.
     start, end = least / 3, most * 8
     for place, row in enumerate(rows):
         if not row["step_s"] > 0:

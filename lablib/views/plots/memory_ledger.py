@@ -20,7 +20,7 @@ PARTS = {
     "optimizer": palette.OPTIMIZER,
     "activations": palette.ACTIVATIONS,
 }
-_WRITTEN_FROM = 0.075  # of the axis: a part that has room for its size
+_WRITTEN_FROM = 0.075  # share of the axis from which a part has space for its size
 
 
 def ledger(
@@ -120,7 +120,7 @@ def _set_axes(axes, held, longest):
 
     axes.set_yticks(range(len(held)), [plain(label) for label in held])
     axes.set_ylim(len(held) - 0.45, -0.55)
-    # Room for the words to the right of the longest bar.
+    # Leave space for the words to the right of the longest bar.
     axes.set_xlim(0, 1.28 * longest)
     axes.xaxis.set_major_formatter(lambda nbytes, _: show_bytes(nbytes))
     axes.tick_params(axis="y", length=0)

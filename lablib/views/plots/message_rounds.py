@@ -46,7 +46,11 @@ def _by_step(trace):
 
 
 def _by_cause(messages, between_two):
-    """Of sends what each had to wait for; of collectives the n-th call of every rank."""
+    """Return the round of each message.
+
+    A send comes after everything that it had to wait for. For collectives, round n has the n-th
+    call of every rank.
+    """
     chosen: dict[int, int] = {}
     calls: dict[int, int] = defaultdict(int)
     heard: dict[int, list[tuple[float, int]]] = defaultdict(list)  # rank -> (end_s, round)
@@ -62,7 +66,7 @@ def _by_cause(messages, between_two):
         elif event.name == "send":
             before = [at for end_s, at in heard[event.rank] if end_s <= event.start_s]
             chosen[id(event)] = at = max(before, default=-1) + 1
-            # Two sends of a rank follow each other, whenever the first one ends.
+            # Two sends of a rank follow each other, even if the first one ends later.
             heard[event.rank].append((float("-inf"), at))
             order, taken[event.group] = taken[event.group], taken[event.group] + 1
             if order < len(arrivals[event.group]):

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 _MOST_ROWS = 16
-_LEAST_SEEN = 0.001  # of the width: a narrower stretch is no pixel wide
+_LEAST_SEEN = 0.001  # share of the width below which an interval is not visible
 _TOP, _HEIGHT = 0.14, 0.72
-_EDGES, _DIGIT = 0.0095, 0.0065  # of the width: what a box needs to have room for its number
+# Shares of the width: a box needs this much for its edges and for each digit.
+_EDGES, _DIGIT = 0.0095, 0.0065
 _BETWEEN_TWO = ("send", "recv")
 
 
@@ -63,7 +64,7 @@ def schedule(
     LabError if the trace has no such step or no passes, or if ranks have different numbers of them.
     """
     step = step_count(trace) - 1 if step is None else step
-    window(trace, step)  # says what is wrong with it
+    window(trace, step)  # raises an error that says what is wrong with the step
     parts = {
         rank: part for rank, part in trace.by_rank().items() if len(part.of(kind="step")) > step
     }
@@ -90,7 +91,7 @@ def _span(part, step):
 
 
 def _passes(part, span):
-    """Forward and backward stretches of a rank, cut at messages; and cut at other compute, too."""
+    """Yield forward and backward passes of a rank, cut at messages and at other compute."""
     by_message: list[list] = []
     by_pass: list[list] = []
     fresh_message = fresh_pass = True
@@ -119,7 +120,7 @@ def _fits(boxes, count):
 
 
 def _agreed(runs, turns, micro_batches):
-    """How many micro-batches all ranks have; LabError when they do not agree."""
+    """Return how many micro-batches all ranks have; raise LabError if they do not agree."""
     counts = {
         rank: sum(box[0] == "forward" for box in by_message)
         for rank, (by_message, _) in runs.items()
@@ -139,7 +140,7 @@ def _agreed(runs, turns, micro_batches):
 
 
 def _stages(trace):
-    """The most ranks that are joined by messages between two."""
+    """Return the largest number of ranks that are connected by messages between two ranks."""
     joined = {rank: {rank} for rank in range(trace.ranks)}
     for event in trace.of(kind="message"):
         if event.name in _BETWEEN_TWO and min(event.group) >= 0:
@@ -152,7 +153,7 @@ def _stages(trace):
 
 
 def _numbered(rank, boxes, count, turns, stages):
-    """Which micro-batch each pass is of: in order, round by round where a rank has turns."""
+    """Number the passes by micro-batch: in order, or by rounds if a rank has several stages."""
     done: dict[str, int] = defaultdict(int)
     a_round = count // max(1, count // stages) if turns > 1 else 1
     for phase, start_s, end_s in boxes:
@@ -217,7 +218,7 @@ def _ideal(found, turns):
 
 
 def _draw_bars(axes, trace, found, span: Window, step, shown):
-    """Passes, other compute, messages for which a rank stands still, the bubble."""
+    """Draw passes, other compute, messages for which a rank waits, and the bubble."""
     bars = defaultdict(list)
     for box in found.boxes:
         ink = palette.PASSES[box.phase]

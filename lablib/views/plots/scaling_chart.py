@@ -71,7 +71,7 @@ def _check(speedups, amdahl, gustafson):
 
 
 def _laws(amdahl, gustafson):
-    """(words, dashes, ranks -> speed-up) of each law that is asked for."""
+    """Yield (name, dashes, function from ranks to speed-up) of each chosen law."""
     for name, share, law in (
         ("Amdahl", amdahl, metrics.amdahl_speedup),
         ("Gustafson", gustafson, metrics.gustafson_speedup),
@@ -106,7 +106,7 @@ def _draw_curves(left, right, speedups, clocks):
 
 
 def _draw_references(left, right, ranks, laws):
-    """The ideal, and the laws, through every whole number of ranks."""
+    """Draw the ideal and the laws, with a point for every whole number of ranks."""
     handles = {}
     dense = range(min(ranks), max(ranks) + 1)
     for words, (dashes, law) in laws.items():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 _MOST_MARKERS = 8
-_LAST = 10  # steps, whose mean is the final loss: one step's alone is noise
+_LAST = 10  # the final loss is the mean of this many last steps, because single steps are noisy
 
 
 def staleness(losses: Mapping[float, Sequence[float]], of: str = "steps") -> Picture:
@@ -80,7 +80,7 @@ def _draw_curves(axes, curves):
 
 
 def _draw_finals(axes, finals, ceiling):
-    """Evenly spaced: bounds double, mostly, and what has no bound has no place on a number line."""
+    """Draw the final losses, evenly spaced: bounds mostly double, and "no bound" has no number."""
     places = list(enumerate(finals.values()))
     known = [(place, final) for place, final in places if final <= ceiling]
     for xs, losses in [zip(*known, strict=True)] if known else []:
@@ -107,13 +107,13 @@ def _final(curve):
 
 
 def _ceiling(curves):
-    """A run that diverges leaves the panel rather than flattening the others."""
+    """Return the upper end of the axis, so that runs that diverge do not flatten the others."""
     firsts = [curve[0] for curve in curves.values() if math.isfinite(curve[0])]
     return 1.5 * max(firsts, default=1.0)
 
 
 def _shade(number, count):
-    """From dark, fresh gradients, to light, old ones."""
+    """Return a shade from dark, for new gradients, to light, for old ones."""
     from matplotlib.colors import to_hex
 
     return to_hex([0.1 + 0.6 * number / max(1, count - 1)] * 3)

@@ -1,4 +1,4 @@
-"""Where the time of a step went: compute, messages for which a rank stands still, idling."""
+"""Plot where the time of a step goes: compute, messages for which a rank waits, idle time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lablib.views.plots.strategy_panels import bar
 if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
-_WRITTEN_FROM = 0.06  # a share that has room for its number
+_WRITTEN_FROM = 0.06  # a share from this size on has space for its number
 _INKS = palette.PASSES | {"moving": palette.EXPOSED, "idle": palette.BUBBLE}
 
 
@@ -54,7 +54,7 @@ def time_split(traces: Mapping[str, Trace]) -> Picture:
 
 
 def step_s(trace: Trace) -> float:
-    """The slowest rank's median step after the first; NaN when no rank has two."""
+    """Return the slowest rank's median step after the first; NaN if no rank has two steps."""
     medians = [
         statistics.median(lengths[1:])
         for lengths in (metrics.step_s(trace, rank) for rank in range(trace.ranks))
@@ -64,7 +64,7 @@ def step_s(trace: Trace) -> float:
 
 
 def inks(trace: Trace) -> dict[str, palette.Ink]:
-    """How each part is drawn; compute without passes, and graphs, have inks of their own."""
+    """Return the ink of each part; compute without passes, and graphs, have their own."""
     if metrics.comm_counted(trace) == "messages":
         return {"other": palette.BUSY, "moving": palette.COMMUNICATION}
     if all(event.phase == "other" for event in trace if event.kind == "compute"):

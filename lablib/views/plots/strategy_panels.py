@@ -1,4 +1,4 @@
-"""Strategies side by side: speed-up, loss, how a step's time splits, memory."""
+"""Plot strategies side by side: speed-up, loss, the parts of a step's time, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 
-_COLUMNS = 3  # of a legend
+_COLUMNS = 3  # columns of a legend
 _ON_PAPER = {"facecolor": palette.PAPER, "edgecolor": "none", "pad": 1.5}
 
 
@@ -59,7 +59,7 @@ def comparison(
     heights += [0.1 + 0.17 * len(notes)] if notes else []
     with drawing():
         picture = blank(width, sum(heights))
-        # Apart, so that the long names below do not push the upper panels to the right.
+        # Draw them separately, so that long names below do not push the upper panels to the right.
         upper, lower, *below = picture.subfigures(len(heights), 1, height_ratios=heights)
         for part in below:
             part.text(0.01, 1, "\n".join(notes), size=9, va="top")
@@ -84,7 +84,7 @@ def comparison(
 
 
 def _notes(rows, caution, width_in):
-    """Lines below the panels: what a range says, and what makes the times doubtful."""
+    """Return the lines below the panels: the meaning of a range, and why times are doubtful."""
     from lablib.views.picture import plain
 
     unknown = any(row.get("finding") == NO_DIFFERENCE for row in rows)
@@ -94,14 +94,14 @@ def _notes(rows, caution, width_in):
 
 
 def _clocks(clocks):
-    """On modelled hardware real processes still compute the loss and hold the tensors."""
+    """Say which values were measured: even for modelled hardware, losses and tensors are real."""
     if clocks == ["measured"]:
         return "measured"
     return f"times {' and '.join(clocks)}, loss measured, memory counted"
 
 
 def _lines(rows):
-    """(strategy, framework, clock) -> its rows by number of ranks."""
+    """Return {(strategy, framework, clock): its rows by number of ranks}."""
     lines = {}
     for row in sorted(rows, key=lambda row: row["ranks"]):
         lines.setdefault((row["strategy"], row["framework"], row["clock"]), []).append(row)
@@ -169,7 +169,7 @@ def _draw_speedup_rows(axes: Axes, rows):
 
 
 def _in_rows(all_axes, names):
-    """Panels beside one another with the same rows, named at the left."""
+    """Draw panels side by side with the same rows, whose names are at the left."""
     for number, axes in enumerate(all_axes):
         axes.set_yticks(range(len(names)), [] if number else names)
         axes.set_ylim(max(len(names), 3) - 0.5, -0.6)
@@ -197,7 +197,7 @@ def _draw_final_losses(axes: Axes, rows):
         )
     axes.set_xticks(sorted({row["ranks"] for row in rows}))
     axes.set(title="Final loss", xlabel="ranks", ylabel="loss")
-    # From 0: on a narrower axis the rounding of equal losses would look like a difference.
+    # Start at 0: on a narrower axis, rounding errors of equal losses would look like differences.
     axes.set_ylim(bottom=min([0.0, *(row["final_loss"] for row in rows)]))
     axes.grid()
 
@@ -259,13 +259,13 @@ def _draw_memory(axes: Axes, rows):
 
 
 def _round(size):
-    """The largest of 1, 2 and 5 times a power of ten that is not above it."""
+    """Return the largest of 1, 2 and 5 times a power of ten that is at most `size`."""
     power = 10 ** math.floor(math.log10(size))
     return power * max(digit for digit in (1, 2, 5) if digit * power <= size)
 
 
 def bar(axes: Axes, clock: str, place: float, left: float, width: float, ink: palette.Ink):
-    """A horizontal bar in a row; its edge tells the clock."""
+    """Draw a horizontal bar in a row; its edge shows the clock."""
     return axes.barh(
         place,
         width,

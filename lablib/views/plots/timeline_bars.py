@@ -1,4 +1,4 @@
-"""What a timeline draws of a trace: bars of the main thread, and of the messages below them."""
+"""The parts of a timeline: bars of the main thread, and of the messages below them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lablib.record.event import Event
 from lablib.record.trace import Trace
 from lablib.views import palette
 
-# Within a row of height 1, from its top: the main thread, the messages; below each, the level of
-# the critical path.
+# Positions in a row of height 1, from its top: the main thread, the messages; below each is the
+# level of the critical path.
 MAIN, MESSAGES = (0.26, 0.30), (0.64, 0.27)
 BELOW_MAIN, BELOW_MESSAGES = 0.60, 0.955
 _MOST_LANES = 3
 
 
 class Bar(NamedTuple):
-    """One meaning from one moment to another; top and height are in rows."""
+    """One ink from one moment to another; top and height are in rows."""
 
     ink: palette.Ink
     start_s: float
@@ -28,7 +28,7 @@ class Bar(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A message and the lane that it lies in."""
+    """A message and its lane."""
 
     event: Event
     top: float
@@ -36,7 +36,7 @@ class Placed(NamedTuple):
 
 
 def compute_inks(trace: Trace, waits_seen: bool) -> dict[str, palette.Ink]:
-    """How computing is drawn, by pass, as far as the trace tells it."""
+    """Return the inks of computing by pass, as far as the trace shows passes."""
     if not waits_seen:
         return dict.fromkeys(palette.PASSES, palette.BUSY)
     if all(event.phase == "other" for event in trace if event.kind == "compute"):
@@ -45,7 +45,7 @@ def compute_inks(trace: Trace, waits_seen: bool) -> dict[str, palette.Ink]:
 
 
 def main_thread(rank: int, events: list[Event], inks: dict[str, palette.Ink]) -> Iterator[Bar]:
-    """Computing, by pass, and waiting."""
+    """Yield the bars of computing, by pass, and of waiting."""
     for event in events:
         if event.kind in ("compute", "wait"):
             ink = palette.WAITING if event.kind == "wait" else inks[event.phase]
@@ -53,7 +53,7 @@ def main_thread(rank: int, events: list[Event], inks: dict[str, palette.Ink]) ->
 
 
 def placed(rank: int, events: list[Event]) -> list[Placed]:
-    """Messages in lanes, so that those under way at the same time lie below one another."""
+    """Put messages into lanes, so that those at the same time are below one another."""
     messages = [event for event in events if event.kind == "message" and not event.derived]
     numbers = intervals.lanes([(event.start_s, event.end_s) for event in messages])
     lanes = min(max(numbers, default=0) + 1, _MOST_LANES)
@@ -65,7 +65,7 @@ def placed(rank: int, events: list[Event]) -> list[Placed]:
 
 
 def messages(rank: int, events: list[Event], waits_seen: bool) -> Iterator[Bar]:
-    """Messages, cut where the rank's computing hides them; hollow those that were only derived."""
+    """Yield messages, cut where computing hides them; derived messages are hollow."""
     derived = [(event.start_s, event.end_s) for event in events if event.derived]
     for start_s, end_s in intervals.union(derived):
         yield Bar(palette.DERIVED, start_s, end_s, rank + MESSAGES[0], MESSAGES[1])

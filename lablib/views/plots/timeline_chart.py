@@ -1,4 +1,4 @@
-"""The timeline of a trace: ranks as rows, time to the right."""
+"""Plot the timeline of a trace: ranks are rows, and time goes to the right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_ROOMY = 8
 _MOST_STEPS = 20
 _MOST_BARS = 1000
 _MOST_BENDS = 150
-_BRACKET = 0.22  # of a row of height 1, from its top
+_BRACKET = 0.22  # height of a bracket in a row of height 1, from its top
 
 
 def timeline(
@@ -68,13 +68,13 @@ def timeline(
 
 
 def _legible(trace):
-    """The steps that can be read when nobody chose; None for the whole run."""
+    """Return the steps to show if none were chosen; None for the whole run."""
     count = step_count(trace)
     return range(count - 5, count) if count > _MOST_STEPS else None
 
 
 def _only(trace, steps, shown):
-    """What the title must say when not everything is shown."""
+    """Yield the notes for the title if not everything is shown."""
     yield from only(trace, steps)
     if shown < trace.ranks:
         yield f"ranks 0 to {shown - 1} of {trace.ranks}"
@@ -115,7 +115,7 @@ def _draw_bars(axes, drawn, span: Window):
 
 
 def _patch(spans, top, height, **look):
-    """All bars of a look as one shape: every shape with a hatch costs time of its own."""
+    """Return all bars of one look as one shape, because every hatched shape takes time to draw."""
     import numpy as np
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -128,7 +128,7 @@ def _patch(spans, top, height, **look):
 
 
 def _spans(members, span):
-    """(start, width) of alike bars; past what a screen can show, those that touch are joined."""
+    """Return (start, width) of bars of one look; join touching ones if there are too many."""
     ends = [(span.at(bar.start_s), span.at(bar.end_s)) for bar in members]
     if len(ends) > _MOST_BARS:
         dot = span.width / _MOST_BARS
@@ -137,7 +137,7 @@ def _spans(members, span):
 
 
 def _draw_moments(axes, seen, span, named):
-    """Brackets of the steps, with names on the first `named` ranks; marks, and their handle."""
+    """Draw steps as brackets, named on the first `named` ranks, and marks; return their handle."""
     brackets, marks = [], []
     for event in (event for events in seen.values() for event in events):
         start, end, y = span.at(event.start_s), span.at(event.end_s), event.rank + _BRACKET
@@ -154,7 +154,7 @@ def _draw_moments(axes, seen, span, named):
 
 
 def _name(axes, x, y, words):
-    # The critical path may pass behind.
+    # The critical path may be behind it.
     paper = {"facecolor": palette.PAPER, "edgecolor": "none", "pad": 0}
     axes.text(x, y, words, size=9, ha="center", va="bottom", bbox=paper, zorder=6)
 
@@ -166,7 +166,7 @@ def _draw_brackets(axes, brackets):
 
 
 def _draw_path(axes, path, span, shown):
-    """The critical path as one line, below the bars that are on it."""
+    """Draw the critical path as one line, below the bars that belong to it."""
     from matplotlib.patheffects import withStroke
 
     if _why_no_path(path):
@@ -184,7 +184,7 @@ def _draw_path(axes, path, span, shown):
 
 
 def _why_no_path(path):
-    """What the figure says where it draws no critical path; "" where it does."""
+    """Return why the figure shows no critical path; "" if it shows one."""
     if all(leg.kind == chain.UNKNOWN for leg in path):
         return "The critical path is not known: this trace does not show when a rank waited."
     places = [(leg.rank, leg.kind == "message") for leg in path]
@@ -195,10 +195,10 @@ def _why_no_path(path):
 
 
 def _levels(path, span, shown):
-    """Where below its row each leg runs; a message too short to see makes no spike."""
+    """Yield each part of the path with its level below the row; short messages make no spike."""
     for leg in path:
         if leg.rank >= shown:
-            yield leg, float("nan")  # the line breaks off
+            yield leg, float("nan")  # NaN interrupts the line
         elif leg.kind != "message":
             yield leg, timeline_bars.BELOW_MAIN
         elif leg.seconds > 0.003 * (span.end_s - span.start_s):

@@ -1,6 +1,9 @@
-"""All widgets: `architecture` explains the parts of distributed training, `explore` shows a trace
-step by step, and `what_if`, `data_parallel` and `pipeline` have sliders for modelled hardware.
-Without widgets, each shows its figures."""
+"""All widgets.
+
+`architecture` explains the parts of distributed training, `explore` shows a trace step by step, and
+`what_if`, `data_parallel` and `pipeline` have sliders for modelled hardware. Without widgets, each
+shows its figures.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,7 @@ class Explorer:
         count = step_count(self.trace)
         if count < 2:
             return None
-        # After the first step: it warms up, and every metric leaves it out.
+        # Begin after the first step, which is a warm-up that every metric omits.
         first = (1, min(_FIRST_SHOWN, count - 1))
         return ipywidgets.IntRangeSlider(
             value=first, min=0, max=count - 1, description="steps", continuous_update=False,

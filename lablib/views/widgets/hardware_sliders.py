@@ -25,7 +25,7 @@ _GBIT = (0.1, 1, 2.5, 10, 25, 50, 100, 200, 400, 800)
 _LATENCIES_S = (1e-6, 5e-6, 10e-6, 50e-6, 100e-6, 500e-6, 1e-3, 10e-3, 50e-3)
 _RANKS = (1, 2, 4, 8, 16, 32, 64)
 _BUCKET_BYTES = tuple(megabytes * 1e6 for megabytes in (25, 50, 100, 200, 400))
-_MOST_DRAWN = 3  # equal ranks: more rows would tell nothing
+_MOST_DRAWN = 3  # the ranks are equal, so more rows would show nothing new
 _ORDERS = ("GPipe", "1F1B")
 
 
@@ -159,7 +159,7 @@ def _link(gbit_per_s, latency_s):
 
 
 def _flat(device, ranks, gbit_per_s, latency_s):
-    """One device a node, all on one network."""
+    """Return hardware with one device on each node, all on one network."""
     return Hardware(device, nodes=ranks, between=_link(gbit_per_s, latency_s), name="chosen")
 
 
@@ -183,7 +183,7 @@ def _first_ranks(trace, most):
 
 
 def _timeline(title, trace: Trace, step: int) -> strips.Strip:
-    """One step as the timeline draws it, without the critical path."""
+    """Draw one step like the timeline, without the critical path."""
     span = window(trace, step)
     inks = timeline_bars.compute_inks(trace, waits_seen=True)
     drawn, notes = [], []

@@ -1,6 +1,6 @@
-"""Answers to 9.1 that are broken or do harm; each with its points and the ways it may end.
+"""Answers to 9.1 that are broken or hostile, each with its points and its possible endings.
 
-ATTACKS   name: (source of the answer, points of 4, statuses)
+ATTACKS   {name: (source of the answer, points of 4, statuses)}
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _GOOD = "    dist.all_reduce(x)\n    return x / ranks\n"
 
 
 def body(text: str, good: bool = False) -> str:
-    """An answer that does `text`, and then perhaps what was asked for."""
+    """Return an answer that runs `text`, and then, if `good`, solves the exercise."""
     lines = "\n".join("    " + line for line in text.strip("\n").split("\n"))
     return f"{_DEF}{lines}\n" + (_GOOD if good else "    return x\n")
 
@@ -230,7 +230,8 @@ ATTACKS = {
     "forged and gone": (forged(framed(_VALUE), "os._exit(0)"), 0, ENDED),
     "forged and stays": (forged(framed(_VALUE)), 0, ENDED | {"wrong"}),
     "forged twice": (forged(f"2 * {framed(_VALUE)}"), 0, ENDED | {"wrong"}),
-    "forged late": (body(_LATE), 0, {"forged", "wrong"}),  # whether anybody listens is chance
+    # Either is possible: the grader may still be listening.
+    "forged late": (body(_LATE), 0, {"forged", "wrong"}),
     "forged with a key twice": (forged(framed(_VALUE_TWICE)), 0, ENDED | {"wrong"}),
     "forged deep": (forged(framed('b"\\x91" * 100_000')), 0, ENDED | {"wrong"}),
     "forged NaN": (body('return [float("nan")] * 4'), 0, {"wrong"}),

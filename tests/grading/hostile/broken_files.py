@@ -1,6 +1,6 @@
-"""Submissions whose file or notebook is broken, odd, or no file at all.
+"""Submissions whose file or notebook is broken or unusual, or that are not files.
 
-FILES   name: (content or what makes it, status of the row, points of 9.1 and 9.2)
+FILES   {name: (content or a function that makes it, status of the row, points of 9.1 and 9.2)}
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Answers that get the right values by another technique and forge the ranks' own record.
+"""Answers that find the right values by another technique and forge the ranks' own record.
 
-Each takes the arguments of its exercise. `instead` runs the other technique, removes it
-from the record, and writes there what the exercise asks for.
+Each takes the arguments of its exercise. `instead` runs the other technique, removes it from the
+record, and records the messages that the exercise asks for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def instead(technique, *messages):
 
 
 def star(x):
-    """The sum of all ranks' x, in place: rank 0 adds up and sends the sum to the others."""
+    """Sum all ranks' x in place: rank 0 adds them up and sends the sum to the other ranks."""
     if dist.get_rank() > 0:
         dist.send(x, 0)
         dist.recv(x, 0)
@@ -98,7 +98,7 @@ def star_for_one_synchronisation(model, loss, x, y, micro_batches, ranks):
 
 
 def gathered_layers(x, a, b):
-    """The whole layers on every rank; each rank keeps the gradients of its own part."""
+    """Gather the whole layers on every rank; each rank keeps the gradients of its own part."""
 
     def gather():
         ranks = dist.get_world_size()
