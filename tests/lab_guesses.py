@@ -25,13 +25,13 @@ class Statement:
 
     @property
     def binds(self) -> set[str]:
-        """The names to which it gives values."""
+        """Return the names to which it gives values."""
         nodes = ast.walk(self.node)
         return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
     @property
     def shown(self) -> list[ast.AST]:
-        """What it shows whether or not there is a guess: `reveal` shows only what may be seen."""
+        """Return what it always shows; `reveal`, which waits for a guess, does not count."""
         if isinstance(self.node, (ast.FunctionDef, ast.ClassDef)):
             return []
         shown = [call for call in _calls(self.node) if _name_of(call.func) in SHOWS]

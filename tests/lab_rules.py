@@ -78,17 +78,17 @@ class Lab:
 
 
 def read(path: Path, checks: Path) -> Lab:
-    """The lab of a notebook; `checks` is the folder with its written questions."""
+    """Return the lab of a notebook; `checks` is the folder with its written questions."""
     questions = written_questions.every(checks, path.name[:2])
     readers = {number: question.reader for number, question in questions.items()}
     return Lab(json.loads(path.read_text("utf-8")), readers)
 
 
 def violations(lab: Lab) -> dict[str, list[str]]:
-    """Name of each rule that the lab does not follow -> messages.
+    """Return {name of each rule that the lab does not follow: messages}.
 
-    A draft, which `python -m lablib author` has begun, may lack parts. The outputs are looked at
-    only where there are some: learners' notebooks have none.
+    A draft, which `python -m lablib author` has begun, may lack parts. Outputs are checked only if
+    there are some: learners' notebooks have none.
     """
     draft = is_draft(lab.notebook)
     outputs = any(cell.get("execution_count") for cell in lab.cells)
@@ -350,7 +350,7 @@ def formulas_are_typeset(lab):
 
 
 def formulas(text: str) -> list[str]:
-    """Formulas that are not typeset. Code counts as a formula only if it is not Python."""
+    """Return formulas that are not typeset. Code is a formula only if it is not Python."""
     text = TYPESET.sub("T", CODE_BLOCK.sub("", text))
     code = [c for c in INLINE_CODE.findall(text) if FORMULA.search(c) and not _is_python(c)]
     plain = re.sub(r"<[^>]*>|\]\([^)]*\)", " ", INLINE_CODE.sub("C", text))
@@ -440,7 +440,7 @@ def outputs_fit_every_computer(lab):
 
 @rule(EXECUTED)
 def measured_results_are_not_typed(lab):
-    """Numbers in the text below a measured result differ on the next computer."""
+    """Yield typed numbers below a measured result: they differ on the next computer."""
     measured = False
     for number, cell in enumerate(lab.cells):
         if is_code(cell):
@@ -472,12 +472,12 @@ def source(cell):
 
 
 def lines(text):
-    """Its lines, without the empty ones."""
+    """Return the lines of a text, without empty ones."""
     return [line for line in text.splitlines() if line.strip()]
 
 
 def words(text):
-    """How many words a reader reads: no marks, tags and addresses."""
+    """Return the number of words that a reader reads, without marks, tags and addresses."""
     text = re.sub(r"<[^>]*>|\]\([^)]*\)", " ", text)
     return sum(bool(re.search(r"\w", word)) for word in text.split())
 

@@ -19,7 +19,7 @@ PATTERNS = {"search", "match", "fullmatch", "findall", "finditer"}
 
 
 def looked_at(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every place where the text of an error is compared, searched or matched with a pattern."""
+    """Yield each place where the text of an error is compared, searched or matched."""
     errors = {n.name for n in ast.walk(tree) if isinstance(n, ast.ExceptHandler) and n.name}
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
@@ -34,7 +34,7 @@ def looked_at(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def is_text(node: ast.AST, errors: set[str]) -> bool:
-    """Whether it is the error as text, or one of its sentences; also a part, or in an f-string."""
+    """Return True for an error as text, one of its sentences, or a part of it."""
     if isinstance(node, ast.Subscript):
         return is_text(node.value, errors)
     if isinstance(node, ast.JoinedStr):
@@ -49,7 +49,7 @@ def is_text(node: ast.AST, errors: set[str]) -> bool:
 
 
 def shown_once(node: ast.AST) -> bool:
-    """`result_shown` tells a problem that several cases share only once."""
+    """Return True for the line in `result_shown` that shows a problem of several cases once."""
     return ast.unparse(node) == "one.seen.problem not in said"
 
 
@@ -80,6 +80,9 @@ def test_that_claim_can_fail(line):
 
 
 ROOT = LABLIB.parent
+CHECKS = [path for name in ("labs/checks", "solutions/hidden", "solutions/strategies")
+          for path in sorted((ROOT / name).rglob("*.py"))]  # fmt: skip
+QUIZZES = sorted((ROOT / "labs" / "checks").glob("*.toml"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Words that nobody says to a colleague at a whiteboard; the right side is what to write.
 RIDDLES = {
@@ -97,12 +100,17 @@ RIDDLES = {
     r"write for example": "write, for example,",
     r"not written as (it|they) must be": "is not valid",
     r"without a word": "without a message",
+    r"whoever": "the rank that, every rank that",
+    r"so much,? not more": "at most",
+    r"such a one": "name the thing again",
+    r"lonely": "lone, single",
+    r"the latter|the former": "name the thing again",
 }
 RIDDLE = re.compile(rf"\b({'|'.join(RIDDLES)})\b", re.IGNORECASE)
 
 
 def riddles(path: Path) -> list[str]:
-    """Words of a file that readers would have to decode, each with its line."""
+    """Return the words of a file that readers would have to decode, each with its line."""
     lines = enumerate(path.read_text().splitlines(), start=1)
     return [
         f"line {number}: {found[0]}" for number, line in lines for found in RIDDLE.finditer(line)
@@ -110,7 +118,9 @@ def riddles(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [*PAGES, *sorted(LABLIB.rglob("*.py"))], ids=lambda path: str(path.relative_to(ROOT))
+    "path",
+    [*PAGES, *QUIZZES, *CHECKS, *sorted(LABLIB.rglob("*.py"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_a_file_uses_ordinary_words(path):
     assert riddles(path) == []
@@ -119,3 +129,27 @@ def test_a_file_uses_ordinary_words(path):
 def test_that_claim_about_words_can_fail(tmp_path):
     (tmp_path / "a.py").write_text('"It is read anew."\ndo = "leave device out"\n"a word; again"')
     assert riddles(tmp_path / "a.py") == ["line 1: anew", "line 2: leave device out"]
+
+
+# A function's docstring says what the function does: "Return the bytes", not "What it holds".
+CLAUSE = re.compile(r"(What|Whether|Who|Whose|Which|Where|When|How|Of|By|Those|That|It|Its)\b")
+
+
+def unfinished_sentences(source: str) -> list[str]:
+    """Return the functions whose docstrings begin with a clause instead of a verb."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    return [node.name for node in functions if CLAUSE.match(ast.get_docstring(node) or "")]
+
+
+def test_a_functions_docstring_begins_with_a_verb():
+    files = [*CHECKS, *sorted(LABLIB.rglob("*.py")), *sorted((ROOT / "tests").rglob("*.py"))]
+    found = {str(path): unfinished_sentences(path.read_text()) for path in files}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    "docstring", ["Whether it is full.", "What a rank holds.", "Of each rank: its bytes."]
+)
+def test_that_claim_about_docstrings_can_fail(docstring):
+    assert unfinished_sentences(f'def held(rank):\n    """{docstring}"""') == ["held"]
+    assert unfinished_sentences('def held(rank):\n    """Return its bytes."""') == []

@@ -57,7 +57,7 @@ def handed_out(labs: Path) -> list[Path]:
 
 
 def find(secrets: Mapping[str, str], path: Path) -> Iterator[tuple[str, str]]:
-    """Those of the lines that the file tells, each with what it is a line of."""
+    """Yield (line, where it comes from) for each secret line that the file contains."""
     text = path.read_bytes().decode("utf-8", "replace")
     pieces = list(_texts(json.loads(text))) if path.suffix == ".ipynb" else [text]
     bare = [_bare(piece) for piece in pieces]

@@ -73,7 +73,7 @@ class Device:
 
     @property
     def is_host(self) -> bool:
-        """Whether this is the user's computer, whose operations take their measured CPU seconds."""
+        """True if this is the user's computer, whose operations take their measured CPU seconds."""
         return self.name == HOST
 
     def rate(self, precision: str) -> float:

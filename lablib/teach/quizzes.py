@@ -67,7 +67,7 @@ class Quiz:
 
 
 class Verdict:
-    """Whether a choice is right, and why."""
+    """The verdict on a choice: whether it is right, and why."""
 
     def __init__(self, right: bool, why: str):
         self.right, self.why = right, why

@@ -125,8 +125,8 @@ def judge_placed(case, seen):
                 hints=_GRADIENT)  # fmt: skip
     # Check the bytes counted outside: no rank's record shows what tf.device sends.
     if 4 * b.size >= 1e6 and seen.loopback_bytes is not None:
-        # B and h go to worker 1, and y comes back. b comes back, too: nobody placed the tape's
-        # gradients, so worker 0 computes them.
+        # Tensors b and h go to worker 1, and y comes back. b comes back, too: nobody placed the
+        # tape's gradients, so worker 0 computes them.
         nbytes = 4 * (2 * b.size + h.size + upstream.size)
         # gRPC adds its own headers and acknowledgements; 4 % were measured.
         yield volume("what was placed on worker 1 was computed there: b, h and y crossed", seen,

@@ -55,7 +55,7 @@ _, entry, line, below = lab.explain("9.w1").widget().children
 
 
 def in_kernel(client, code):
-    """What the cell prints."""
+    """Run a cell in the kernel and return what it prints."""
     printed = []
 
     def output(message):

@@ -42,7 +42,7 @@ def _prints(sources) -> set[int]:
 
 
 def _definitions(sources):
-    """By name: the source of the last statement that binds it, and the names that this uses."""
+    """Return {name: (source of the last statement that binds it, names that it uses)}."""
     found = {}
     for source in sources:
         try:
@@ -58,7 +58,7 @@ def _definitions(sources):
 
 
 def _bound(statement):
-    """Functions and classes, also under an `if` or in a `try`; variables."""
+    """Yield the functions, classes and variables that a statement binds, also inside an `if`."""
     for node in ast.walk(statement):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name

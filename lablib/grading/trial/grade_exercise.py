@@ -71,7 +71,7 @@ class Graded:
 
     @classmethod
     def of_plain(cls, plain: dict) -> Graded:
-        """What `plain` wrote."""
+        """Return the object that `plain` turned into a dict."""
         cases = tuple(
             GradedCase(**case | {"claims": tuple(case["claims"])}) for case in plain["cases"]
         )

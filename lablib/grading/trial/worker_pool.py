@@ -84,10 +84,10 @@ class GradingJob(NamedTuple):
 
 
 class JobQueue:
-    """Jobs that wait, handed out so that few boxes are started: a framework takes long to import.
+    """Waiting jobs, distributed so that few boxes are started: a framework takes long to import.
 
-    A worker first gets jobs for which it has the boxes, then those for which nobody has, and
-    others' only while so many wait that a start is worth its time.
+    A worker first gets jobs for which it has the boxes, then jobs for which no worker has them. It
+    gets jobs for other workers' boxes only while enough of them wait to make a new box worthwhile.
     """
 
     def __init__(self, jobs: Sequence[GradingJob]):

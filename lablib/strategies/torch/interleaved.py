@@ -25,8 +25,8 @@ STRATEGY = Strategy(
     name="interleaved",
     framework="torch",
     family="pipeline",
-    about="Every rank holds several stages, one of each turn; a micro-batch passes every rank "
-    "as often.",
+    about="Every rank holds several stages, one of each turn; a micro-batch visits every rank "
+    "that many times.",
     read="Narayanan et al. 2021, Megatron-LM, https://arxiv.org/abs/2104.04473",
     splits="blocks",
     least_ranks=2,

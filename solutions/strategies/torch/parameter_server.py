@@ -100,7 +100,7 @@ def serve(me, job):
     for _ in range(job.steps):
         with me.step():  # of the server: as many gradients as there are workers
             for _ in done:
-                worker = dist.recv(pushed)  # from whoever comes first
+                worker = dist.recv(pushed)  # from the worker that comes first
                 done[worker] += 1
                 waiting.append(worker)
                 weights.grad += pushed
