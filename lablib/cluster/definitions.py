@@ -24,7 +24,7 @@ from lablib.errors import LabError
 from lablib.record import learners_code
 
 _MAIN = "__main__"
-# The variable that tells a process spawned by a rank where they are.
+# The environment variable with their path, for processes that a rank spawns.
 _PAYLOAD = "LABLIB_DEFINITIONS"
 _DISPATCHER = functools.singledispatch(lambda argument: None)
 _MISSING = object()

@@ -44,7 +44,7 @@ class Event:
 
     @property
     def seconds(self) -> float:
-        """Return how long it took."""
+        """Return the duration in seconds."""
         return self.end_s - self.start_s
 
     @property

@@ -55,7 +55,7 @@ def open_folder(job: Job) -> Path:
 
 
 def due(step: int, job: Job) -> bool:
-    """Return True if a checkpoint is due after `step` steps: every few steps, and after all."""
+    """Return True if a checkpoint is due after `step` steps: every few steps, and at the end."""
     return step % job.options["checkpoint_every"] == 0 or step == job.steps
 
 

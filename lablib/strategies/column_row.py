@@ -39,10 +39,10 @@ class Pair:
 
 
 def pairs(task: Task) -> list[Pair]:
-    """Return the pairs of a task: in each attention and feed-forward block, and two dense blocks
-    each.
+    """Return the pairs of a task.
 
-    The other layers (embedding, norms, head) are whole on every rank.
+    Each attention and feed-forward block has a pair, and two dense blocks in a row are a pair. The
+    other layers (embedding, norms, head) are whole on every rank.
     """
     found, number = [], 0
     while number < len(task.chain):

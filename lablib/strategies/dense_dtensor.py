@@ -109,7 +109,7 @@ def train(me, job: Job, mesh, cuts: Mapping[str, Mapping[int, str]], samples_alo
             used = [_whole(weight, mesh) if gather else weight for weight in weights]
             loss = task.tensorflow_loss(outputs(x, used), y)
         for weight, momentum, gradient in zip(weights, momenta, tape.gradient(loss, weights)):
-            # DTensor may read a variable before an earlier assignment to it, so use `velocity`.
+            # DTensor may read a variable's old value after an assignment, so use `velocity`.
             velocity = task.momentum * momentum - task.lr * gradient
             momentum.assign(velocity)
             weight.assign_add(velocity)

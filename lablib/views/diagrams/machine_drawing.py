@@ -18,7 +18,7 @@ from lablib.views.window import only, window
 
 _SHADE, _SLOW = "#eef3f7", "#f6d3bf"
 _WIDEST, _NARROWEST, _EDGE, _GAP = 900, 600, 14, 10
-_PLACE, _LINE = 94, 18  # a device's width; the distance of two lines of text
+_PLACE, _LINE = 94, 18  # width of a device; height of a line of text
 _A_ROW, _MOST_DEVICES, _MOST_NODES = 4, 8, 4
 # Heights of a node's name, its bus, and its connection to the network.
 _HEAD, _BUS, _ADAPTER = 34, 26, 34
