@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lablib.errors import LabError
 from lablib.ops.job_report import report, variable
 from lablib.ops.model_files import load_module, load_predict, load_weights
 from lablib.ops.registry import Registry
@@ -36,6 +37,12 @@ def main(runs: list[str], images: np.ndarray, labels: np.ndarray, floor: float =
     It runs in the project's folder, where `model.py`, `config.toml` and `data/digits.csv` are.
     Raises LabError for an unknown run, unusable weights or a variable that is not set.
     """
+    if len(runs) < 2:
+        raise LabError(
+            "The gate compares the weights of two training runs.",
+            saw=f"{len(runs)} runs of this commit",
+            do="look at the logs of the job train: did both frameworks finish?",
+        )
     registry = Registry(variable("PIPELINE_STATE"))
     weights = [registry.run_folder(run) / "weights.npz" for run in runs]
     passed, reason = same_weights(*map(load_weights, weights))

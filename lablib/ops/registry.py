@@ -129,6 +129,10 @@ class Registry:
         """Return the folder with the version's `weights.npz` and `model.py`."""
         return _path(self._version(version).source) / "artifacts"
 
+    def framework(self, version: int) -> str:
+        """Return the framework that trained a version, as the training run recorded it."""
+        return self._client.get_run(self._version(version).run_id).data.tags["framework"]
+
     def serving(self) -> Serving:
         """Return which versions the aliases name at this moment."""
         model = self._model()
