@@ -59,27 +59,32 @@ def main(arguments: list[str], decide: Callable[[Observed, Observed], str]) -> i
     """
     state = variable("PIPELINE_STATE")
     registry, version = Registry(state), _number(arguments)
-    has_champion = registry.serving().champion is not None
     promoted = False
     try:
-        promoted, reason = _smoke_test(registry, version)
-        if promoted and has_champion:
-            promoted, reason = _canary(registry, version, decide)
-        elif promoted:
-            promoted, reason = _first_version(registry, version)
+        promoted, reason = _try(registry, version, decide)
     finally:
         registry.promote(version) if promoted else registry.drop_challenger()
         client.reload(state)
     return report("deploy", promoted, reason, version)
 
 
+def _try(registry, version, decide):
+    """Return whether the version may become the champion, and why."""
+    has_champion = registry.serving().champion is not None
+    if problem := _smoke_test(registry, version):
+        return False, f"Rolled back: {problem}"
+    return _canary(registry, version, decide) if has_champion else _first_version(registry, version)
+
+
 def _smoke_test(registry, version):
+    """Return what is wrong, or "" if the version answers."""
     registry.set_challenger(version, share=0)
-    if problems := client.reload(registry.state):
-        return False, f"Rolled back: the version could not be loaded: {problems.popitem()[1]}"
+    if problem := client.reload(registry.state).get(str(version)):
+        return f"the version could not be loaded: {problem}"
     answer = client.ask(registry.state, np.zeros((2, 64)), version=version)
-    passed = answer.status == 200 and answer.version == version and len(answer.digits) == 2
-    return passed, f"Rolled back: the smoke test failed with status {answer.status}: {answer.error}"
+    if answer.status == 200 and answer.version == version and len(answer.digits) == 2:
+        return ""
+    return f"the smoke test failed with status {answer.status}: {answer.error}"
 
 
 def _canary(registry, version, decide):

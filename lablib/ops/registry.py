@@ -112,14 +112,14 @@ class Registry:
         found = self._client.search_model_versions(f"name='{NAME}'")
         rows = [
             {"version": int(each.version), "alias": ", ".join(aliases.get(int(each.version), ()))}
-            | {name: each.tags[name] for name in TAGS}
+            | {name: each.tags.get(name) for name in TAGS}
             | {"created": pd.Timestamp(each.creation_timestamp, unit="ms", tz="UTC")}
             for each in found
         ]
         table = pd.DataFrame(rows, columns=["version", "alias", *TAGS, "created"])
-        return table.astype({"version": int, "accuracy": float, "seed": int}).sort_values(
-            "version", ascending=False, ignore_index=True
-        )
+        for name in ("accuracy", "seed"):
+            table[name] = pd.to_numeric(table[name])
+        return table.sort_values("version", ascending=False, ignore_index=True)
 
     def tags(self, version: int) -> dict[str, str]:
         """Return everything that was recorded about a version."""

@@ -80,12 +80,14 @@ class Traffic:
     table        a row for each request, in the order in which they were sent: time_s since the
                  first one, version (that answered or failed), latency_s, error (bool), correct
                  (bool), confidence (0 to 1, NaN after an error)
+    mean_pixels  of each request's image, 0 to 16
     drift        whether the images differ from the training images
     champion     which version was the champion, or None
     challenger   which version was the challenger, or None
     """
 
     table: pd.DataFrame
+    mean_pixels: np.ndarray
     drift: Drift
     champion: int | None = None
     challenger: int | None = None
@@ -102,7 +104,7 @@ class Traffic:
         """Plot latency, accuracy and errors by version, and the drift."""
         from lablib.views import plots
 
-        return plots.traffic(self)
+        return plots.traffic(self.table, self.mean_pixels, _mean_pixels_of_training())
 
     def __repr__(self) -> str:
         drifted = "drift found" if self.drift.found else "no drift found"
@@ -144,7 +146,8 @@ def send(
         if enough(rows):
             break
     bar.close()
-    return Traffic(pd.DataFrame(rows), drift(images), now.champion, now.challenger)
+    sent = images[: len(rows)]
+    return Traffic(pd.DataFrame(rows), sent.mean(axis=1), drift(sent), now.champion, now.challenger)
 
 
 def _draw(requests, shift, seed):

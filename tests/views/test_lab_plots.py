@@ -3,6 +3,8 @@
 import functools
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 from drawings import (
     data_parallel,
@@ -58,9 +60,20 @@ PICTURES = {
     "ledger": lambda: plots.ledger(HELD, "a100"),
     "ledger without a device": lambda: plots.ledger(HELD, clock="measured"),
     "roofline": lambda: plots.roofline("t4", OPERATIONS, {"matrix product": 1e-3}),
+    "traffic": lambda: plots.traffic(requests(), np.linspace(2, 6, 40), np.linspace(3, 7, 90)),
     "pipeline": lambda: plots.pipeline(pipelined()),
     "pipeline of 16": lambda: plots.pipeline(pipelined(stages=16, micro_batches=32)),
 }
+
+
+def requests(number=40):
+    """Requests to two versions, of which the second one fails at every tenth request."""
+    rows = [
+        {"version": 1 + (at % 4 == 0), "latency_s": 0.002 * (1 + at % 3), "error": at % 20 == 0,
+         "correct": at % 5 > 0}
+        for at in range(number)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @functools.cache
@@ -282,3 +295,19 @@ def test_the_bubble_is_marked_where_the_rank_is_idle():
     wait = next(e for e in trace.of(rank=1, kind="wait") if e.start_s >= found.idle[1][0][0])
     assert found.idle[1][0] == pytest.approx((wait.start_s, wait.end_s))
     assert found.boxes[len(found.boxes) // 2].start_s == pytest.approx(wait.end_s)
+
+
+# Traffic
+
+
+def test_traffic_shows_each_version_with_its_errors_and_right_answers():
+    alt = drawn("traffic").alt
+    assert "version 1: 30 requests, 0 errors" in alt
+    assert "version 2: 10 requests, 2 errors, 80.0% right answers" in alt
+    assert "4.0 for the requests and 5.0 for the training images" in alt
+    assert {"version 1", "version 2", "version 2: error"} <= set(words(drawn("traffic")))
+
+
+def test_no_request_is_an_error():
+    with pytest.raises(LabError, match="no request"):
+        plots.traffic(requests(0), np.ones(0), np.ones(3))

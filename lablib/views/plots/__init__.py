@@ -2,8 +2,9 @@
 
 `timeline` shows one run and `comparison` many. `losses`, `steps`, `messages`, `matrix`,
 `time_split`, `pipeline`, `collective`, `scaling`, `staleness`, `ledger` and `roofline` show one
-aspect each. Every figure is a `Picture`: a matplotlib Figure with a white background and a text
-(`.alt`) that says what it shows and whether its times were measured or modelled.
+aspect each; `traffic` shows the requests to a served model. Every figure is a `Picture`: a
+matplotlib Figure with a white background and a text (`.alt`) that says what it shows and whether
+its times were measured or modelled.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from lablib.views.plots.staleness_chart import staleness
 from lablib.views.plots.step_split import time_split
 from lablib.views.plots.strategy_panels import comparison
 from lablib.views.plots.timeline_chart import timeline
+from lablib.views.plots.traffic_chart import traffic
 from lablib.views.window import axis_of_seconds
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ __all__ = [
     "steps",
     "time_split",
     "timeline",
+    "traffic",
 ]
 
 _MOST_LINES = 8
