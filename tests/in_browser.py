@@ -123,6 +123,14 @@ class Lab:
     def open(self, name: str) -> None:
         """Open my_labs/`name` and wait until its kernel is ready."""
         self.page.goto(f"{self.url}lab/tree/{name}?token={self.token}&reset")
+        self.wait_until_ready()
+
+    def open_course(self) -> None:
+        """Open the page with which `make lab` begins."""
+        self.page.goto(f"{self.url}course?token={self.token}")
+
+    def wait_until_ready(self) -> None:
+        """Wait until the kernel of the open notebook is ready."""
         self.page.wait_for_function(_READY)
 
     def run_all(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 
 import psutil
 import pytest
@@ -164,6 +165,50 @@ def test_a_moved_slider_draws_anew(jupyter):
     )
     lab.keep_screenshot("slider")
     assert figure.inner_html() != before
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_course_page_shows_the_points_and_opens_a_lab(jupyter, theme):
+    lab, _ = jupyter
+    lab.page.emulate_media(color_scheme=theme)
+    lab.open_course()
+    row = lab.page.get_by_role("row", name="Lab 00")
+    assert "2 of 2" in row.inner_text() and "45 minutes" in row.inner_text()
+    assert contrast(row.locator("td").nth(1)) > READABLE
+    lab.keep_screenshot(f"course_{theme}")
+    row.get_by_role("link").click()
+    lab.wait_until_ready()
+    assert "00_start_here.ipynb" in lab.page.url
+
+
+def test_the_course_page_is_for_the_learner_only(jupyter):
+    lab, _ = jupyter
+    with urllib.request.urlopen(f"{lab.url}course", timeout=60) as answer:  # asks for the token
+        assert "login" in answer.url and b"00_start_here" not in answer.read()
+
+
+READABLE = 7  # WCAG 2.2, level AAA
+_LUMINANCES = """
+node => {
+  const light = color => {
+    const canvas = new OffscreenCanvas(1, 1).getContext('2d');
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(value => value / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const page = document.body.appendChild(document.createElement('div'));
+  page.style.background = 'canvas';
+  return [light(getComputedStyle(node).color), light(getComputedStyle(page).backgroundColor)];
+}
+"""
+
+
+def contrast(text):
+    """The contrast between a text and the page, as the WCAG defines it: 1 to 21."""
+    dark, bright = sorted(text.evaluate(_LUMINANCES))
+    return (bright + 0.05) / (dark + 0.05)
 
 
 def test_a_stopped_kernel_leaves_no_process(jupyter):

@@ -19,8 +19,6 @@ from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import home, write_completely
 
-FIRST_LAB = "00_start_here.ipynb"
-
 
 def bring(root: Path = ROOT) -> list[str]:
     """Copy new labs from labs/ to my_labs/; return messages for the learner.
@@ -93,7 +91,7 @@ def _with_exercise(mine, lab, exercise):
 
 
 def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> None:
-    """Replace this process by JupyterLab with the learner's first lab. It does not return.
+    """Replace this process by JupyterLab with the course page. It does not return.
 
     So JupyterLab has the terminal and receives Ctrl-C.
     """
@@ -107,7 +105,7 @@ def open_jupyter(browser: bool, port: int | None = None, root: Path = ROOT) -> N
 
 
 def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
-    """Turn off JupyterLab's question about news, which would cover the first lab.
+    """Turn off JupyterLab's question about news, which would cover the lab.
 
     This changes only the default of this environment. The user's own settings stay.
     """
@@ -122,10 +120,10 @@ def _ask_nothing(prefix: Path = Path(sys.prefix)) -> None:
 
 def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -> list[str]:
     """Return the command for JupyterLab, which always listens on the loopback interface only."""
-    first = root / "my_labs" / FIRST_LAB
     command = [sys.executable, "-P", "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={root / 'my_labs'}", "--log-level=WARN"]
-    command += [f"--LabApp.default_url=/lab{f'/tree/{first.name}' if first.exists() else ''}"]
+    command += ["--ServerApp.jpserver_extensions=lablib.course.jupyter_extension=True"]
+    command += ["--LabApp.default_url=/course"]
     # No call to the network.
     command += ["--LabApp.news_url=None"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

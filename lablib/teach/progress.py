@@ -6,6 +6,7 @@ Each entry is a small file in `.lablib/standing/`, so that two notebooks never d
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -68,17 +69,27 @@ class Progress:
         right = sum(bool(entry.get("right")) for _, entry in self.quizzes)
         if self.quizzes:
             yield "quizzes", "answered right", f"{right} of {len(self.quizzes)}"
-        yield from self._predictions()
+        for topic, state in self.guesses_by_topic():
+            yield "guesses", f"{topic}: within a quarter of the result", state
 
-    def _predictions(self):
-        """Yield a row for each topic with the numbers of good guesses and skipped questions."""
+    def points_of(self, lab: int) -> tuple[float, float]:
+        """Return the points for the exercises of one lab, and the most that they can give."""
+        own = [(one, e) for one, e in self.exercises if one.number.split(".")[0] == str(lab)]
+        got = sum(entry.get("points", 0) for _, entry in own)
+        return round(got, 2), sum(one.points for one, _ in own)
+
+    def guesses_by_topic(self) -> Iterator[tuple[str, str]]:
+        """Yield each topic and how well its results were predicted, such as "3 of 4, 1 skipped".
+
+        A guess counts if it is within a quarter of the result.
+        """
         for topic in sorted({entry.get("topic", "") for entry in self.predictions}):
             entries = [entry for entry in self.predictions if entry.get("topic", "") == topic]
             guessed = [entry["error"] for entry in entries if entry.get("error") is not None]
             near = sum(error <= _NEAR for error in guessed)
             skipped = len(entries) - len(guessed)
             state = f"{near} of {len(guessed)}" + (f", {skipped} skipped" if skipped else "")
-            yield "guesses", f"{topic or 'predictions'}: within a quarter of the result", state
+            yield topic or "predictions", state
 
     def __repr__(self):
         rows = [(number, title, state) for number, title, state in self._rows()]
