@@ -106,7 +106,8 @@ def test_a_locked_result_unlocks_after_a_guess_typed_into_its_field(jupyter):
     assert output.first.get_by_text("It is four.").count() == 1
 
 
-WRITTEN = """import pathlib
+WRITTEN = """import os, pathlib
+os.environ.pop("LABLIB_GUESSES", None)
 from lablib.teach import written_questions
 written_questions.find.__defaults__ = (pathlib.Path(CHECKS),)
 import lablib as lab

@@ -16,15 +16,16 @@ from lablib.teach.written_text import LEAST_WORDS, MOST_CHARACTERS, cleaned, sta
 class WrittenAnswer:
     """A written question with the learner's answer.
 
+    kept      the stored entry; {} if there is none
+
     text      the answer so far; "" if there is none
     is_saved  True once an answer was saved: then a model answer, if there is one, is shown
     ticked    the numbers of the rubric's points that the learner finds in the answer; None if the
               learner has not assessed it yet
     """
 
-    def __init__(self, question: WrittenQuestion):
+    def __init__(self, question: WrittenQuestion, kept: dict):
         self.question = question
-        kept = progress.kept("written", question.number)
         self.text: str = kept.get("text", "")
         self.is_saved: bool = kept.get("saved", False)
         self.ticked: list[int] | None = kept.get("ticked")
@@ -127,6 +128,9 @@ def explain(number: str, answer: str | None = None) -> WrittenAnswer:
     save it with `.answer("...")`. Raises LabError if there is no such question, and for an answer
     that is too short or too long.
     """
-    asked = WrittenAnswer(written_questions.find(number))
+    question = written_questions.find(number)
     given = given_answers.find(number) if answer is None else answer
-    return asked if given is None or given is given_answers.SKIP else asked.answer(given)
+    if given is given_answers.SKIP:  # a run without a learner publishes nobody's answer
+        return WrittenAnswer(question, {})
+    asked = WrittenAnswer(question, progress.kept("written", number))
+    return asked if given is None else asked.answer(given)

@@ -49,5 +49,6 @@ def state(question, kept: Mapping) -> str:
     if kept.get("ticked") is None:
         return "saved, not self-assessed yet"
     of = sum(point.points for point in question.rubric)
-    has = sum(question.rubric[number - 1].points for number in kept["ticked"])
+    numbered = enumerate(question.rubric, start=1)
+    has = sum(point.points for number, point in numbered if number in kept["ticked"])
     return f"self-assessed {has:g} of {of:g}"

@@ -46,6 +46,12 @@ def test_that_claim_can_fail():
     assert spreadsheet.neutral("=1") != "=1" and spreadsheet.neutral("x") == "x"
 
 
+def test_a_spreadsheet_with_decimal_commas_is_understood(tmp_path):
+    path = tmp_path / "overrides.csv"
+    path.write_text('id;exercise;points;comment\njane;3.2;2,5;"a, b; c"\n', "utf-8-sig")
+    assert overrides.read(path, ["jane"], ["3.2"]) == [Override("jane", "3.2", 2.5, "a, b; c")]
+
+
 def test_who_types_an_id_in_another_normal_form_is_understood(tmp_path):
     path = tmp_path / "by-hand.csv"
     path.write_text("id,exercise,points,comment\nJose\u0301,3.2,1,\n", "utf-8")

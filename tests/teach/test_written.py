@@ -209,6 +209,22 @@ def test_the_environment_gives_answers(monkeypatch, given, text):
     assert lab.explain("9.w1").text == text
 
 
+def test_a_run_without_a_learner_shows_nobodys_answer(monkeypatch):
+    lab.explain("9.w1", written.ANSWER)
+    monkeypatch.setenv("LABLIB_GUESSES", "skip")
+    assert "not written yet" in repr(lab.explain("9.w1"))
+    monkeypatch.delenv("LABLIB_GUESSES")
+    assert lab.explain("9.w1").text == written.ANSWER
+
+
+def test_an_assessment_stays_when_the_rubric_has_become_shorter(checks):
+    lab.explain("9.w2", written.ANSWER).assess(1, 3)
+    shorter = written.FILE.replace(', {points = 2, text = "Decides"}', "")
+    (checks / "09_written.toml").write_text(shorter)
+    assert lab.explain("9.w2").state == "self-assessed 1 of 2"
+    assert "self-assessed 1 of 2" in repr(lab.progress())
+
+
 def test_without_widgets_it_is_text(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     shown = lab.explain("9.w1")._repr_mimebundle_()
@@ -251,4 +267,4 @@ def test_the_kits_own_questions_can_be_asked():
     questions = written_questions.every(ROOT / "labs/checks").values()
     assert {question.reader for question in questions} == {"instructor", "yourself"}
     for question in questions:
-        assert question.title in repr(written_answers.WrittenAnswer(question))
+        assert question.title in repr(written_answers.WrittenAnswer(question, {}))

@@ -70,7 +70,9 @@ def rows(path: Path) -> list[dict[str, str]]:
         raise _wrong(path, str(error)) from None
     if path.suffix.lower() in (".yaml", ".yml"):
         return list(_yaml_rows(path, text))
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    # Where numbers have a decimal comma, spreadsheets separate the columns by semicolons.
+    separator = ";" if ";" in text.partition("\n")[0] else ","
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     if not {"id", "points"} <= set(reader.fieldnames or ()):
         raise _wrong(path, f"the columns are {reader.fieldnames}")
     return [{key: plain((row.get(key) or "").strip()) for key in _COLUMNS} for row in reader]
@@ -116,7 +118,7 @@ def _override(path, row, ids, most):
     if row["exercise"] and row["exercise"] not in most:
         raise _wrong(path, f"{row['id']}: there is no exercise {row['exercise']!r}")
     try:
-        points = float(row["points"]) if row["points"] else None
+        points = float(row["points"].replace(",", ".")) if row["points"] else None
     except ValueError:
         points = math.nan
     if points is not None and not (math.isfinite(points) and points >= 0 and row["exercise"]):
