@@ -15,7 +15,9 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 ATTEMPTS = 3
 
 
-def printed_by(script: str, *arguments: str, settings: Mapping[str, str] = QUIET) -> Any:
+def printed_by(
+    script: str, *arguments: str, settings: Mapping[str, str] = QUIET, timeout_s: float = 110
+) -> Any:
     """Run a script of this folder and return the last line that it prints, parsed as JSON.
 
     settings   environment variables
@@ -24,7 +26,7 @@ def printed_by(script: str, *arguments: str, settings: Mapping[str, str] = QUIET
     done = subprocess.run(
         [sys.executable, str(HERE / script), *arguments],
         env={**os.environ, **settings, "PYTHONPATH": path},
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=timeout_s,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])

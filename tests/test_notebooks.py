@@ -1,4 +1,7 @@
-"""Every notebook runs whole in a fresh kernel, under nbval; it fails only where it says so."""
+"""Every notebook runs whole in a fresh kernel, under nbval; it fails only where it says so.
+
+Most cells of a lab are those of its solution. Where it makes no difference, they run once for both.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lab_in_solution import with_its_lab
 
 from lablib.computer import facts
 
@@ -18,11 +22,7 @@ NOTEBOOKS = [
 ]
 # If there is a browser, `test_browser` runs these labs instead, with the same claims.
 LABS_IN_A_BROWSER = ["00_start_here", "03_data_parallelism"]
-RUN_HERE = [
-    path for path in NOTEBOOKS
-    if path.parent.name == "solutions" or path.stem not in LABS_IN_A_BROWSER
-    or not facts.find_command("chromium")
-]  # fmt: skip
+IN_A_BROWSER = LABS_IN_A_BROWSER if facts.find_command("chromium") else []
 CELL_WITHIN_S = 60
 # Errors that a lab shows on purpose; they explain themselves.
 LESSONS = {"LabError", "RankFailed", "ClusterHangs"}
@@ -63,6 +63,8 @@ def lived(path, folder):
     """Run nbval; return its exit status and output, and the outputs of each code cell."""
     (folder / "record_cells.py").write_text(PLUGIN)
     (folder / "pytest.ini").write_text("[pytest]\n")
+    # With this package, importing jsonschema takes 3 s: it compiles a grammar of web addresses.
+    (folder / "rfc3987_syntax.py").write_text("raise ImportError")
     options = ["--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_WITHIN_S}"]
     options += ["-p", "no:cacheprovider", "-p", "nbval.plugin", "-p", "record_cells"]
     done = subprocess.run(
@@ -83,9 +85,29 @@ def lived(path, folder):
     return done.returncode, done.stdout + done.stderr, [json.loads(line) for line in lines]
 
 
+def runs():
+    """Yield a name and a notebook for each run: a solution, its lab, or both in one notebook."""
+    for solution in sorted((ROOT / "solutions").glob("*.ipynb")):
+        lab = ROOT / "labs" / solution.name
+        both = with_its_lab(*(json.loads(path.read_text()) for path in (solution, lab)))
+        if both:
+            yield f"both/{solution.name}", both
+        else:
+            yield f"solutions/{solution.name}", solution
+            if solution.stem not in IN_A_BROWSER:
+                yield f"labs/{solution.name}", lab
+
+
+RUNS = dict(runs())
+
+
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("path", RUN_HERE, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_a_notebook_runs_whole(path, tmp_path):
+@pytest.mark.parametrize("name", RUNS)
+def test_a_notebook_runs_whole(name, tmp_path):
+    path = RUNS[name]
+    if isinstance(path, dict):
+        path = tmp_path / Path(name).name
+        path.write_text(json.dumps(RUNS[name]))
     assert complaints(path, tmp_path) == []
 
 
@@ -134,3 +156,45 @@ def test_that_claim_can_fail(tmp_path, cells, expected):
     found = complaints(path, tmp_path)
     assert bool(found) == bool(expected)
     assert [text for text in expected if text not in "\n".join(found)] == []
+
+
+HALF, UNTOUCHED = "def half(x):\n    return x / 2", "def half(x):\n    raise NotImplementedError"
+CHECK = "try:\n    value = half(4)\nexcept NotImplementedError:\n    value = None"
+
+
+def both_of(*shared, solved=HALF, untouched=UNTOUCHED):
+    """The cells of a solution with its lab, whose first cell is an exercise's."""
+    solution, lab = (notebook((own,), *((s,) for s in shared)) for own in (solved, untouched))
+    both = with_its_lab(solution, lab)
+    return both and [cell["source"] for cell in both["cells"]]
+
+
+def test_a_cell_that_reads_an_exercises_name_runs_as_in_the_lab_and_as_in_the_solution():
+    again = [UNTOUCHED, CHECK, HALF, CHECK]
+    assert both_of("x = 4", CHECK, "print(x)") == [HALF, "x = 4", *again, "print(x)"]
+    for reads in ("%time half(4)", "[half(x) for x in (2, 4)]", "def f():\n    return half(2)"):
+        assert both_of(reads).count(reads) == 2
+
+
+@pytest.mark.parametrize(
+    "shared, own",
+    [
+        ([CHECK, "print(value)"], {}),
+        ([CHECK, "def later():\n    return value"], {}),
+        ([CHECK, "%timeit value + 1"], {}),
+        (["x = 4"], {"solved": HALF + "\nx = half(4)"}),
+        (["x = 4"], {"untouched": "%%writefile a.py\n" + UNTOUCHED}),
+    ],
+)
+def test_a_lab_in_which_other_cells_find_other_values_runs_whole(shared, own):
+    assert both_of(*shared, **own) is None
+
+
+def test_a_lab_that_fails_where_its_solution_does_not_is_seen(tmp_path):
+    solution, lab = (notebook((own,), ("half(4)",)) for own in (HALF, UNTOUCHED))
+    for name, book in (("alone", solution), ("both", with_its_lab(solution, lab))):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(book))
+    alone, both = (complaints(tmp_path / f"{name}.ipynb", tmp_path / name) for name in
+                   ("alone", "both"))  # fmt: skip
+    assert alone == [] and any("failed with ['NotImplementedError']" in text for text in both)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 
-import nbformat
 import pytest
 
 from lablib import cli
@@ -105,6 +104,8 @@ def test_what_varies_from_run_to_run_is_cleared(tmp_path):
 
 
 def test_a_lab_is_a_valid_notebook(tmp_path):
+    import nbformat  # here, because collecting the tests imports this file in every worker
+
     lab = released(tmp_path, notebook(text("# A"), code(EXERCISE, outputs=[stream("1")])))
     nbformat.validate(lab)
 

@@ -1,4 +1,4 @@
-"""Print, as JSON, training steps of a DTensor strategy on a task.
+"""Print, as JSON, training steps of the DTensor strategies on a task.
 
 For each case these are the losses, the messages of a step, and the most bytes that the fullest rank
 has asked TensorFlow's allocator for. The recorder does not see DTensor's messages. But TensorFlow
@@ -159,6 +159,6 @@ def key(name, ranks, twin=None):
 
 
 if __name__ == "__main__":
-    task, name = sys.argv[1:]
-    runs = [run for run in RUNS[task] if run[0] == name]
-    print(json.dumps({key(*run): of_all_ranks(task, *run) for run in runs}))
+    task, *chosen = sys.argv[1:]
+    runs = {key(*run): run for run in RUNS[task]}
+    print(json.dumps({name: of_all_ranks(task, *runs[name]) for name in chosen or runs}))

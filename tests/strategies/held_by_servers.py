@@ -1,7 +1,7 @@
 """Print, as JSON, the most bytes that serving ranks have asked TensorFlow's allocator for.
 
-The result is by case, for each rank. A server's tensors are not counted otherwise, and the function
-of a step does not run there.
+The result is by strategy and case, for each rank. A server's tensors are not counted otherwise, and
+the function of a step does not run there.
 """
 
 from __future__ import annotations
@@ -104,5 +104,8 @@ def by_rank(name, task, ranks, options, twin=None):
 
 
 if __name__ == "__main__":
-    name = sys.argv[1]
-    print(json.dumps({key(*run): by_rank(name, *run) for run in [*RUNS[name], TWINS[name]]}))
+    chosen = sys.argv[1:] or RUNS
+    cases = {name: [*RUNS[name], TWINS[name]] for name in chosen}
+    print(json.dumps({
+        name: {key(*run): by_rank(name, *run) for run in runs} for name, runs in cases.items()
+    }))  # fmt: skip

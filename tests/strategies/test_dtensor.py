@@ -17,6 +17,7 @@ import lablib as lab
 from lablib import strategies
 from lablib.strategies import column_row
 
+pytestmark = pytest.mark.timeout(300)
 CASES = twins.CASES
 TOGETHER = 1e-4
 
@@ -58,12 +59,15 @@ def test_a_rank_holds_its_part_of_the_weights(name, ranks):
 
 
 @cache
-def steps(task, name, attempt):
-    return printed_by("strategies/dtensor_twins.py", task, name, settings=SETTINGS)
+def steps(task, *chosen, attempt=0):
+    """Run all cases of a task, or the chosen ones, in one process: TensorFlow's import is slow."""
+    script = "strategies/dtensor_twins.py"
+    return printed_by(script, task, *chosen, settings=SETTINGS, timeout_s=250)
 
 
-def step_of(name, *run, task="digits-mlp", attempt=0):
-    return steps(task, name, attempt)[twins.key(name, *run)]
+def step_of(*run, task="digits-mlp", attempt=0):
+    key = twins.key(*run)
+    return steps(task, key, attempt=attempt)[key] if attempt else steps(task)[key]
 
 
 def expected(name, ranks, task="digits-mlp"):

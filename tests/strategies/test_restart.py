@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from functools import cache, partial
 
 import numpy as np
@@ -27,6 +28,22 @@ def train(folder=None, ranks=2, framework="torch", steps=STEPS, seed=0, **option
 @cache
 def uninterrupted(ranks, framework="torch", seed=0):
     return train(ranks=ranks, framework=framework, seed=seed).history
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Copy into a folder what a run of so many steps leaves there; each is run once."""
+
+    @cache
+    def left_by(framework, steps):
+        folder = tmp_path_factory.mktemp(framework)
+        train(folder, framework=framework, steps=steps)
+        return folder
+
+    def copy_to(folder, framework, steps):
+        shutil.copytree(left_by(framework, steps), folder, dirs_exist_ok=True)
+
+    return copy_to
 
 
 def is_killed(rank, step, folder, **asked):
@@ -129,8 +146,8 @@ def test_a_run_without_a_folder_leaves_nothing_to_go_on_from():
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_damaged_checkpoint_is_passed_over(framework, tmp_path):
-    train(tmp_path, framework=framework)
+def test_a_damaged_checkpoint_is_passed_over(framework, checkpoints, tmp_path):
+    checkpoints(tmp_path, framework, STEPS)
     newest = max(file for file in tmp_path.iterdir() if f"{STEPS}." in file.name)
     newest.write_bytes(newest.read_bytes()[:-1])
     run = train(tmp_path, framework=framework)
@@ -184,8 +201,8 @@ def trained_by(twin, folder, ranks, steps=STEPS):
 
 
 @pytest.mark.parametrize("twin", [without_momentum, from_the_first_batch])
-def test_that_claim_can_fail(twin, tmp_path):
-    train(tmp_path, steps=6)
+def test_that_claim_can_fail(twin, checkpoints, tmp_path):
+    checkpoints(tmp_path, "torch", 6)
     losses = trained_by(twin, tmp_path, ranks=2)["losses"]
     assert losses[:6] == uninterrupted(2).loss[:6]
     assert losses[6:] != uninterrupted(2).loss[6:]
@@ -239,8 +256,10 @@ def on_a_small_disk(me, job):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_full_disk_names_folder_and_cure_and_the_old_checkpoint_serves(framework, tmp_path):
-    train(tmp_path, steps=6, framework=framework)
+def test_a_full_disk_names_folder_and_cure_and_the_old_checkpoint_serves(
+    framework, checkpoints, tmp_path
+):
+    checkpoints(tmp_path, framework, 6)
     options = checkpoint.OPTIONS | {"folder": tmp_path, "checkpoint_every": 3}
     job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
     with pytest.raises(RankFailed, match="The checkpoint cannot be written") as caught:
@@ -261,8 +280,10 @@ def bound_by_permissions(me, job):
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(framework, tmp_path):
-    train(tmp_path, steps=6, framework=framework)
+def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(
+    framework, checkpoints, tmp_path
+):
+    checkpoints(tmp_path, framework, 6)
     tmp_path.chmod(0o555)
     options = checkpoint.OPTIONS | {"folder": tmp_path, "checkpoint_every": 3}
     job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=options)
@@ -277,10 +298,10 @@ def test_no_permission_names_folder_and_cure_and_the_old_checkpoint_serves(frame
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_a_folder_of_another_run_is_refused(framework, tmp_path):
-    train(tmp_path, steps=3, framework=framework)
+def test_a_folder_of_another_run_is_refused(framework, checkpoints, tmp_path):
+    checkpoints(tmp_path, framework, 6)
     with pytest.raises(RankFailed, match="This checkpoint belongs to another run") as caught:
-        train(tmp_path, steps=3, framework=framework, seed=1)
+        train(tmp_path, framework=framework, seed=1)
     assert "seed 0, now 1" in str(caught.value)
 
 
@@ -305,8 +326,8 @@ def cut_everywhere(me, folder, job):
     return found
 
 
-def test_tensorflows_checkpoint_cut_off_is_detected(tmp_path):
-    train(tmp_path, framework="tensorflow")
+def test_tensorflows_checkpoint_cut_off_is_detected(checkpoints, tmp_path):
+    checkpoints(tmp_path, "tensorflow", STEPS)
     job = Job(lab.tasks.get("cancer-mlp"), STEPS, 32, options=checkpoint.OPTIONS)
     cluster = lab.Cluster(1, framework="tensorflow")
     found = cluster.run(partial(cut_everywhere, folder=tmp_path, job=job)).values[0]

@@ -16,6 +16,7 @@ from lablib import strategies
 from lablib.record import metrics
 from lablib.strategies.expected import WITHIN
 
+pytestmark = pytest.mark.timeout(300)
 TASK, STEPS, MACHINE = "digits-mlp", 3, "dgx-a100"
 SIZE = lab.tasks.get(TASK).weight_bytes
 TOGETHER = 1e-4
@@ -242,13 +243,20 @@ def test_who_holds_too_little_or_too_much_is_seen(twin):
 
 
 @cache
-def held_by_servers(name, attempt=0):
-    return printed_by("strategies/held_by_servers.py", name, settings=SETTINGS)
+def held_by_servers(*chosen, attempt=0):
+    """Measure both strategies, or the chosen one, in one process: TensorFlow's import is slow."""
+    script = "strategies/held_by_servers.py"
+    return printed_by(script, *chosen, settings=SETTINGS, timeout_s=250)
+
+
+def held_bytes_of(name, *run, attempt=0):
+    found = held_by_servers(name, attempt=attempt) if attempt else held_by_servers()
+    return found[name][servers.key(*run)]
 
 
 def stages_complaints(task, ranks, options, *twin, claimed=None, attempt=0):
     """Return complaints about a split model's memory, by the claimed options' closed form."""
-    held_bytes = held_by_servers("device_split", attempt)[servers.key(task, ranks, options, *twin)]
+    held_bytes = held_bytes_of("device_split", task, ranks, options, *twin, attempt=attempt)
     form = expected("device_split", ranks, task, **(claimed or options))
     return form.memory_complaints(max(held_bytes))
 
@@ -269,7 +277,7 @@ def test_the_closed_form_of_other_micro_batches_is_missed():
 
 def beyond(task, ranks, options, *twin, claimed=None, attempt=0):
     """Return the roles whose fullest rank does not fit the closed form of the claimed options."""
-    found = held_by_servers("parameter_server", attempt)[servers.key(task, ranks, options, *twin)]
+    found = held_bytes_of("parameter_server", task, ranks, options, *twin, attempt=attempt)
     task, module = lab.tasks.get(task), strategies.get("parameter_server", "tensorflow")
     bounds = module.held_bytes(task, ranks, task.batch, **(options if claimed is None else claimed))
     roles = [seat.role for seat in servers.in_roles(module, ranks).seats]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import sys
 
 import ipywidgets
-import nbformat
 import pytest
 from drawings import data_parallel, in_a_graph, in_a_line, with_passes
-from nbclient import NotebookClient
 
 from lablib.errors import LabError
 from lablib.hardware import Hardware
@@ -89,6 +87,10 @@ def test_what_cannot_be_explored_is_told_at_once():
 
 @pytest.mark.timeout(120)
 def test_a_notebook_gets_the_widget_and_the_figures_for_where_it_is_read_without_a_kernel(tmp_path):
+    # Imported here, because collecting the tests imports this file in every worker.
+    import nbformat
+    from nbclient import NotebookClient
+
     code = """
     from lablib.record.trace import Event, Trace
     from lablib.views import widgets
