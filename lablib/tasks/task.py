@@ -171,7 +171,7 @@ class Task:
 
     def torch_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
         """Return a torch.nn.Module of these blocks, or of all; only these blocks are allocated."""
-        return self._within("torch").build(seed, self.chosen(blocks))
+        return self._torch.build(seed, self.chosen(blocks))
 
     def torch_input(self, block: int, samples: int) -> Any:
         """Return an uninitialised tensor with the shape and type of the block's input.
@@ -185,11 +185,11 @@ class Task:
 
     def torch_loss(self, outputs, y):
         """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
-        return self._within("torch").loss(outputs, y)
+        return self._torch.loss(outputs, y)
 
     def torch_arrays(self, model) -> dict[str, np.ndarray]:
         """Return copies of the weights of a model or a stage, which may be wrapped by DDP."""
-        return self._within("torch").arrays(model)
+        return self._torch.arrays(model)
 
     def tensorflow_model(self, seed: int = 0, blocks: range | slice | None = None) -> Any:
         """Return a keras.Model of these blocks, or of all; only these blocks are allocated.
@@ -197,15 +197,25 @@ class Task:
         `model.blocks` are its blocks: Keras layers, which can be called one by one. The variables
         are made on the current `tf.device` and in the current `tf.distribute` scope.
         """
-        return self._within("tensorflow").build(seed, self.chosen(blocks))
+        return self._tensorflow.build(seed, self.chosen(blocks))
 
     def tensorflow_loss(self, outputs, y):
         """Return the mean loss of the model's outputs and the targets, a scalar tensor."""
-        return self._within("tensorflow").loss(outputs, y)
+        return self._tensorflow.loss(outputs, y)
 
     def tensorflow_arrays(self, model) -> dict[str, np.ndarray]:
         """Return copies of the weights of a model or a stage."""
-        return self._within("tensorflow").arrays(model)
+        return self._tensorflow.arrays(model)
+
+    # Two properties, because AutoGraph turns a method that is called in a graph, and all that the
+    # method calls, into new source code on every rank. It leaves attributes alone.
+    @property
+    def _torch(self):
+        return self._within("torch")
+
+    @property
+    def _tensorflow(self):
+        return self._within("tensorflow")
 
     def _within(self, framework):
         self.check_framework(framework)
