@@ -7,7 +7,6 @@ this package.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from types import ModuleType
 
 from lablib import frameworks
 from lablib.computer.facts import ROOT
-from lablib.errors import LabError
+from lablib.errors import LabError, did_you_mean
 from lablib.strategies.expected import Expected
 from lablib.strategies.own import OwnStrategy, own_strategy
 from lablib.strategies.strategy import FAMILIES, Job, Strategy
@@ -57,10 +56,10 @@ def get(name: str | Callable, framework: str | None = None) -> ModuleType | OwnS
             saw=f"framework={framework!r}",
             do=f"omit framework, or choose one of {', '.join(names(framework))}",
         )
-    near = difflib.get_close_matches(str(name), names(), n=1)
+    near = did_you_mean(name, names())
     raise LabError(
         "There is no such strategy.",
-        saw=f"{name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+        saw="; ".join(filter(None, [repr(name), near])),
         do=f"choose one of {', '.join(names(framework))}",
     )
 

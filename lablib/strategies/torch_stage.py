@@ -1,7 +1,11 @@
-"""Make a stage of torch's pipelines. The kit gives torch all shapes, to avoid an extra pass."""
+"""A stage of torch's pipelines, and training with one stage on each rank.
+
+The kit tells torch all shapes, so torch runs no extra pass.
+"""
 
 from __future__ import annotations
 
+from lablib.strategies.strategy import Job
 from lablib.tasks import Task
 
 
@@ -26,6 +30,60 @@ def torch_stage(model, task: Task, cut: list[range], number: int, piece: int, de
         input_args=_like_input(task, cut[number], piece, sent=number > 0),
         output_args=_like_output(task, cut[number + 1 : number + 2], piece), group=group,
     )  # fmt: skip
+
+
+def train_with(schedule_class, me, job: Job, pieces: int = 1) -> dict:
+    """Train a pipeline that has one stage on each rank.
+
+    schedule_class   a single-stage schedule of torch.distributed.pipelining, for example
+                     `Schedule1F1B`: it decides in which order a rank works on the micro-batches
+    pieces           micro-batches in one batch
+
+    Returns what the `train` of a strategy returns.
+    """
+    import torch
+
+    task = job.task
+    cut = task.cut(me.ranks)
+    model = me.put(task.torch_model(job.seed, cut[me.rank]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
+    stage = torch_stage(model, task, cut, me.rank, job.batch // pieces, me.torch_device)
+    # The schedule divides the gradients by the number of micro-batches: the mean over the batch.
+    schedule = schedule_class(stage, pieces, loss_fn=task.torch_loss)
+    losses = []
+    for step in range(job.steps):
+        x, y = me.put(job.batch_at(step))
+        with me.step(samples=len(x)):
+            optimizer.zero_grad()
+            parts = pass_through(schedule, x, y, stage.is_first, stage.is_last)
+            optimizer.step()
+        losses += mean_loss(parts)
+    return {"losses": losses, "weights": task.torch_arrays(model)}
+
+
+def pass_through(schedule, x, y, is_first: bool, is_last: bool) -> list:
+    """Send a batch forward and backward through the pipeline.
+
+    x, y                inputs [B, ...] and targets [B], the same on every rank
+    is_first, is_last   whether this rank holds the pipeline's first stage, and its last one
+
+    Returns the losses of the micro-batches on the last rank, and [] on the others.
+    """
+    losses = []
+    schedule.step(
+        *((x,) if is_first else ()),
+        target=y if is_last else None,
+        losses=losses if is_last else None,
+        return_outputs=False,
+    )
+    return losses
+
+
+def mean_loss(parts: list) -> list[float]:
+    """Return [the mean of the micro-batches' losses], or [] where there are none."""
+    import torch
+
+    return [torch.stack(parts).mean().item()] if parts else []
 
 
 def _like_input(task, blocks, piece, sent):

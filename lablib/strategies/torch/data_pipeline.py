@@ -8,7 +8,7 @@ from lablib.record.wire_bytes import wire_bytes
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
-from lablib.strategies.torch_stage import torch_stage
+from lablib.strategies.torch_stage import mean_loss, pass_through, torch_stage
 
 
 def _why_not(task, ranks, batch, micro_batches, pipelines):
@@ -58,22 +58,16 @@ def train(me, job: Job) -> dict:
     losses = []
     for step in range(job.steps):
         x, y = (part.chunk(pipelines)[row] for part in me.put(job.batch_at(step)))
-        parts = []
         with me.step(samples=len(x)):
             optimizer.zero_grad()
-            schedule.step(
-                *((x,) if stage.is_first else ()),
-                target=y if stage.is_last else None,
-                losses=parts if stage.is_last else None,
-                return_outputs=False,
-            )
+            parts = pass_through(schedule, x, y, stage.is_first, stage.is_last)
             flat = parameters_to_vector([weight.grad for weight in weights])
             dist.all_reduce(flat, group=mesh.get_group("data"))
             flat /= pipelines
             _copy_back(flat, weights)
             del flat
             optimizer.step()
-        losses += [torch.stack(parts).mean().item()] if parts else []
+        losses += mean_loss(parts)
     return {"losses": losses, "weights": task.torch_arrays(model) if row == 0 else {}}
 
 

@@ -8,7 +8,7 @@ of all micro-batches.
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
-from lablib.strategies.torch_stage import torch_stage
+from lablib.strategies.torch_stage import train_with
 
 STRATEGY = Strategy(
     name="gpipe",
@@ -25,32 +25,9 @@ STRATEGY = Strategy(
 
 
 def train(me, job: Job) -> dict:
-    import torch
     from torch.distributed.pipelining import ScheduleGPipe
 
-    task, pieces = job.task, job.options["micro_batches"]
-    cut = task.cut(me.ranks)
-    model = me.put(task.torch_model(job.seed, cut[me.rank]))
-    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
-    stage = torch_stage(model, task, cut, me.rank, job.batch // pieces, me.torch_device)
-    # The schedule divides the gradients by the number of micro-batches: the mean over the batch.
-    schedule = ScheduleGPipe(stage, pieces, loss_fn=task.torch_loss)
-    losses = []
-    for step in range(job.steps):
-        x, y = me.put(job.batch_at(step))
-        inputs = (x,) if stage.is_first else ()
-        parts = []
-        with me.step(samples=len(x)):
-            optimizer.zero_grad()
-            schedule.step(
-                *inputs,
-                target=y if stage.is_last else None,
-                losses=parts if stage.is_last else None,
-                return_outputs=False,
-            )
-            optimizer.step()
-        losses += [torch.stack(parts).mean().item()] if parts else []
-    return {"losses": losses, "weights": task.torch_arrays(model)}
+    return train_with(ScheduleGPipe, me, job, pieces=job.options["micro_batches"])
 
 
 def expected(task, ranks, batch, micro_batches=4) -> Expected:

@@ -8,7 +8,7 @@ many messages are sent.
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
-from lablib.strategies.torch_stage import torch_stage
+from lablib.strategies.torch_stage import mean_loss, pass_through, torch_stage
 
 
 def _why_not(task, ranks, batch, micro_batches, stages_per_rank):
@@ -48,21 +48,14 @@ def train(me, job: Job) -> dict:
     parameters = [weight for stage in mine for weight in stage.submod.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=task.lr, momentum=task.momentum)
     schedule = ScheduleInterleaved1F1B(mine, pieces, loss_fn=task.torch_loss)
-    first, last = mine[0].is_first, mine[-1].is_last
     losses = []
     for step in range(job.steps):
         x, y = me.put(job.batch_at(step))
-        inputs, parts = (x,) if first else (), []
         with me.step(samples=len(x)):
             optimizer.zero_grad()
-            schedule.step(
-                *inputs,
-                target=y if last else None,
-                losses=parts if last else None,
-                return_outputs=False,
-            )
+            parts = pass_through(schedule, x, y, mine[0].is_first, mine[-1].is_last)
             optimizer.step()
-        losses += [torch.stack(parts).mean().item()] if parts else []
+        losses += mean_loss(parts)
     weights = [task.torch_arrays(stage.submod) for stage in mine]
     return {"losses": losses, "weights": {k: v for held in weights for k, v in held.items()}}
 

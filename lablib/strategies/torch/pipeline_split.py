@@ -7,7 +7,7 @@ time; the others wait.
 from lablib.strategies import stages
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
-from lablib.strategies.torch_stage import torch_stage
+from lablib.strategies.torch_stage import train_with
 
 STRATEGY = Strategy(
     name="pipeline_split",
@@ -22,30 +22,9 @@ STRATEGY = Strategy(
 
 
 def train(me, job: Job) -> dict:
-    import torch
     from torch.distributed.pipelining import ScheduleGPipe
 
-    task, cut = job.task, job.task.cut(me.ranks)
-    model = me.put(task.torch_model(job.seed, cut[me.rank]))
-    optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
-    stage = torch_stage(model, task, cut, me.rank, job.batch, me.torch_device)
-    schedule = ScheduleGPipe(stage, 1, loss_fn=task.torch_loss)  # the whole batch in one piece
-    losses = []
-    for step in range(job.steps):
-        x, y = me.put(job.batch_at(step))
-        inputs = (x,) if stage.is_first else ()
-        parts = []
-        with me.step(samples=len(x)):
-            optimizer.zero_grad()
-            schedule.step(
-                *inputs,
-                target=y if stage.is_last else None,
-                losses=parts if stage.is_last else None,
-                return_outputs=False,
-            )
-            optimizer.step()
-        losses += [loss.item() for loss in parts]
-    return {"losses": losses, "weights": task.torch_arrays(model)}
+    return train_with(ScheduleGPipe, me, job, pieces=1)  # the whole batch in one piece
 
 
 def expected(task, ranks, batch) -> Expected:
