@@ -11,12 +11,11 @@ import hashlib
 import io
 import tomllib
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from lablib.errors import LabError, check_whole, is_whole
+from lablib.errors import LabError, check_whole, is_whole, unknown
 
 FOLDER = Path(__file__).resolve().parent.parent / "datasets"
 
@@ -74,12 +73,7 @@ def load(name: str) -> Dataset:
     Dataset digits: 1438 train + 359 test samples, x float32 (1797, 8, 8), y int64 (1797,)
     """
     if not isinstance(name, str) or name not in _checksums():
-        close = get_close_matches(str(name), names(), n=1)
-        raise LabError(
-            f"There is no data set {name!r}.",
-            saw="known: " + ", ".join(names()),
-            do=f"did you mean {close[0]!r}?" if close else "choose one of these",
-        )
+        raise unknown("data set", name, names())
     return _READERS[name](name, _verified(**_checksums()[name]))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 # An exercise that a learner has not begun raises NotImplementedError with this text.
 NOT_ATTEMPTED = "not attempted yet"
@@ -58,6 +60,28 @@ def check_whole(least: int, **given: object) -> None:
                 do=f"write, for example, {name}={max(least, 4)}",
                 about=(name,),
             )
+
+
+def did_you_mean(name: object, known: Iterable[str], otherwise: str = "") -> str:
+    """Ask whether the nearest known name is meant; return `otherwise` if none is near.
+
+    >>> did_you_mean("dpp", ["ddp", "fsdp"])
+    "did you mean 'ddp'?"
+    """
+    close = get_close_matches(str(name), list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else otherwise
+
+
+def unknown(what: str, name: object, known: list[str], do: str = "choose one of these") -> LabError:
+    """Return the error for a name that is not among the known ones.
+
+    >>> print(unknown("task", "resnet", ["digits-mlp", "bytes-gpt"]))
+    There is no task 'resnet'.
+      saw: known: digits-mlp, bytes-gpt
+      do:  choose one of these
+    """
+    saw = "known: " + ", ".join(known)
+    return LabError(f"There is no {what} {name!r}.", saw=saw, do=did_you_mean(name, known, do))
 
 
 def _indent(text: str) -> str:

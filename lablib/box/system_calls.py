@@ -66,13 +66,13 @@ def _program(arch, numbers, locks):
     Its last two lines allow or refuse the call; all other lines jump to them.
     """
     always = [number for name, number in numbers.items() if name not in _NOT_ALWAYS]
-    tests = [(_IF_EQUAL, arch, "go on", "refuse"),  # calls of 32-bit programs have other numbers
-             (_LOAD, _NUMBER_AT), (_IF_AT_LEAST, _X32, "refuse", "go on")]  # fmt: skip
+    tests = [(_IF_EQUAL, arch, "go on", "refuse")]  # calls of 32-bit programs have other numbers
+    tests += [(_LOAD, _NUMBER_AT), (_IF_AT_LEAST, _X32, "refuse", "go on")]
     tests += [(_IF_EQUAL, number, "refuse", "go on") for number in always]
     if locks:
-        tests += [(_IF_EQUAL, numbers["flock"], "refuse", "go on"),
-                  (_IF_EQUAL, numbers["fcntl"], "go on", "allow"),
-                  (_LOAD, _SECOND_ARGUMENT_AT)]  # fmt: skip
+        tests.append((_IF_EQUAL, numbers["flock"], "refuse", "go on"))
+        tests.append((_IF_EQUAL, numbers["fcntl"], "go on", "allow"))
+        tests.append((_LOAD, _SECOND_ARGUMENT_AT))
         tests += [(_IF_EQUAL, command, "refuse", "go on") for command in _LOCKS]
     lines = [_line(_LOAD, _ARCH_AT)]
     for left, (code, operand, *ways) in zip(reversed(range(len(tests))), tests):

@@ -40,9 +40,10 @@ class Secret(NamedTuple):
 
 def leaks(root: Path, handed_out: Iterable[Path]) -> list[str]:
     """Name each file that contains an answer, with the exercise and the similar solution."""
-    files = {path.relative_to(root).as_posix(): set(fingerprints(path.read_text("utf-8")))
-             for path in handed_out if path.suffix == ".py"}  # fmt: skip
-    return compare(files, list(secrets(root / "solutions")))
+    programs = [path for path in handed_out if path.suffix == ".py"]
+    names = [path.relative_to(root).as_posix() for path in programs]
+    prints = [set(fingerprints(path.read_text("utf-8"))) for path in programs]
+    return compare(dict(zip(names, prints)), list(secrets(root / "solutions")))
 
 
 def compare(files: Mapping[str, set[int]], known: Sequence[Secret]) -> list[str]:

@@ -34,12 +34,14 @@ def package(out: Path, root: Path = ROOT) -> list[str]:
     handed_out = list(files(root))
     found = release.complaints(root)
     if found:
-        raise LabError("labs/ is not ready for learners.", saw="\n".join(found[:5]),
-                       do="run python -m lablib release and read its output")  # fmt: skip
+        do = "run python -m lablib release and read its output"
+        raise LabError("labs/ is not ready for learners.", saw="\n".join(found[:5]), do=do)
     answers = leaks.leaks(root, handed_out)
     if answers:
-        raise LabError("The package would give learners answers.", saw="\n".join(answers[:5]),
-                       do="move code that answers an exercise to solutions/strategies")  # fmt: skip
+        do = "move code that answers an exercise to solutions/strategies"
+        raise LabError(
+            "The package would give learners answers.", saw="\n".join(answers[:5]), do=do
+        )
     written = io.BytesIO()
     names = []
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -62,7 +64,6 @@ def files(root: Path) -> Iterator[Path]:
             yield path
         for inner in sorted(path.rglob("*")):
             steps = inner.relative_to(root).parts
-            if inner.is_file() and not inner.is_symlink() and not any(
-                step in _NOT or step.startswith(".") for step in steps
-            ):  # fmt: skip
+            left_out = any(step in _NOT or step.startswith(".") for step in steps)
+            if inner.is_file() and not inner.is_symlink() and not left_out:
                 yield inner

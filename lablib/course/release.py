@@ -74,14 +74,14 @@ def complaints(root: Path = ROOT) -> list[str]:
     """
     made, there = _made(root), _found(root / "labs")
     found = _about_written(root)
-    found += [f"labs/{name} is out of date: python -m lablib release" if name in made
-             else f"labs/{name} has no solution: python -m lablib release --remove"
-             for name in _differing(made, there)]  # fmt: skip
+    stale = "is out of date: python -m lablib release"
+    extra = "has no solution: python -m lablib release --remove"
+    found += [f"labs/{n} {stale if n in made else extra}" for n in _differing(made, there)]
     in_labs, in_checks = _secrets(root, made.values())
     for path in spoilers.handed_out(root / "labs"):
         secrets = in_checks if path.suffix == ".py" else in_labs
-        found += [f"{path.relative_to(root)} contains a line of {of}: {line}"
-                  for line, of in spoilers.find(secrets, path)]  # fmt: skip
+        for line, of in spoilers.find(secrets, path):
+            found.append(f"{path.relative_to(root)} contains a line of {of}: {line}")
     return found
 
 

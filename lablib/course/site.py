@@ -113,7 +113,7 @@ def _run_sphinx(source, made):
             done.kill()
         shown.refresh()
     if done.returncode or not (made / INDEX).exists():
-        raise LabError("Sphinx cannot build the site.", saw=told[-1500:].strip(),
-                       do="install the missing packages: make environment")  # fmt: skip
+        do = "install the missing packages: make environment"
+        raise LabError("Sphinx cannot build the site.", saw=told[-1500:].strip(), do=do)
     if told.strip():
         print(told.strip(), file=sys.stderr)

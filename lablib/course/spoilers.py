@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -43,8 +44,8 @@ def hidden_lines(root: Path, hidden: Iterable[str], released: Iterable[str]) -> 
 
     Learners may read the public half of an exercise, the library, and the text of a released lab.
     """
-    public = [path.read_text("utf-8") for folder in ("labs/checks", "lablib")
-              for path in sorted((root / folder).rglob("*.py"))]  # fmt: skip
+    programs = [*(root / "labs/checks").rglob("*.py"), *(root / "lablib").rglob("*.py")]
+    public = [path.read_text("utf-8") for path in programs]
     for lab in released:
         public += ["".join(cell["source"]) for cell in json.loads(lab)["cells"]]
     known = _bare("\n".join(public))
@@ -79,10 +80,9 @@ def _texts(part, attached: bool = False) -> Iterator[str]:
     elif isinstance(part, str):
         yield part
         if attached:
-            try:
+            # It is not encoded, so it was searched as it is.
+            with contextlib.suppress(binascii.Error, ValueError):
                 yield base64.b64decode(part).decode("latin-1")
-            except (binascii.Error, ValueError):
-                pass  # it is not encoded, so it was searched as it is
 
 
 def _bare(text):

@@ -92,8 +92,8 @@ class Asked:
         found = exercise.every(self.root / "labs/checks", self.root / "solutions/hidden", self.lab)
         if not found:
             known = sorted({one.lab for one in exercise.every(self.root / "labs/checks")})
-            raise LabError("This lab has no exercises.", saw=repr(self.lab),
-                           do=f"choose one of: {', '.join(known) or 'none'}")  # fmt: skip
+            do = f"choose one of: {', '.join(known) or 'none'}"
+            raise LabError("This lab has no exercises.", saw=repr(self.lab), do=do)
         lacking = [one.number for one in found if not one.hidden_path.exists()]
         if lacking:
             raise LabError(
@@ -131,8 +131,8 @@ class _Grading:
         ids = {one.id for one in self.found}
         strangers = [one for one in self.asked.only if one not in ids]
         if strangers:
-            raise LabError("There is no submission of this learner.", saw=", ".join(strangers),
-                           do=f"choose one of: {', '.join(sorted(ids)[:20])}")  # fmt: skip
+            saw, do = ", ".join(strangers), f"choose one of: {', '.join(sorted(ids)[:20])}"
+            raise LabError("There is no submission of this learner.", saw=saw, do=do)
         self.changes = self._overrides(ids)
         self.policy = lateness.read(self.asked.late, ids) if self.asked.late else None
 
@@ -158,15 +158,15 @@ class _Grading:
     def _prepare(self):
         out = self.asked.out
         if out.resolve().is_relative_to(self.asked.folder.resolve()):
-            raise LabError("The grades cannot be in the folder of submissions.", saw=str(out),
-                           do="choose a folder outside")  # fmt: skip
+            wrong = "The grades cannot be in the folder of submissions."
+            raise LabError(wrong, saw=str(out), do="choose a folder outside")
         try:
             shutil.rmtree(out / _WORK, ignore_errors=True)
             (out / "feedback").mkdir(parents=True, exist_ok=True)
             (out / _WORK).mkdir(mode=0o755)
         except OSError as error:
-            raise LabError("The grades cannot be written.", saw=f"{out}: {error.strerror}",
-                           do="choose a folder that you may write to") from None  # fmt: skip
+            saw, do = f"{out}: {error.strerror}", "choose a folder that you may write to"
+            raise LabError("The grades cannot be written.", saw=saw, do=do) from None
         self.seed = secret_seed.seed_of(out, self.asked.seed)
         write_completely(out / "overrides.csv", overrides.text_of(self.changes))
 
@@ -220,9 +220,9 @@ class _Grading:
             Crew(self._worker, done).work(list(jobs.values()), self.asked.jobs)
 
     def _worker(self, number):
-        setup = {"root": str(self.asked.root), "lab": self.asked.lab,
-                 "containment": self.containment}  # fmt: skip
-        return Worker(setup, self.asked.out.resolve() / _WORK, number)
+        asked = self.asked
+        setup = {"root": str(asked.root), "lab": asked.lab, "containment": self.containment}
+        return Worker(setup, asked.out.resolve() / _WORK, number)
 
     def _keep(self, job, answer):
         if "trouble" in answer:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from functools import cache
 
-from lablib.errors import LabError
+from lablib.errors import LabError, unknown
 from lablib.hardware import description
 from lablib.hardware.description import Description
 from lablib.hardware.hardware import Hardware
@@ -34,12 +33,7 @@ def get(hardware: str | os.PathLike | Hardware) -> Hardware:
     if str(hardware).endswith(".toml"):
         return _only_one(load(hardware), hardware)
     if not isinstance(hardware, (str, os.PathLike)) or hardware not in _machines():
-        close = get_close_matches(str(hardware), names(), n=1)
-        raise LabError(
-            f"There is no hardware {hardware!r}.",
-            saw="known: " + ", ".join(names()),
-            do=f"did you mean {close[0]!r}?" if close else "choose one, or describe yours in TOML",
-        )
+        raise unknown("hardware", hardware, names(), "choose one, or describe yours in TOML")
     return _machines()[hardware]
 
 

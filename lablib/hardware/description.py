@@ -28,12 +28,11 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lablib.errors import LabError
+from lablib.errors import LabError, did_you_mean
 from lablib.hardware.device import PRECISIONS, Device
 from lablib.hardware.network import Link
 from lablib.units import parse_bytes, parse_bytes_per_s, parse_flop_per_s, parse_s
@@ -63,7 +62,8 @@ class Description:
             raise LabError(
                 f"There is no {kind[:-1]} {name!r}.",
                 saw=f"{self.file} has {', '.join(sorted(known)) or 'none'}",
-                do=_nearest(name, known) or f"choose one of these, or pass a {kind[:-1].title()}",
+                do=did_you_mean(name, known)
+                or f"choose one of these, or pass a {kind[:-1].title()}",
             )
         return known[name]
 
@@ -231,13 +231,8 @@ def _table(found, path, table, key, needed=""):
 def _only(found, path, table, known):
     for key in table:
         if key not in known:
-            cure = _nearest(key, known) or f"choose one of {', '.join(known)}"
+            cure = did_you_mean(key, known, f"choose one of {', '.join(known)}")
             raise found.fails((*path, key), f"There is no key {key!r} here.", key, cure)
-
-
-def _nearest(name, known):
-    close = get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _line(text, path):

@@ -11,6 +11,7 @@ The head stays small even if a rank uses many channels. The table is read only w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -102,14 +103,12 @@ class BoardFile:
         Returns an empty board if there is nothing yet, if a writer was always in the middle of
         something, or if it holds what no recorder writes.
         """
-        try:
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             for _ in range(_READS):
                 line = _first_line(path)
                 if line[1:_SUM] == b"%08x" % zlib.crc32(line[_SUM:]):
                     board = board_of(json.loads(line[_SUM:]))
                     return board._replace(state="running") if line.startswith(b"-") else board
-        except (OSError, ValueError, RecursionError):
-            pass
         return Board()
 
     @classmethod

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 
 from lablib import datasets
-from lablib.errors import LabError
+from lablib.errors import unknown
 from lablib.tasks.blocks import Block, attention, conv, dense, embed, feed_forward, head, logits
 from lablib.tasks.chain import Chain
 from lablib.tasks.task import Task
@@ -33,12 +32,7 @@ def get(task: str | Task) -> Task:
     if isinstance(task, Task):
         return task
     if not isinstance(task, str) or task not in _TASKS:
-        close = get_close_matches(str(task), names(), n=1)
-        raise LabError(
-            f"There is no task {task!r}.",
-            saw="known: " + ", ".join(names()),
-            do=f"did you mean {close[0]!r}?" if close else "choose one of these",
-        )
+        raise unknown("task", task, names())
     return _TASKS[task]
 
 

@@ -38,8 +38,8 @@ def kept(kind: str, name: str) -> dict:
 
 def all_kept(kind: str) -> list[dict]:
     """Return all stored entries of a kind: "exercise", "prediction", "quiz" or "written"."""
-    return [found for path in sorted((home() / "standing" / kind).glob("*.json"))
-            if (found := _read(path))]  # fmt: skip
+    paths = sorted((home() / "standing" / kind).glob("*.json"))
+    return list(filter(None, map(_read, paths)))
 
 
 class Progress:

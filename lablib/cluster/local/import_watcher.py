@@ -8,15 +8,15 @@ watches during the import. It ends before the first rank is forked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 
-@contextmanager
+@contextlib.contextmanager
 def ends_with(kernel: int, folder: str) -> Iterator[None]:
     """Inside this context, this process is killed as soon as process `kernel` has ended.
 
@@ -65,7 +65,5 @@ def _watch(own, watched, folder):
 def _close_all_but(*kept):
     for number in map(int, os.listdir("/proc/self/fd")):
         if number not in (0, 1, 2, *kept):
-            try:
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.close(number)
-            except OSError:
-                pass  # the descriptor of the listing itself

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import resource
@@ -11,7 +12,6 @@ import sys
 import tempfile
 import time
 import traceback
-from contextlib import contextmanager
 
 from lablib import frameworks
 from lablib.cluster import definitions
@@ -87,7 +87,7 @@ class Rank:
         self._logged.append({"at_s": self._recorder.clock(), **values})
         self._recorder.show_logged(values)
 
-    @contextmanager
+    @contextlib.contextmanager
     def step(self, samples: int = 0):
         """Mark one training step: `with me.step(samples=64):`, with the samples of this rank."""
         memory = self._recorder.memory
@@ -138,19 +138,16 @@ def live(job: messages.RankJob, sock: socket.socket) -> None:
 
 
 def _keep_traceback(path, error):
-    try:
+    # Its files or its disk may be full, which may be the error to report.
+    with contextlib.suppress(OSError):
         with open(path, "w", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)
-    except OSError:
-        pass  # its files or its disk are full, which may be the error to report
 
 
 def _stay(sock):
     """Wait until the kernel lets this rank end, because its neighbours may still need it."""
-    try:
+    with contextlib.suppress(OSError):
         sock.recv(1)
-    except OSError:
-        pass
 
 
 def own_bytes() -> int:
@@ -270,10 +267,8 @@ def _send_error(sock, error, recorder):
         echo=rank_errors.is_echo(error, recorder.state == "waiting"),
         at_s=time.monotonic(),
     )
-    try:
+    with contextlib.suppress(OSError):  # the kernel has ended, so nobody can be told
         wire.send(sock, failed)
-    except OSError:
-        pass  # the kernel has ended, so nobody can be told
 
 
 def _ends(text):

@@ -11,6 +11,7 @@ where SOCKET is the number of a descriptor.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -45,10 +46,8 @@ class RunProcesses:
         self.listening: socket.socket | None = None
 
     def tell(self, message) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the kernel has already closed this run
             wire.send(self.channel, message)
-        except OSError:
-            pass  # the kernel has already closed this run
 
     def signal(self, number) -> None:
         # These are not waited for yet, so their numbers cannot belong to other processes.
@@ -223,10 +222,8 @@ class Zygote:
 
     def _wait_for_deaths(self, run, orphans):
         for pid in [*run.alive, *orphans]:
-            try:
+            with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
-            except ChildProcessError:
-                pass
             run.alive.pop(pid, None)
 
     def _orphans(self, run):

@@ -252,8 +252,8 @@ def _words(error):
         return f"has a syntax error in line {error.lineno}"
     name = type(error).__name__
     name = name if hasattr(builtins, name) else "an exception"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-             if frame.filename.startswith("cell ")]  # fmt: skip
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename.startswith("cell ")]
     return f"raised {name}" + (f" in line {lines[-1]}" if lines else "")
 
 

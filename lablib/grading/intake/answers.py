@@ -106,9 +106,9 @@ class AnswerReader:
         These are the exercise's own cell and all cells that name the function.
         """
         tells = re.compile(rf"\b{re.escape(name)}\b|[\"']{re.escape(number)}[\"']")
-        return [cell for cell in self.cells if cell not in untouched
-                and (cell in own or cell.number not in self.as_released
-                     and tells.search(cell.source))]  # fmt: skip
+        changed = [cell for cell in self.cells if cell.number not in self.as_released]
+        about = [*own, *(cell for cell in changed if tells.search(cell.source))]
+        return [cell for cell in self.cells if cell in about and cell not in untouched]
 
     def _syntax_error(self, broken):
         line, error = self.errors[broken[0].number]

@@ -117,8 +117,8 @@ def _notebook(parsed):
 
 def _in_worksheets(worksheets):
     """Return the cells of format 3; ignore malformed worksheets."""
-    found = [sheet["cells"] for sheet in worksheets
-             if isinstance(sheet, dict) and isinstance(sheet.get("cells"), list)]  # fmt: skip
+    sheets = [sheet for sheet in worksheets if isinstance(sheet, dict)]
+    found = [sheet["cells"] for sheet in sheets if isinstance(sheet.get("cells"), list)]
     if worksheets and not found:
         raise Unreadable("the notebook has format 3, but its worksheet has no list of cells")
     return [cell for cells in found for cell in cells]

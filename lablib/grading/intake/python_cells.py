@@ -6,6 +6,7 @@ IPython's own lines (!ls, name?, %matplotlib) are dropped; of `%time x = f()` th
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -18,10 +19,8 @@ TOO_MUCH = (RecursionError, MemoryError, OverflowError, ValueError)
 
 def parsed(source: str) -> tuple[str, ast.Module | None, tuple[int, str]]:
     """Return the cell without IPython's lines, its tree (None: not Python), and (line, error)."""
-    try:
+    with contextlib.suppress(SyntaxError, *TOO_MUCH):  # perhaps it is IPython's
         return source, ast.parse(source), (0, "")
-    except (SyntaxError, *TOO_MUCH):
-        pass  # perhaps it is IPython's
     text = without_magics(source)
     try:
         return text, ast.parse(text), (0, "")

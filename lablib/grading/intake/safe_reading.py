@@ -83,15 +83,17 @@ def read(
         done = subprocess.run(
             processes.command("lablib.grading.intake.safe_reading"),
             input=json.dumps(wanted).encode() + b"\n" + data,
-            capture_output=True, timeout=_SECONDS, env=_environment(),
-        )  # fmt: skip
+            capture_output=True,
+            timeout=_SECONDS,
+            env=_environment(),
+        )
     except subprocess.TimeoutExpired:
         return Reading(f"it could not be read within {_SECONDS} s")
     if done.returncode != 0:  # _TOO_MUCH, or the system has ended it at a limit
         return Reading("it could not be read: too large or too deep")
     found = json.loads(done.stdout)
-    answers = {number: [Answer.of(plain) for plain in several]
-               for number, several in found.pop("answers").items()}  # fmt: skip
+    plain_answers = found.pop("answers")
+    answers = {number: list(map(Answer.of, several)) for number, several in plain_answers.items()}
     cells = tuple(Cell(**plain) for plain in found.pop("cells", ()))
     return Reading(answers=answers, cells=cells, **found)
 
@@ -125,11 +127,12 @@ def _found(wanted, data):
     reader = AnswerReader(notebook, released)
     answers = {n: reader.answers(n, due) for n, due in wanted["exercises"].items()}
     names = {n: [a.name for a in several if a.status == FOUND] for n, several in answers.items()}
-    prints, written = written_code.written(
-        *([cell.source for cell in cells if cell.kind == "code"]
-          for cells in (notebook.cells, released)),
-        {n: found for n, found in names.items() if found},
-    )  # fmt: skip
+    ours, theirs = (
+        [cell.source for cell in cells if cell.kind == "code"]
+        for cells in (notebook.cells, released)
+    )
+    asked = {n: found for n, found in names.items() if found}
+    prints, written = written_code.written(ours, theirs, asked)
     return {
         "answers": {n: [one.plain() for one in several] for n, several in answers.items()},
         "cells": [asdict(cell) for cell in reader.program],

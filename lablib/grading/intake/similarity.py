@@ -84,8 +84,8 @@ def pairs(
 
 def _written(answers, notebooks):
     """Return {submission: all its fingerprints}."""
-    return {one: set(notebooks.get(one, ())).union(*by_exercise.values())
-            for one, by_exercise in answers.items()}  # fmt: skip
+    prints = {one: set(notebooks.get(one, ())) for one in answers}
+    return {one: prints[one].union(*by_exercise.values()) for one, by_exercise in answers.items()}
 
 
 def _widely_shared(written):

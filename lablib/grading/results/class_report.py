@@ -106,9 +106,7 @@ def _exercises(rows, titles):
         states = Counter(one.status for one in found)
         share = sum(one.points for one in found) / sum(one.of for one in found) if found else 0
         told = ", ".join(f"{times} {state}" for state, times in states.most_common())
-        lines.append(
-            [html_page.text(number), html_page.text(title), f"{share:.0%}", html_page.text(told)]
-        )
+        lines.append([number, title, f"{share:.0%}", told])
     yield html_page.table(["exercise", "", "points", "how they ended"], lines, numbers=[2])
 
 
@@ -139,14 +137,7 @@ def _claims(rows):
         return
     yield "<h2>Claims that fail most often</h2>"
     order = sorted(failing, key=lambda key: (-failing[key] / tried[key], -failing[key], key))
-    lines = [
-        [
-            html_page.text(number),
-            html_page.text(text),
-            f"{failing[number, text]} of {tried[number, text]}",
-        ]
-        for number, text in order[:_MOST_ROWS]
-    ]
+    lines = [[*key, f"{failing[key]} of {tried[key]}"] for key in order[:_MOST_ROWS]]
     yield html_page.table(["exercise", "claim", "fails for"], lines, numbers=[2])
 
 
@@ -155,12 +146,10 @@ def _pairs(pairs):
         return
     yield "<h2>Similar answers</h2><p>These programs agree except for names, comments and "
     yield "constants. This is a reason to look at them, not a proof of copying.</p>"
-    lines = [
-        [html_page.text(pair.ids[0]), html_page.text(pair.ids[1]),
-         "the same file" if pair.same_file else html_page.text(", ".join(pair.exercises)),
-         f"{pair.shared:.0%}"]
-        for pair in pairs[:_MOST_ROWS]
-    ]  # fmt: skip
+    lines = []
+    for pair in pairs[:_MOST_ROWS]:
+        where = "the same file" if pair.same_file else ", ".join(pair.exercises)
+        lines.append([*pair.ids, where, f"{pair.shared:.0%}"])
     yield html_page.table(["", "", "in", "shared"], lines, numbers=[3])
     if len(pairs) > _MOST_ROWS:
         yield f"<p>and {len(pairs) - _MOST_ROWS} more pairs</p>"
@@ -181,21 +170,13 @@ def _evidence(rows):
     legend = (f"<li><b>{kind}</b>: {means}</li>" for kind, means in _KINDS.values())
     yield f"<ul>{''.join(legend)}</ul>"
     order = sorted(times, key=lambda key: (list(_KINDS).index(key[0]), key[1:]))
-    lines = [
-        [
-            html_page.text(number),
-            html_page.text(text),
-            _KINDS[evidence][0],
-            str(times[evidence, number, text]),
-        ]
-        for evidence, number, text in order
-    ]
+    lines = [[*claim, _KINDS[kind][0], times[kind, *claim]] for kind, *claim in order]
     yield html_page.table(["exercise", "claim", "seen how", "holds for"], lines, numbers=[3])
 
 
 def _needs_an_eye(rows):
     lines = [
-        [html_page.text(row.id), html_page.text(row.status), html_page.text(row.summary, 300)]
+        [row.id, row.status, html_page.begins(row.summary, 300)]
         for row in rows
         if row.status not in (GRADED, TO_READ)
         or row.submission.notes

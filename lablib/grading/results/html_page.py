@@ -40,20 +40,24 @@ def text(words: object, most: int = 2000, keep: str = "\n") -> str:
     >>> text("<b>\\x1b[31m")
     '&lt;b&gt;\\ufffd[31m'
     """
-    words = str(words)
-    words = words if len(words) <= most else words[:most] + " ..."
+    words = begins(str(words), most)
     # Characters that move the cursor or change the direction of reading could mislead readers.
     plain = "".join(c if c.isprintable() or c in keep else "\ufffd" for c in words)
     return escape(plain)
 
 
+def begins(words: str, most: int) -> str:
+    """Return a text whole, or only its beginning if it is longer."""
+    return words if len(words) <= most else words[:most] + " ..."
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """Return a table of HTML cells; the columns in `numbers` are aligned to the right."""
+    """Return a table of texts; the columns in `numbers` are aligned to the right."""
 
     def line(tag, cells):
         kinds = [' class="n"' * (n in numbers) for n in range(len(cells))]
-        parts = (f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
-        return f"<tr>{''.join(parts)}</tr>"
+        pairs = zip(kinds, map(text, cells), strict=True)
+        return f"<tr>{''.join(f'<{tag}{kind}>{cell}</{tag}>' for kind, cell in pairs)}</tr>"
 
     body = "\n".join(line("td", row) for row in rows)
-    return f"<table>{line('th', [text(cell) for cell in head])}\n{body}</table>"
+    return f"<table>{line('th', head)}\n{body}</table>"

@@ -10,6 +10,7 @@ handed_in:                 # if the file's name or time is wrong
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -81,10 +82,8 @@ def read(path: Path, ids: Iterable[str]) -> Policy:
 
 def _time(path, value):
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = datetime.fromisoformat(value)
-        except ValueError:
-            pass
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, 23, 59, 59)
     if not isinstance(value, datetime):

@@ -80,10 +80,8 @@ class Graded:
     @property
     def rests_on_ranks_word(self) -> bool:
         """Return whether points were given for claims that only the ranks' own record shows."""
-        return any(
-            claim["holds"] and claim["evidence"] == RANK for case in self.cases if case.share
-            for claim in case.claims
-        )  # fmt: skip
+        claims = [claim for case in self.cases if case.share for claim in case.claims]
+        return any(claim["holds"] and claim["evidence"] == RANK for claim in claims)
 
 
 def cases_of(exercise: Exercise, seed: int) -> list[tuple[Case, bool]]:

@@ -13,14 +13,11 @@ import os
 import re
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.views.pages import comparison_table
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_folder(folder: str | os.PathLike) -> Path:

@@ -105,8 +105,8 @@ def _states(buffers):
             saw=f"{ranks} ranks, with {sorted(lengths)} moments",
             do=f"pass [rank][moment] for 1 to {_MOST_RANKS} ranks with the same number of moments",
         )
-    return [[[_words(chunk) for chunk in moments[at]] for moments in buffers]
-            for at in range(lengths.pop())]  # fmt: skip
+    at_each_moment = zip(*buffers)
+    return [[list(map(_words, chunks)) for chunks in of_ranks] for of_ranks in at_each_moment]
 
 
 def _words(chunk):
@@ -178,12 +178,14 @@ def _draw_chunk(axes, x, y, width, words, changed):
     from lablib.views.picture import plain
 
     box = Rectangle(
-        (x, y - 0.32 * _ROW), width, 0.64 * _ROW,
+        (x, y - 0.32 * _ROW),
+        width,
+        0.64 * _ROW,
         facecolor=palette.CHANGED.color if changed else palette.PAPER,
         edgecolor=palette.TEXT if words else palette.FAINT,
         linewidth=1.4 if changed else 0.8,
         linestyle="-" if words else ":",
-    )  # fmt: skip
+    )
     axes.add_patch(box)
     if words:
         axes.text(x + width / 2, y, plain(words).strip(), size=9, ha="center", va="center",
@@ -237,8 +239,8 @@ def _note(messages):
 def _handles(axes, states, between):
     from matplotlib.patches import Patch
 
-    handles = {palette.CHANGED.label: Patch(facecolor=palette.CHANGED.color,
-                                            edgecolor=palette.TEXT, linewidth=1.4)}  # fmt: skip
+    changed = Patch(facecolor=palette.CHANGED.color, edgecolor=palette.TEXT, linewidth=1.4)
+    handles = {palette.CHANGED.label: changed}
     if any(not words for state in states for held in state for words in held):
         handles["nothing"] = Patch(facecolor=palette.PAPER, edgecolor=palette.FAINT, linestyle=":")
     if any(event.name == "send" for messages in between for event in messages):

@@ -36,11 +36,10 @@ def _by_step(trace):
     steps = {rank: list(part) for rank, part in trace.of(kind="step").by_rank().items()}
 
     def number(event):
-        return next(
-            (at for at, step in enumerate(steps.get(event.rank, ()))
-             if step.start_s <= event.start_s <= step.end_s),
-            None,
-        )  # fmt: skip
+        for at, step in enumerate(steps.get(event.rank, ())):
+            if step.start_s <= event.start_s <= step.end_s:
+                return at
+        return None
 
     return number
 

@@ -173,9 +173,8 @@ def _step_s(trace):
 
 
 def _whose(shown, trace):
-    return "All ranks" if shown.ranks == trace.ranks else (
-        f"Ranks 0 to {shown.ranks - 1} of {trace.ranks}"
-    )  # fmt: skip
+    some = f"Ranks 0 to {shown.ranks - 1} of {trace.ranks}"
+    return "All ranks" if shown.ranks == trace.ranks else some
 
 
 def _first_ranks(trace, most):
