@@ -141,6 +141,11 @@ def test_the_report_shows_the_class(base):
         assert words in report
 
 
+def test_the_report_escapes_each_text_once():
+    text = class_report.report([], "09", {"9.1": "a & <b>"}, [])
+    assert "<td>a &amp; &lt;b&gt;</td>" in text
+
+
 def test_the_report_names_what_was_taken_for_no_submission():
     text = class_report.report([], "09", {}, [], ["<class>.csv"])
     assert "These are not submissions: &lt;class&gt;.csv." in text

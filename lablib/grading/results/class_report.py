@@ -116,7 +116,7 @@ def _written(rows):
     for number, one in rows[0].written.items() if rows else ():
         states = Counter(row.state_of(number) for row in rows)
         told = ", ".join(f"{times} {state}" for state, times in states.most_common())
-        lines.append([html_page.text(number), html_page.text(one.question.title), told])
+        lines.append([number, one.question.title, told])
     if lines:
         yield '<h2>Written answers</h2><p><a href="written.html">Read them here.</a></p>'
         yield html_page.table(["question", "", "how far"], lines)
