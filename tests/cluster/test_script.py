@@ -64,6 +64,62 @@ KERAS = """
 
     print("RESULT", float(step(2.0)), strategy.num_replicas_in_sync, flush=True)
 """
+PIPELINE = """
+    import copy, os, torch, torch.distributed as dist
+    from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
+
+    dist.init_process_group()
+    group = dist.new_group()
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.manual_seed(0)
+    whole = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1))
+    mine = copy.deepcopy(whole[:2] if rank == 0 else whole[2:])
+    x, y = torch.randn(8, 4), torch.randn(8, 1)
+    loss, losses = torch.nn.functional.mse_loss, []
+    stage = PipelineStage(mine, rank, dist.get_world_size(), torch.device("cpu"), group=group)
+    schedule = ScheduleGPipe(stage, n_microbatches=2, loss_fn=loss)
+    if rank == 0:
+        schedule.step(x)
+    else:
+        schedule.step(target=y, losses=losses)
+        alone = [loss(whole(part), of) for part, of in zip(x.chunk(2), y.chunk(2))]
+        sum(alone).backward()
+        print("RESULT", *losses, *alone, mine[0].bias.grad.item(), whole[2].bias.grad.item() / 2)
+    dist.destroy_process_group()
+"""
+TF_LOOP = """
+    import json, os
+    import tensorflow as tf
+
+    workers = len(json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"])
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+
+    def dataset(context):
+        x = tf.data.Dataset.from_tensor_slices([1.0, 2.0, 3.0, 4.0])
+        mine = x.shard(context.num_input_pipelines, context.input_pipeline_id)
+        return mine.batch(context.get_per_replica_batch_size(4)).repeat()
+
+    with strategy.scope():
+        weight = tf.Variable(0.0)
+        data = strategy.distribute_datasets_from_function(dataset)
+        optimizer = tf.keras.optimizers.SGD(0.1)
+    checkpoint = tf.train.Checkpoint(weight=weight)
+
+    @tf.function
+    def train_step(iterator):
+        def step(x):
+            with tf.GradientTape() as tape:
+                loss = tf.nn.compute_average_loss((weight * x - 2 * x) ** 2, global_batch_size=4)
+            optimizer.apply_gradients([(tape.gradient(loss, weight), weight)])
+            return loss
+        losses = strategy.run(step, args=(next(iterator),))
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, losses, axis=None)
+
+    iterator = iter(data)
+    losses = [train_step(iterator).numpy() for _ in range(3)]
+    checkpoint.save(f"saved/{strategy.cluster_resolver.task_id}/ckpt")
+    print("RESULT", *losses, flush=True)
+"""
 SPAWNS = """
     import torch
     from torch.utils.data import DataLoader
@@ -130,6 +186,27 @@ def test_a_program_for_tf_config(write):
     assert script.framework_of(script.script(path)) == "tensorflow"
     run = lab.Cluster(2, framework="tensorflow").run_script(path)
     assert results("".join(run.logs)) == ["4.0 2", "4.0 2"]
+
+
+def test_a_program_with_a_pipeline_has_the_losses_of_one_process(write):
+    write("train.py", PIPELINE)
+    (said,) = results("".join(lab.Cluster(2).run_script("train.py").logs))
+    numbers = [float(number) for number in re.findall(r"-?\d+\.\d+", said)]
+    assert len(numbers) == 6 and len(set(numbers[:2])) == 2
+    assert numbers[:2] == pytest.approx(numbers[2:4], abs=1e-4)
+    assert numbers[4] == pytest.approx(numbers[5], abs=1e-4)
+
+
+def test_a_custom_loop_of_tensorflow_has_the_losses_of_one_process(write, tmp_path):
+    path = write("train.py", TF_LOOP)
+    run = lab.Cluster(2, framework="tensorflow").run_script(path)
+    weight, expected = 0.0, []
+    for _ in range(3):  # mean((w x - 2 x)^2) over x = 1 to 4 is 7.5 (w - 2)^2
+        expected.append(7.5 * (weight - 2) ** 2)
+        weight -= 0.1 * 15 * (weight - 2)
+    by_rank = [list(map(float, said.split())) for said in results("".join(run.logs))]
+    assert by_rank == [pytest.approx(expected, rel=1e-5)] * 2
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["0", "1"]
 
 
 def test_what_a_program_finds_is_as_under_python(write):
