@@ -60,8 +60,10 @@ class Drift(NamedTuple):
     found: bool
 
 
-def drift(images: np.ndarray) -> Drift:
-    """Compare the mean pixel of images [N, 64] with that of the training images.
+def drift(mean_pixels: np.ndarray) -> Drift:
+    """Compare images with the training images by the mean of their pixels.
+
+    mean_pixels   of each image, 0 to 16, [N]
 
     The two-sample Kolmogorov-Smirnov test needs no labels and no assumption about the
     distributions. S. Rabanser, S. Günnemann and Z. Lipton, "Failing Loudly: An Empirical Study of
@@ -69,7 +71,7 @@ def drift(images: np.ndarray) -> Drift:
     """
     from scipy.stats import ks_2samp
 
-    found = ks_2samp(images.mean(axis=1), _mean_pixels_of_training())
+    found = ks_2samp(mean_pixels, _mean_pixels_of_training())
     return Drift(float(found.statistic), float(found.pvalue), bool(found.pvalue < _SURE))
 
 
@@ -81,16 +83,19 @@ class Traffic:
                  first one, version (that answered or failed), latency_s, error (bool), correct
                  (bool), confidence (0 to 1, NaN after an error)
     mean_pixels  of each request's image, 0 to 16
-    drift        whether the images differ from the training images
     champion     which version was the champion, or None
     challenger   which version was the challenger, or None
     """
 
     table: pd.DataFrame
     mean_pixels: np.ndarray
-    drift: Drift
     champion: int | None = None
     challenger: int | None = None
+
+    @property
+    def drift(self) -> Drift:
+        """Return whether the images differ from the training images."""
+        return drift(self.mean_pixels)
 
     def summary(self) -> pd.DataFrame:
         """Return by version: requests, share of errors, accuracy of the answers, median latency."""
@@ -146,8 +151,8 @@ def send(
         if enough(rows):
             break
     bar.close()
-    sent = images[: len(rows)]
-    return Traffic(pd.DataFrame(rows), sent.mean(axis=1), drift(sent), now.champion, now.challenger)
+    mean_pixels = images[: len(rows)].mean(axis=1)
+    return Traffic(pd.DataFrame(rows), mean_pixels, now.champion, now.challenger)
 
 
 def _draw(requests, shift, seed):

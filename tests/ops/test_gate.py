@@ -12,7 +12,7 @@ IMAGES = 359
 
 
 def pairs(challenger_loses: float, number: int, disagree: float = 0.06, accuracy: float = 0.96):
-    """Which answers of champion and challenger are right; they differ on few images."""
+    """Yield which answers of champion and challenger are right; they differ on few images."""
     rng = np.random.default_rng(7)
     for _ in range(number):
         champion = rng.random(IMAGES) < accuracy

@@ -169,7 +169,7 @@ def test_the_canary_share_is_kept_and_decided_by_the_request_id(registry, champi
 
 
 def failed_requests(registry, change):
-    """How many requests of three threads fail while `change` runs, and how many there were."""
+    """Count how many requests of three threads fail while `change` runs, and all of them."""
     x, _ = images()
     statuses, done = [], threading.Event()
 

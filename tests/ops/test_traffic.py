@@ -16,13 +16,13 @@ def sample(seed, number=200):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_stream_has_no_drift(seed):
-    assert not traffic.drift(sample(seed)).found
+    assert not traffic.drift(sample(seed).mean(axis=1)).found
 
 
 @pytest.mark.parametrize("shift", [traffic.inverted, traffic.brighter])
 @pytest.mark.parametrize("seed", range(3))
 def test_changed_images_are_drift(seed, shift):
-    found = traffic.drift(shift(sample(seed)))
+    found = traffic.drift(shift(sample(seed)).mean(axis=1))
     assert found.found and found.p_value < 1e-6
 
 
