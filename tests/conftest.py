@@ -114,10 +114,10 @@ def changes(before: dict[str, tuple], folder: Path) -> list[str]:
 # The slowest files, slowest first. The workers of pytest-xdist begin with them, so that no slow
 # file is left for the end.
 LONGEST = """
-    test_notebooks test_browser test_exercises test_dtensor test_tensorflow test_restart
-    test_training test_hostile test_whole_labs test_ways_to_answer test_box test_grading
-    test_forged_evidence test_processes test_modelled test_comparison test_tensorflow_memory
-    test_cluster
+    test_notebooks test_browser test_exercises test_tensorflow test_training test_dtensor
+    test_restart test_box test_hostile test_whole_labs test_cluster test_ways_to_answer test_grading
+    test_modelled test_processes test_tensorflow_memory test_frameworks test_relay test_lost_box
+    test_handing_in test_asynchronous test_comparison
 """.split()
 
 
