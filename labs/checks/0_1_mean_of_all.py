@@ -57,7 +57,7 @@ def judge(case, seen):
         nbytes = sum(size for _, _, size in seen.put_in(rank))
         if nbytes > _MOST_BYTES:
             break
-    yield Claim("no rank passes on more than a few numbers", nbytes <= _MOST_BYTES,
+    yield Claim("no rank sends more than a few numbers", nbytes <= _MOST_BYTES,
                 f"at most {_MOST_BYTES} B", f"{nbytes} B", rank, _FEW, seen.evidence)  # fmt: skip
 
 

@@ -43,12 +43,12 @@ def judge(case, seen):
     held = Counter(row.tobytes() for shard in shards for row in shard)
     due = Counter(row.tobytes() for row in case.shared["samples"])
     missing, more = (due - held).total(), (held - due).total()
-    saw = f"{missing} on no rank, {more} once too often"
+    saw = f"{missing} samples on no rank, {more} surplus copies"
     hints = _LEFT_OUT if missing else _TWICE
     yield Claim("every sample is on exactly one rank", not missing and not more,
                 f"{due.total()} samples, each once", saw, hints=hints)  # fmt: skip
     sizes = sorted(map(len, shards), reverse=True)
     less, longer = divmod(due.total(), case.ranks)
     even = [less + 1] * longer + [less] * (case.ranks - longer)
-    text = "the numbers of samples, largest first, differ by at most one"
+    text = "the ranks' numbers of samples differ by at most one"
     yield equal(text, even, sizes, hints=_SIZES)

@@ -81,7 +81,7 @@ def judge(case, seen):
     most = mean.nbytes + 8
     wrong = next((r for r in range(case.ranks) if not _only_sums(seen.put_in(r), most)), None)
     saw = "" if wrong is None else _named(seen.put_in(wrong))
-    yield Claim("all-reduces carry it, and nothing else", wrong is None,
+    yield Claim("only all-reduces are sent, of one gradient and one number", wrong is None,
                 f"all_reduce, at most {most:,} B", saw, wrong, _ALL_REDUCES,
                 seen.evidence)  # fmt: skip
     if mean.nbytes >= 2**20 and case.framework == "tensorflow":

@@ -50,8 +50,8 @@ def judge(case, seen):
                         weight=2, hints=_SUM)  # fmt: skip
     evidence, every = seen.evidence, range(case.ranks)
     used = {name for rank in every for name, _ in seen.collectives(rank)}
-    yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
-                hints=_ALONE, evidence=evidence)  # fmt: skip
+    yield Claim("only sends and receives are used", not used, "send and recv",
+                ", ".join(sorted(used)), hints=_ALONE, evidence=evidence)  # fmt: skip
     hops, nbytes = 2 * (case.ranks - 1), total.nbytes // case.ranks
     sizes = [[size for _, _, size in seen.sent(rank)] for rank in every]
     yield equal_by_rank(f"every rank sends {hops} messages of {nbytes} B",
@@ -59,7 +59,7 @@ def judge(case, seen):
                         evidence=evidence)  # fmt: skip
     # A ring may go either way, but all ranks must send in the same direction.
     steps = {(to - source) % case.ranks for source, to, _ in seen.sent()}
-    yield Claim("every message goes one place further around the ring",
+    yield Claim("every message goes to the next rank of the ring",
                 steps in ({1}, {case.ranks - 1}), "to the next rank",
-                f"places further: {sorted(steps)}" if steps else "no message", hints=_NEIGHBOUR,
-                evidence=evidence)  # fmt: skip
+                f"to ranks at these distances: {sorted(steps)}" if steps else "no message",
+                hints=_NEIGHBOUR, evidence=evidence)  # fmt: skip

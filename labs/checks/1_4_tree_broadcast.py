@@ -50,13 +50,13 @@ def judge(case, seen):
                         weight=2, hints=_VALUE)  # fmt: skip
     used = {name for rank in range(case.ranks) for name, _ in seen.collectives(rank)}
     evidence = seen.evidence
-    yield Claim("by sends and receives alone", not used, "send and recv", ", ".join(sorted(used)),
-                hints=_ALONE, evidence=evidence)  # fmt: skip
+    yield Claim("only sends and receives are used", not used, "send and recv",
+                ", ".join(sorted(used)), hints=_ALONE, evidence=evidence)  # fmt: skip
     sizes = [nbytes for _, _, nbytes in seen.sent()]
     yield equal(f"{case.ranks - 1} messages of {x.nbytes} B are sent in all",
                 [x.nbytes] * (case.ranks - 1), sizes, hints=_COUNT, evidence=evidence)  # fmt: skip
     due, rounds = math.ceil(math.log2(case.ranks)), rounds_until_all_know(seen, case.ranks)
-    text = f"all ranks have it after {due} rounds"
+    text = f"all ranks have the data after {due} rounds"
     yield Claim(text, rounds == due, f"{due} rounds", f"{rounds or 'never'}", hints=_ROUNDS,
                 evidence=evidence)  # fmt: skip
 

@@ -55,7 +55,7 @@ def judge(case, seen):
     for tail in TAILS:
         yield shared_out(tail, [value[tail] for value in seen.values], case)
     yield equal(
-        "an epoch asked for again is the same",
+        "the same epoch asked for again has the same samples",
         [value["keep"] for value in seen.values], [value["again"] for value in seen.values],
         hints=_SHUFFLE,
     )  # fmt: skip
@@ -80,7 +80,9 @@ def shared_out(tail, by_rank, case):
         "drop": "drop: equal shares, no sample twice, as few left out as possible",
         "keep": "keep: every sample exactly once, shares differ by at most one",
     }[tail]
-    saw = f"{counts.count(0)} never, {sum(n > 1 for n in counts)} again; by rank {show(by_rank)}"
+    saw = (
+        f"{counts.count(0)} never, {sum(n > 1 for n in counts)} repeatedly; by rank {show(by_rank)}"
+    )
     return Claim(
         text, known and fits and fair, f"{due} numbers in all", f"{sum(sizes)}, samples {saw}",
         hints=_SHARE if fits or sum(sizes) > padded else _TAIL[tail],

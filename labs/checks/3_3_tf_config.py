@@ -83,7 +83,7 @@ def join(me, answer, number):
 def judge(case, seen):
     if case.framework == "tensorflow":
         total = sum(own["number"] for own in case.own)
-        yield equal_by_rank("all workers meet, and know the sum of their numbers",
+        yield equal_by_rank("all workers find one another and compute the sum of their numbers",
                             [total] * case.ranks, seen.values, hints=_CLUSTER)  # fmt: skip
         return
     nodes = case.shared["nodes"]
@@ -93,10 +93,11 @@ def judge(case, seen):
                 saw=repr(texts[0]), hints=_FORM)  # fmt: skip
     configs = [config or {} for config in configs]
     everyone = [address for workers in nodes for address in workers]
-    yield equal("all have the same list of all workers", [{"worker": everyone}] * len(everyone),
+    yield equal("all workers have the same list of all workers",
+                [{"worker": everyone}] * len(everyone),
                 [config.get("cluster") for config in configs], hints=_CLUSTER)  # fmt: skip
     due = [{"type": "worker", "index": index} for index in range(len(everyone))]
-    yield equal("each knows its own place in it", due,
+    yield equal("each worker has its own index in the list", due,
                 [config.get("task") for config in configs], hints=_TASK, weight=4)  # fmt: skip
 
 

@@ -60,18 +60,18 @@ def judge(case, seen):
     yield Claim("all workers end with equal weights",
                 all(np.array_equal(first, weights) for weights in seen.values),
                 hints=_EQUAL)  # fmt: skip
-    yield equal_by_rank("they are those of one process with all the data",
+    yield equal_by_rank("the weights equal those of one process with all the data",
                         [of_one_process(case)] * case.ranks, seen.values, weight=2,
                         hints=_ONE)  # fmt: skip
     steps, weights = len(case.own[0]["x"]), case.own[0]["start"]
     if weights.nbytes >= 1e6:  # the first worker may also send its first weights to the others
         others = case.ranks - 1
-        yield volume("each step's gradients pass the network once", seen,
+        yield volume("the gradients of each step are sent once", seen,
                      2 * others * weights.nbytes * steps, 2 * others * weights.nbytes,
                      hints=_STEPS)  # fmt: skip
     sums = [nbytes for name, nbytes in seen.collectives(0) if name == "all_reduce"]
     size = getattr(first, "nbytes", 0)  # a loss, which is smaller, may be summed in addition
-    yield Claim("one all-reduce of the gradients a step", sums.count(size) == steps,
+    yield Claim("one all-reduce of the gradients in each step", sums.count(size) == steps,
                 f"{steps} all-reduces of {size} B", f"bytes {sums}", hints=_STEPS,
                 evidence=RANK)  # fmt: skip
 

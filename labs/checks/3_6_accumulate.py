@@ -74,10 +74,10 @@ def judge(case, seen):
     told = [[int(size) for size in value["sizes"]] for value in seen.values]
     outputs = [int(size) for value in seen.values for size in value["outputs"]]
     fits = all(sum(sizes) == samples and max([*sizes, *outputs]) <= most for sizes in told)
-    yield Claim(f"every sample passes once, at most {most} at a time", fits,
+    yield Claim(f"every sample passes the model once, at most {most} at a time", fits,
                 f"{samples} samples in {parts} parts", f"{told[0]} on rank 0",
                 hints=_SMALL, evidence=RANK)  # fmt: skip
-    yield equal_by_rank("gradients travel once, in all-reduces, for all micro-batches",
+    yield equal_by_rank("gradients are sent once for all micro-batches, in all-reduces",
                         [{"all_reduce": weights.nbytes}] * case.ranks,
                         [sums(seen, rank) for rank in range(case.ranks)], hints=_ONCE,
                         evidence=seen.evidence)  # fmt: skip

@@ -95,14 +95,18 @@ def words(number, given):
 def judge(case, seen):
     given, workers = case.shared, case.ranks - 1
     numbers = np.concatenate([own["numbers"] for own in case.own])
-    yield equal("every push is in the weights, once", -given["lr"] * numbers, seen.values[0],
+    yield equal("every push is applied to the weights once", -given["lr"] * numbers, seen.values[0],
                 weight=2, hints=_SUM)  # fmt: skip
     # [workers, pushes, workers]: how many pushes of each worker the answer to a push contains
     there = np.array([np.array(seen.values[rank]) != 0 for rank in range(1, case.ranks)])
     there = there.reshape(workers, given["pushes"], workers, given["pushes"]).sum(3)
     for text, holds, hints in (
-        ("a worker gets back weights with its own push in them", own_pushes, _FRESH),
-        (f"nobody is answered more than {given['bound']} ahead of the slowest", within, _BOUND),
+        ("the weights that a worker gets back contain its own push", own_pushes, _FRESH),
+        (
+            f"no worker gets an answer while more than {given['bound']} ahead of the slowest",
+            within,
+            _BOUND,
+        ),
     ):
         rank, number = next(
             ((rank, number) for rank in range(workers) for number in range(given["pushes"])

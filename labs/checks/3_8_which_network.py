@@ -108,7 +108,9 @@ def judge(case, seen):
     in_time = [name for name in jobs if jobs[name]["hours"] <= given["deadline_h"]]
     best = min(in_time, key=lambda name: jobs[name]["cost"], default=None)
     if best is None:
-        yield Claim("no network ends in time: None", told is None, saw=repr(told), hints=_BUY)
+        yield Claim(
+            "None, because no network ends in time", told is None, saw=repr(told), hints=_BUY
+        )
         return
     told = told if isinstance(told, dict) else {}
     yield equal("the cheapest job that ends in time", best, told.get("network"), hints=_BUY)

@@ -118,7 +118,7 @@ def judge(case, seen):
 def judge_placed(case, seen):
     x, a, b = (case.own[0][name].astype(float) for name in "xab")
     value, h = seen.values[0], np.tanh(x @ a)
-    yield equal("y is that of one process", h @ b, value["y"], hints=_PLACED_OUTPUT)
+    yield equal("y equals that of one process", h @ b, value["y"], hints=_PLACED_OUTPUT)
     upstream = np.full((len(x), b.shape[1]), case.shared["upstream"])
     due = [x.T @ ((upstream @ b.T) * (1 - h**2)), h.T @ upstream]
     yield equal("the tape finds the gradients of a and b", due, value["gradients"],
@@ -129,7 +129,7 @@ def judge_placed(case, seen):
         # tape's gradients, so worker 0 computes them.
         nbytes = 4 * (2 * b.size + h.size + upstream.size)
         # gRPC adds its own headers and acknowledgements; 4 % were measured.
-        yield volume("what was placed on worker 1 was computed there: b, h and y crossed", seen,
+        yield volume("worker 1 computed what was placed on it: b, h and y were sent", seen,
                      nbytes, nbytes / 10, hints=_WORKED)  # fmt: skip
     first, second = value["devices"]
     yield Claim("a and h are on worker 0, b and y on worker 1",
@@ -141,8 +141,8 @@ def judge_placed(case, seen):
 def judge_meshed(case, seen):
     x = case.shared["x"].astype(float)
     y = sum(np.tanh(x @ own["a"]) @ own["b"] for own in case.own)
-    yield equal_by_rank("every rank has the whole y, made of the parts of all", [y] * case.ranks,
-                        [value["y"] for value in seen.values], weight=2,
+    yield equal_by_rank("every rank has the whole y, computed from all ranks' parts",
+                        [y] * case.ranks, [value["y"] for value in seen.values], weight=2,
                         hints=_DTENSOR_OUTPUT)  # fmt: skip
     weights = sum(own[name].nbytes for own in case.own for name in "ab")
     if weights >= 1e6 and seen.loopback_bytes is not None:
@@ -152,5 +152,6 @@ def judge_meshed(case, seen):
                     evidence=OUTSIDE, weight=2)  # fmt: skip
     due = [["unsharded", "rank"], ["rank", "unsharded"], ["unsharded", "unsharded"]]
     got = [value["layouts"] for value in seen.values]
-    yield Claim("a lies in columns, b in rows, y is whole", got == [due] * case.ranks,
-                show(due), show(got[0]), hints=_LAYOUT, evidence=RANK)  # fmt: skip
+    yield Claim("a is sharded by columns, b by rows, and y is not sharded",
+                got == [due] * case.ranks, show(due), show(got[0]), hints=_LAYOUT,
+                evidence=RANK)  # fmt: skip

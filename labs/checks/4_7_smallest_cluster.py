@@ -77,12 +77,12 @@ def judge_ledger(model, pairs, value):
 def judge_smallest(model, memory_bytes, per_node, value):
     best = best_pair(model, memory_bytes, per_node)
     if best is None:
-        yield Claim("no such cluster holds it, and the answer says so", value is None, "None",
+        yield Claim("no cluster holds the model, so the answer is None", value is None, "None",
                     show(value), hints=_NONE)  # fmt: skip
         return
     pair = tuple(whole_numbers(value) or ())
     allowed = pair in every_pair(model, per_node)
-    yield Claim("a pair (pipeline, tensor) that the model can be cut by", allowed,
+    yield Claim("a pair (pipeline, tensor) by which the model can be cut", allowed,
                 f"two whole numbers: the first divides {model['layers']}, the second divides "
                 f"{model['heads']} and is at most {per_node}", show(value),
                 hints=_FITS)  # fmt: skip
@@ -90,7 +90,7 @@ def judge_smallest(model, memory_bytes, per_node, value):
     held = f"{held_bytes(model, *pair) / GB:.1f} GB" if allowed else show(value)
     yield Claim("its fullest rank fits", fits, f"at most {memory_bytes / GB:g} GB", held,
                 hints=_ACTIVATIONS)  # fmt: skip
-    yield Claim("no smaller cluster fits; of equals it has the smaller tensor", pair == best,
+    yield Claim("no smaller cluster fits; of equal ones it has the smallest tensor", pair == best,
                 "fewer ranks, or as many with a smaller tensor" if fits else "a pair that fits",
                 show(value), hints=_FITS, weight=2)  # fmt: skip
 
