@@ -1,8 +1,9 @@
 """The three networks of Horovod's benchmark, layer by layer: parameters and multiply-accumulates.
 
-As tf_cnn_benchmarks builds them (github.com/tensorflow/benchmarks, read 2026-11-22), but for 1000
-classes: VGG-16 with biases; ResNet-101 with batch norms of a scale and a shift, its strides in the
-first convolution of a block; Inception V3 with a shift only and without its auxiliary head.
+The networks are those of tf_cnn_benchmarks (github.com/tensorflow/benchmarks, read 2026-11-22), but
+for 1000 classes: VGG-16 with biases; ResNet-101 with batch norms of a scale and a shift, and its
+strides in the first convolution of a block; Inception V3 with a shift only and without its
+auxiliary head.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ CLASSES = 1000
 
 
 class Layer(NamedTuple):
-    """A convolution or a matrix with what follows it.
+    """A convolution or a matrix, with the bias or batch norm after it.
 
-    parameters   numbers that are trained; each has a gradient of 4 bytes
-    macs         multiply-accumulates of the forward pass, of one image
+    parameters   trained numbers; each has a gradient of 4 bytes
+    macs         multiply-accumulates of the forward pass, for one image
     """
 
     parameters: int
@@ -106,14 +107,18 @@ def _module_8(inputs):
 
 
 def _chain(inputs, *convolutions) -> Iterator[Layer]:
-    """Convolutions in a row, each (outputs, height, width, side of its result)."""
+    """Yield convolutions in a row, each (outputs, height, width, side of its result)."""
     for outputs, high, wide, side in convolutions:
         yield _conv(inputs, outputs, (high, wide), side)
         inputs = outputs
 
 
 def _conv(inputs, outputs, kernel, side, each=1):
-    """`each`: parameters of an output channel besides the weights: a bias, or a batch norm's."""
+    """Return a convolution.
+
+    `each` is the number of parameters of an output channel besides the weights: a bias, or a batch
+    norm's.
+    """
     weights = inputs * outputs * kernel[0] * kernel[1]
     return Layer(weights + each * outputs, weights * side * side)
 

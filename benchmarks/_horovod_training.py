@@ -1,4 +1,4 @@
-"""Horovod's benchmark as programs: what was measured, what is assumed, how efficient it is."""
+"""Horovod's benchmark as programs: the measurements, the assumptions, and the efficiency."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lablib.record.cost import Cost
 from lablib.record.program import Op, Program
 from lablib.record.simulator import simulate
 
-BATCH = 64  # images of one GPU and step
-# Which jitter fits depends on the draws, so on how many steps; what it predicts does not: see the
-# alternative with other draws.
+BATCH = 64  # images of one GPU in one step
+# The fitted jitter depends on the draws, and so on the number of steps. The predictions do not: see
+# the alternative with other draws.
 STEPS = 4
 NODES, PER_NODE = 32, 4
 FUSION_BYTES = 64 * 2**20
@@ -26,10 +26,10 @@ EVEN_PIECES = 100
 
 
 class Workload(NamedTuple):
-    """One network, and what Horovod's authors measured with it.
+    """One network, and the measurements of Horovod's authors with it.
 
     one_per_s, sixteen_per_s    images/s of one GPU, and of 16 in four servers
-    efficiency                  of 128 GPUs: images/s over 128 times those of one
+    efficiency                  of 128 GPUs: images/s divided by 128 times those of one
     """
 
     name: str
@@ -49,7 +49,7 @@ VGG_16 = Workload("VGG-16", vgg_16(), 130.9, 1787.4, 0.79)
 
 
 class Part(NamedTuple):
-    """A stretch of the backward pass, and the bytes of gradients that are ready at its end."""
+    """A part of the backward pass, and the bytes of gradients that are ready at its end."""
 
     flops: float
     nbytes: int
@@ -57,12 +57,13 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Assumed:
-    """What the model takes for granted; the defaults are the base.
+    """The assumptions of the model; the defaults are the base.
 
-    cycle_s    Horovod sends what has got ready in such a time; infinite: once a buffer is full
-    even       gradients get ready evenly over the backward pass, not where their layers are
-    overlap    gradients are sent while the backward pass goes on, not after it
-    speed      share of the network's bandwidth that is reached
+    cycle_s    Horovod sends the gradients that became ready in this time; infinite: only full
+               buffers
+    even       True: gradients become ready evenly over the backward pass, not layer by layer
+    overlap    True: gradients are sent during the backward pass, not after it
+    speed      the share of the network's bandwidth that is reached
     """
 
     text: str = "base"
@@ -74,8 +75,8 @@ class Assumed:
     seed: int = 0
 
     def hardware(self, workload: Workload, jitter: float, nodes: int = NODES) -> Hardware:
-        """Servers whose GPUs, each alone and with its jitter, train as fast as was measured."""
-        # No bytes per operation: the measured rate has the share of the memory in it.
+        """Return servers whose GPUs, each alone and with its jitter, train as fast as measured."""
+        # Operations have no bytes, because the measured rate already includes memory accesses.
         rates = {"fp32": flop_per_s(workload) * (1 + jitter)}
         return Hardware(
             Device("Pascal, as measured", rates, bytes_per_s=math.inf, memory_bytes=math.inf),
@@ -100,19 +101,19 @@ ALTERNATIVES = (
 )
 
 
-@cache  # the fit ends where the prediction begins
+@cache  # the last value of the fit is also needed for the prediction
 def efficiency(workload: Workload, assumed: Assumed, jitter: float, nodes: int) -> float:
-    """Modelled images/s over those of as many GPUs, each as fast as one was measured."""
+    """Return modelled images/s, divided by those of as many separate GPUs at the measured rate."""
     hardware = assumed.hardware(workload, jitter, nodes)
     trace = simulate(program(workload, assumed, hardware.ranks), hardware)
     return STEPS * BATCH / trace.duration_s / workload.one_per_s
 
 
 def fit(workload: Workload, assumed: Assumed, start: float = 0.02) -> float:
-    """The jitter with which the efficiency is the measured one, to 0.05 points.
+    """Return the jitter that gives the measured efficiency, to within 0.05 points.
 
-    NaN where it is lower even without jitter. By the secant method: the seconds of a step, so
-    1 / efficiency, grow nearly in proportion to the jitter.
+    Returns NaN if the efficiency is lower even without jitter. This uses the secant method: the
+    seconds of a step, so 1 / efficiency, grow nearly in proportion to the jitter.
     """
     measured = 1 / workload.efficiency
     low, high = 0.0, start
@@ -125,7 +126,7 @@ def fit(workload: Workload, assumed: Assumed, start: float = 0.02) -> float:
 
 
 def program(workload: Workload, assumed: Assumed, ranks: int) -> Program:
-    """Steps of synchronous data-parallel training; every rank does the same."""
+    """Return steps of synchronous data-parallel training; every rank does the same."""
     everybody = tuple(range(ranks))
     parts = messages(workload, assumed)
     step = [Op("begin"), _compute("forward", forward_flops(workload))]
@@ -137,7 +138,7 @@ def program(workload: Workload, assumed: Assumed, ranks: int) -> Program:
 
 
 def messages(workload: Workload, assumed: Assumed) -> list[Part]:
-    """The backward pass, cut where an all-reduce is issued."""
+    """Return the backward pass, cut where an all-reduce is issued."""
     parts = backward(workload, assumed.even)
     fused = list(_fused(parts, flop_per_s(workload), assumed.cycle_s))
     if assumed.overlap:
@@ -147,10 +148,11 @@ def messages(workload: Workload, assumed: Assumed) -> list[Part]:
 
 
 def _fused(parts, rate, cycle_s) -> Iterator[Part]:
-    """What gets ready in one cycle is one message, if it fits into the buffer.
+    """Yield messages: gradients that become ready in one cycle are one message, if they fit the
+    buffer.
 
-    A gradient larger than the buffer is a message of its own. Left out: that a message waits for
-    the end of its cycle, at most 5 ms, and that ranks first agree on what is ready.
+    A gradient larger than the buffer is a separate message. The model omits that a message waits
+    for the end of its cycle, at most 5 ms, and that ranks first agree on what is ready.
     """
     ready_s, cycles = 0.0, []
     for part in parts:
@@ -167,9 +169,9 @@ def _fused(parts, rate, cycle_s) -> Iterator[Part]:
 
 
 def backward(workload: Workload, even: bool = False) -> list[Part]:
-    """Last layer first, and each costs twice its forward pass.
+    """Return the backward pass, last layer first; each layer costs twice its forward pass.
 
-    The first layer costs it once: its input needs no gradient.
+    The first layer costs only once its forward pass, because no gradient of its input is needed.
     """
     first, *others = workload.layers
     parts = [Part(4 * BATCH * layer.macs, 4 * layer.parameters) for layer in reversed(others)]
@@ -181,7 +183,7 @@ def backward(workload: Workload, even: bool = False) -> list[Part]:
 
 
 def forward_flops(workload: Workload) -> float:
-    """Of one GPU in one step; a multiplication and an addition are two."""
+    """Return the FLOPs of one GPU in one step; a multiplication and an addition are two."""
     return 2 * BATCH * sum(layer.macs for layer in workload.layers)
 
 
@@ -190,7 +192,7 @@ def backward_flops(workload: Workload) -> float:
 
 
 def flop_per_s(workload: Workload) -> float:
-    """What one GPU reached in training, by its measured images/s."""
+    """Return the FLOP/s of one GPU in training, from its measured images/s."""
     flops = forward_flops(workload) + backward_flops(workload)
     return flops * workload.one_per_s / BATCH
 

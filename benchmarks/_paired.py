@@ -1,7 +1,8 @@
 """Measure two things in turn, A B A B ..., and report the ratio pair by pair.
 
-A machine's speed drifts; a ratio of neighbours does not. Medians are reported, with the range.
-A busy computer is no judge: `refusal` says why, before and after the measurement.
+A computer's speed drifts, but the ratio of neighbouring measurements does not. Medians are
+reported, with the range. A busy computer cannot judge: `refusal` says why, before and after the
+measurement.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from statistics import median
 from lablib.computer.facts import cores
 from lablib.training import busy_computer
 
-NOT_JUDGED = 2  # exit status: neither kept nor missed
+NOT_JUDGED = 2  # exit status: the promise is neither kept nor broken
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What was promised and what was measured: `value` must be at most, or at least, `bound`."""
+    """A promise and its measurement: `value` must be at most, or at least, `bound`."""
 
     text: str
     value: float
@@ -45,13 +46,13 @@ def seconds(do: Callable[[], object]) -> float:
 
 
 def in_turn(a: Callable, b: Callable, pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds of `a` and of `b`, called in turn."""
+    """Return the seconds of `a` and of `b`, called in turn."""
     times = [(seconds(a), seconds(b)) for _ in range(pairs)]
     return [x for x, _ in times], [y for _, y in times]
 
 
 def ratio(a: list[float], b: list[float]) -> float:
-    """The median of a/b, pair by pair."""
+    """Return the median of a/b, pair by pair."""
     return median(x / y for x, y in zip(a, b))
 
 
@@ -60,14 +61,14 @@ def spread(times: list[float]) -> str:
 
 
 def refusal() -> str:
-    """Why this computer cannot judge anything now; "" when it can. Takes a second."""
+    """Return why this computer cannot judge now; "" if it can. Takes a second."""
     return busy_computer.too_busy(busy_computer.other_cores(interval_s=1), cores())
 
 
 def report(title: str, claims: list[Claim], notes: list[str], refused: str = "") -> int:
-    """Print the claims; for the exit status 1 when one does not hold, 2 when none can be judged.
+    """Print the claims; return exit status 1 if one does not hold, 2 if none can be judged.
 
-    refused   why nothing can be judged; the notes are printed all the same
+    refused   why nothing can be judged; the notes are printed anyway
     """
     print(f"# {title}\n  on {platform.machine()}, {os.cpu_count()} cores, {platform.system()}")
     for note in notes:

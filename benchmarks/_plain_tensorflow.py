@@ -1,4 +1,4 @@
-"""One of two plain TensorFlow workers: what a warm `cluster.run` is compared with."""
+"""One of two plain TensorFlow workers, for comparison with a warm `cluster.run`."""
 
 import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""The 4-rank all-reduce as torchrun runs it: what a warm `cluster.run` is compared with."""
+"""Run the 4-rank all-reduce with torchrun, for comparison with a warm `cluster.run`."""
 
 import torch
 import torch.distributed as dist

@@ -1,4 +1,4 @@
-"""A submission in which all exercises of a lab are right, made of the hidden right answers."""
+"""Make a submission in which all exercises of a lab are right, from the hidden right answers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from lablib.teach.exercise import Exercise, every
 
 
 def notebook(lab: str, which: int = 0, learner: int = 0) -> str:
-    """The notebook's text. `which` of the right answers of each exercise is taken.
+    """Return the notebook's text with right answer number `which` of each exercise.
 
-    learner   makes the text another one, so that it is graded by itself
+    learner   changes the text, so that the submission is graded separately
     """
     cells = []
     for exercise in every(lab=lab):
@@ -31,14 +31,14 @@ def notebook(lab: str, which: int = 0, learner: int = 0) -> str:
 
 
 def _source(exercise: Exercise, answer):
-    """The answer with what it needs of its file."""
+    """Return the answer with everything that it needs from its file."""
     tree = ast.parse(exercise.hidden_path.read_text("utf-8"))
     needed = python_cells.needed(tree.body, answer.__name__)
     return "\n\n\n".join(map(ast.unparse, needed))
 
 
 def _apart(source, exercise):
-    """Its functions renamed: those of two exercises may have one name."""
+    """Return the source with renamed functions, because two exercises may use the same name."""
     own = f"x{exercise.number.replace('.', '_')}_"
     for name in re.findall(r"(?m)^def (\w+)", source):
         source = re.sub(rf"(?<![\w.]){name}\b", own + name, source)

@@ -1,4 +1,4 @@
-"""What the box costs: a run in it beside one in the open, and what a hang costs over its limit.
+"""Measure the cost of the box: a run in it and one outside, and what a hang costs beyond its limit.
 
 python benchmarks/box.py
 """
@@ -66,7 +66,7 @@ def forks_without_end(me):
 
 
 def runs_on_44_processes(me):
-    """4 ranks of 11: a fork bomb below its limit, so that only the clock ends it."""
+    """4 ranks with 11 processes each: a fork bomb below its limit; only the time limit ends it."""
     for _ in range(10):
         if os.fork() == 0:
             break
@@ -79,7 +79,7 @@ ATTACKS = (sleeps, ignores_every_signal, forks_without_end, runs_on_44_processes
 
 
 def main() -> int:
-    # The box has no benchmarks in it: what they define travels by value.
+    # There are no benchmarks in the box, so their functions must be pickled by value.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     tier, name = containment()
     claims, notes = [], [f"tier {tier}, {name}; a hang may take {LIMITS.timeout_s} s"]
@@ -116,7 +116,7 @@ def measure_hangs(framework, box, claims, notes):
 
 
 def cost(box, attack):
-    """How it ended, and seconds beyond its limit until the next run could start."""
+    """Return how the run ended, and the seconds beyond its limit until the next run could start."""
     start_s = time.perf_counter()
     done = box.run(attack, RANKS)
     over_s = time.perf_counter() - start_s - LIMITS.timeout_s

@@ -1,14 +1,14 @@
-"""The model held against reality: steps that were measured, and the same program modelled.
+"""Compare the model with reality: measured steps, and the same program modelled.
 
-python benchmarks/fidelity.py               this computer's loopback, and one slowed down
-python benchmarks/fidelity.py --throttled   only inside a network that has been slowed down
+  python benchmarks/fidelity.py               this computer's loopback, and a slower one
+  python benchmarks/fidelity.py --throttled   only inside a network that has been slowed down
 
-Two ranks with one thread each train with data parallelism. The measured run's program is played
-on `lab.Hardware.measure()`: its own CPU seconds, and the loopback's alpha and beta.
+Two ranks with one thread each train with data parallelism. The program of the measured run is
+simulated on `lab.Hardware.measure()`: its own CPU seconds, and the loopback's alpha and beta.
 
 A rank that waits for a core takes longer than its CPU seconds, and the model cannot know by how
-much. So only pairs whose ranks had a core nearly always are judged. Exit status 2: nothing can be
-judged, because the computer is busy.
+much. So only pairs are judged whose ranks had a core nearly all the time. Exit status 2: nothing
+can be judged, because the computer is busy.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ SLOW_DOWN = f"tc qdisc add dev lo root tbf rate {RATE} burst 128kb latency 2s"
 
 
 def step_s(trace) -> float:
-    """The median step of both ranks; the first two warm up."""
+    """Return the median step of both ranks; the first two steps are a warm-up."""
     return median(s for rank in range(2) for s in metrics.step_s(trace, rank)[2:])
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds of a step, measured and modelled; and the share of its time in which the measured
-    rank had a core (`busy_computer.cpu_share`), of the rank that had the least."""
+    """Seconds of a step, measured and modelled, and the share of time with a core.
+
+    The share is that of the measured rank that had a core least often (`busy_computer.cpu_share`).
+    """
 
     measured_s: float
     modelled_s: float
@@ -57,7 +59,7 @@ class Pair:
 
     @property
     def fair(self):
-        """The model plays CPU seconds, so it cannot know of time in which a rank had no core."""
+        """True if ranks had a core: the model simulates CPU seconds and no waits for a core."""
         return self.cpu_share >= FAIR_SHARE
 
 
@@ -70,7 +72,7 @@ def pair(task, framework, host) -> Pair:
 
 
 def judged(text: str, pairs: list[Pair]) -> tuple[list[str], list[Claim]]:
-    """What the pairs show, and the claim about those that can be judged: at least three."""
+    """Return lines about the pairs, and the claim about those to be judged, at least three."""
     fair = [each for each in pairs if each.fair]
     shares = ", ".join(f"{each.cpu_share:.0%}" for each in pairs)
     notes = [f"  {text}: ranks had a core for {shares} of the time that they needed one"]
@@ -89,7 +91,7 @@ def judged(text: str, pairs: list[Pair]) -> tuple[list[str], list[Claim]]:
 
 
 def claims(link: str):
-    """A line for each framework and task: measured and modelled side by side."""
+    """Yield a line for each framework and task with measured and modelled seconds."""
     notes, held = [], []
     with bar(f"loopback {link}", len(STRATEGIES) * TIMES, True) as progress:
         for framework in STRATEGIES:
@@ -118,7 +120,7 @@ def measured_and_judged(title: str, link: str) -> int:
 
 
 def throttled() -> int:
-    """Slow down both networks: this process's, and TensorFlow's own inside it."""
+    """Slow down both networks: this process's, and the one inside it for TensorFlow."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(SLOW_DOWN.split(), check=True)
     zygote = launch.zygote("tensorflow")
@@ -130,7 +132,7 @@ def throttled() -> int:
 
 
 def slowed_down() -> int:
-    """This file again, in a user and network namespace of its own, where there may be one."""
+    """Run this file again in its own user and network namespace, if the system allows it."""
     own = ["unshare", "--user", "--map-root-user", "--net"]
     trial = f"ip link set lo up && {SLOW_DOWN}"
     lacks = [tool for tool in ("unshare", "ip", "tc", "nsenter") if not shutil.which(tool)]

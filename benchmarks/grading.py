@@ -1,7 +1,8 @@
-"""How long grading takes: one submission from a cold start, a class, what a hang costs over its
-limit, and a learner's own check.
+"""Measure how long grading takes: one submission, a class, a hang, and a learner's own check.
 
-python benchmarks/grading.py [one] [class] [hang] [check]
+  python benchmarks/grading.py [one] [class] [hang] [check]
+
+One submission is graded from a cold start. For a hang, the seconds beyond its limit are measured.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ HANGS = {  # in exercises after one that starts the box
 
 
 def graded_s(submissions: int, folder: Path) -> tuple[float, bool]:
-    """Seconds to grade so many right submissions, and whether all got all points."""
+    """Return the seconds to grade this many right submissions, and whether all got all points."""
     handed_in, out = folder / f"in{submissions}", folder / f"out{submissions}"
     handed_in.mkdir()
     for number in range(submissions):
@@ -52,7 +53,7 @@ def grade(handed_in: Path, lab: str, out: Path, workers: int = WORKERS) -> None:
 
 
 def hangs(folder: Path) -> list[tuple[str, str, float]]:
-    """Of answers that hang: what each does, how it ended, seconds beyond the limit of one case."""
+    """Return for each hanging answer what it does, how it ended, and seconds beyond the limit."""
     book, limits_s = json.loads(notebook(HANGS_IN_LAB)), {}
     for exercise in every(lab=HANGS_IN_LAB):
         if exercise.number in HANGS:
@@ -70,7 +71,7 @@ def hangs(folder: Path) -> list[tuple[str, str, float]]:
 
 
 def check_s(framework: str) -> float:
-    """The longest that a warm check of a right answer takes, over the lab's exercises."""
+    """Return the longest time of a warm check of a right answer, over the lab's exercises."""
     longest_s = 0.0
     for exercise in every(lab=LAB):
         cases = exercise.module.cases(0)

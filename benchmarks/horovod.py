@@ -1,9 +1,9 @@
-"""A public table as a check of the modelled clock: Horovod on 128 GPUs. No rank is started.
+"""Compare the modelled clock with a public table: Horovod on 128 GPUs. No rank is started.
 
-python benchmarks/horovod.py
+  python benchmarks/horovod.py
 
 One constant, the jitter of compute, is fitted to ResNet-101; Inception V3 and VGG-16 are predicted.
-Everything else is taken from the sources that are printed.
+All other numbers come from the sources that are printed.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def efficiencies(assumed: Assumed, jitter: float, nodes: int = NODES) -> list[fl
 
 
 def workloads() -> list[str]:
-    """What is computed and sent, as counted from the layers."""
+    """Return what is computed and sent, as counted from the layers."""
     head = f"{'':14}{'parameters':>12}{'GMAC/image':>12}{'images/s':>10}{'reached':>16}{'sent':>26}"
     rows = ["", "Workloads; images/s of one GPU measured, the rest counted:", head]
     for workload in WORKLOADS:
@@ -134,13 +134,13 @@ def side_by_side(jitter: float, modelled: list[float], unjittered: list[float]) 
 
 
 def why(jitter: float, unjittered: float) -> list[str]:
-    """Why formulas without stragglers promise too much, with the numbers of this model."""
+    """Return why formulas without stragglers promise too much, with the numbers of this model."""
     gpus = NODES * PER_NODE
     text = WHY.format(
         unjittered=percent(unjittered),
         jitter=percent(jitter),
         gpus=gpus,
-        # The expected maximum of so many exponential draws with mean 1.
+        # The expected maximum of `gpus` exponential draws with mean 1.
         slowest=sum(1 / k for k in range(1, gpus + 1)),
         resnet=timing(RESNET_101),
         vgg=timing(VGG_16),
@@ -149,7 +149,7 @@ def why(jitter: float, unjittered: float) -> list[str]:
 
 
 def timing(workload: Workload) -> tuple[str, str, str]:
-    """Modelled: seconds of all its all-reduces, seconds of backward, bytes of the last message."""
+    """Return modelled seconds of all all-reduces and of backward, and bytes of the last message."""
     hardware = BASE.hardware(workload, jitter=0.0)
     parts = messages(workload, BASE)
     everybody = range(hardware.ranks)
@@ -159,7 +159,7 @@ def timing(workload: Workload) -> tuple[str, str, str]:
 
 
 def alternatives(jitter: float, modelled: list[float]) -> list[str]:
-    """The predictions under other assumptions, each with its own fit."""
+    """Return the predictions under other assumptions, each with its own fit."""
     rows = [*UNCERTAIN.splitlines(), head("128 GPUs, modelled"), row(BASE.text, modelled, jitter)]
     for assumed in ALTERNATIVES:
         fitted = fit(RESNET_101, assumed, start=jitter)

@@ -1,4 +1,4 @@
-"""What modelled hardware costs: counting, 64 ranks, simulating, asking what if.
+"""Measure the cost of modelled hardware: counting, 64 ranks, simulating, replaying.
 
 python benchmarks/modelling.py
 """
@@ -22,7 +22,7 @@ COUNTED = {"torch": "ddp", "tensorflow": "multi_worker_mirrored"}
 
 
 def operations(me):
-    """Microseconds that counting adds to each operation of a training step, bare steps in turn."""
+    """Return microseconds that counting adds to each operation of a step, measured in turn."""
     import time
 
     import torch
@@ -65,13 +65,13 @@ def operations(me):
 
 
 def wall_step_s(run) -> float:
-    """The median step by the wall clock, whatever the run's own."""
+    """Return the median step by the wall clock, even if the run has another clock."""
     rows = (row for record in run.records for row in record.rows)
     return median(row.end_s - row.start_s for row in rows if isinstance(row, StepEnded))
 
 
 def step_ratios(framework: str) -> list[float]:
-    """Steps of digits-cnn on 2 ranks, counted over bare, in turn."""
+    """Return ratios of steps of digits-cnn on 2 ranks, with counting and without, in turn."""
 
     def step_s(hardware):
         return wall_step_s(
@@ -79,12 +79,12 @@ def step_ratios(framework: str) -> list[float]:
                       threads=1, hardware=hardware, progress=False)
         )  # fmt: skip
 
-    step_s(None)  # what is imported once
+    step_s(None)  # so that imports are done
     return [step_s(HARDWARE) / step_s(None) for _ in range(PAIRS)]
 
 
 class Memory:
-    """The most memory that this process's descendants held together (PSS) while it was entered."""
+    """The most memory (PSS) that this process's descendants held together inside the context."""
 
     def __enter__(self):
         self.most_bytes, self._over = 0, threading.Event()
@@ -105,7 +105,7 @@ def _pss(process):
     try:
         return process.memory_full_info().pss
     except psutil.Error:
-        return 0  # it has ended meanwhile
+        return 0  # it has ended in the meantime
 
 
 def main():

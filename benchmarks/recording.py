@@ -1,4 +1,4 @@
-"""What it costs to record a message: the same messages with the recorder and without it.
+"""Measure the cost of recording a message: the same messages with the recorder and without it.
 
 python benchmarks/recording.py
 """
@@ -17,7 +17,7 @@ MESSAGES, PAIRS = 2000, 7
 
 
 def torch_messages(me, under_way):
-    """Microseconds a message, recorded and bare in turn; one rank, so nothing else costs."""
+    """Return microseconds of a message, recorded and bare in turn, on one rank."""
     import time
 
     import torch
@@ -45,7 +45,7 @@ def torch_messages(me, under_way):
 
 
 def tensorflow_messages(me):
-    """The same in a graph of 20 collectives on one worker."""
+    """Return the same for a graph of 20 collectives on one worker."""
     import time
 
     import tensorflow as tf

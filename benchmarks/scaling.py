@@ -1,4 +1,4 @@
-"""Data parallelism on two ranks beside one, the same batch for each rank, one thread each.
+"""Compare data parallelism on two ranks with one: the same batch for each rank, one thread each.
 
 python benchmarks/scaling.py
 """

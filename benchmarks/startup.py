@@ -1,4 +1,4 @@
-"""How soon ranks run: warm, cold, and beside the frameworks' own launchers.
+"""Measure how soon ranks run: warm, cold, and compared with the frameworks' own launchers.
 
 python benchmarks/startup.py
 """
@@ -70,7 +70,7 @@ def two_plain_workers():
 
 
 def first_run(framework):
-    """From a kernel that has done nothing to the first result."""
+    """Return the seconds from a kernel that has done nothing to the first result."""
     work = {"torch": torch_sum, "tensorflow": tensorflow_sum}[framework]
     launch.close_all()
     lab.Cluster(2, framework=framework).run(work)
@@ -83,7 +83,7 @@ def plain_import(module):
 
 
 def sixteen():
-    """(seconds of a 16-rank run, the most memory that its ranks held together, PSS)."""
+    """Return (seconds of a 16-rank run, the most memory that its ranks held together, as PSS)."""
 
     def stays(me):
         import time
@@ -111,7 +111,8 @@ def sixteen():
 def main():
     notes, claims = [], []
     four, two = lab.Cluster(4), lab.Cluster(2, framework="tensorflow")
-    four.run(torch_sum), two.run(tensorflow_sum), time.sleep(3)  # the zygote imports when idle
+    # The zygote imports while it is idle.
+    four.run(torch_sum), two.run(tensorflow_sum), time.sleep(3)
     four.run(torch_sum)
     warm, own = in_turn(lambda: four.run(torch_sum), torchrun, 5)
     notes += [f"torch, 4 ranks, warm: {spread(warm)}", f"torchrun, the same: {spread(own)}"]

@@ -142,7 +142,8 @@ def unfinished_sentences(source: str) -> list[str]:
 
 
 def test_a_functions_docstring_begins_with_a_verb():
-    files = [*CHECKS, *sorted(LABLIB.rglob("*.py")), *sorted((ROOT / "tests").rglob("*.py"))]
+    folders = (LABLIB, ROOT / "tests", ROOT / "benchmarks")
+    files = [*CHECKS, *(path for folder in folders for path in sorted(folder.rglob("*.py")))]
     found = {str(path): unfinished_sentences(path.read_text()) for path in files}
     assert {path: names for path, names in found.items() if names} == {}
 

@@ -19,7 +19,7 @@ _MOST_PRINTS = 2000
 LEAST_PRINTS = 12  # a shorter answer is alike by chance
 _LEAST_INSIDE = 24  # a whole notebook holds a shorter one by chance
 _ALIKE = 0.8
-_SHARED_BY = 1 / 3  # of all answers: code that so widely shared was not copied from a neighbour
+_SHARED_BY = 1 / 3  # of all answers: code this widely shared was not copied from a neighbour
 _TOO_FEW_TO_TELL = 6
 
 
