@@ -148,8 +148,7 @@ def messages(workload: Workload, assumed: Assumed) -> list[Part]:
 
 
 def _fused(parts, rate, cycle_s) -> Iterator[Part]:
-    """Yield messages: gradients that become ready in one cycle are one message, if they fit the
-    buffer.
+    """Yield messages: gradients of one cycle are one message, if they fit the buffer.
 
     A gradient larger than the buffer is a separate message. The model omits that a message waits
     for the end of its cycle, at most 5 ms, and that ranks first agree on what is ready.

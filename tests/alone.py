@@ -33,8 +33,7 @@ def printed_by(
 
 
 def in_the_usual_order(complaints: Callable[[int], Any]) -> Any:
-    """Return the complaints about a first process; if there are any, try a second and a third
-    process.
+    """Return the complaints about a process; if there are any, try a second and a third one.
 
     TensorFlow orders the operations of a graph differently in every process. About once in twenty,
     the order makes a fifth more memory necessary at once. Memory is compared with the usual order.

@@ -1,5 +1,4 @@
-"""Fixtures and checks of every test session: requirements of tests, and folders for what tests
-write.
+"""Requirements of tests, folders for what tests write, and checks of every session.
 
 A session ends with two checks: no process is left, and nothing has changed outside of the session's
 own folders.

@@ -37,9 +37,7 @@ def complaints(package: Path) -> list[str]:
 
 
 def name_of(path, package):
-    """Return a name such as "cluster.wire"; a package's __init__ has the package's name, lablib's
-    own is "__init__".
-    """
+    """Return a name such as "cluster.wire"; an __init__ has its package's name."""
     parts = path.relative_to(package).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "__init__"
 

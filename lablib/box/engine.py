@@ -89,8 +89,7 @@ class BoxEngine:
         return subprocess.Popen(command, env=inside.environment, cwd="/", **options)
 
     def _asked(self, message, *fds):
-        """Send a message to the keeper and return its answer; without a message, return its first
-        one.
+        """Return the keeper's answer to a message; without a message, its first message.
 
         A keeper that does not answer is ended, and the next run starts another one.
         """

@@ -56,8 +56,7 @@ class ListedNames:
         return attrgetter(path.rpartition(".")[2])
 
     def replace(self, path: str, make: Callable[[Any], Any]) -> None:
-        """Replace a listed function by `make(original)`, also where its parent package re-exports
-        it.
+        """Replace a listed function by `make(original)`, also in a package that re-exports it.
 
         For example, torch.distributed re-exports the functions of its distributed_c10d.
         """

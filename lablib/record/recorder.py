@@ -82,8 +82,7 @@ class Recorder:
             self.rows.append(Computed(phase or self.phase, costs, cpu_s))
 
     def issue(self, name, nbytes, group, *, channel, phase=None, line=None, at_s=None) -> int:
-        """Record that this rank passed `nbytes` of payload to a message; return the message's
-        number.
+        """Record that this rank passed `nbytes` of payload to a message; return its number.
 
         group    global ranks that take part; (source, destination) for send and recv
         channel  messages of one channel match one another across ranks in their order
@@ -112,8 +111,7 @@ class Recorder:
         self.rows.append(Ended(number, self.clock() if at_s is None else at_s))
 
     def waits(self, number: int, over: bool = False) -> float:
-        """Show from now on that the rank's main thread waits for this message; return the current
-        time.
+        """Show that the rank's main thread waits for this message; return the current time.
 
         over   True: the message has ended already, so the board need not show the wait
         """

@@ -284,8 +284,7 @@ _DO = {
 
 
 def _mailbox(op):
-    """Return where a message between two ranks arrives: its channel without the sender, its
-    receiver.
+    """Return where a message arrives: its channel without the sender, and its receiver.
 
     A channel is "group:sender>receiver:tag".
     """

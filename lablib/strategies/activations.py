@@ -35,8 +35,7 @@ def saved_bytes(task: Task, samples: int) -> int:
 
 
 def saved_bytes_in_graph(task: Task, samples: int, blocks: range | None = None) -> int:
-    """Return the bytes that are still needed when a traced backward pass over `samples` samples
-    begins.
+    """Return the bytes that are still needed when a traced backward pass begins.
 
     Weights are not counted. Nothing is computed. A graph runs each operation as soon as it can, so
     the result includes factors of the gradients that need no gradient themselves. Autograd would

@@ -78,8 +78,7 @@ def save(folder: Path, checkpoint: Checkpoint, job: Job) -> Path:
 
 
 def newest(folder: Path, job: Job) -> Checkpoint | None:
-    """Return the newest complete checkpoint, or None if there is none. Report and skip damaged
-    ones.
+    """Return the newest complete checkpoint; None if there is none. Report damaged ones.
 
     Raises LabError if all are damaged, or if the checkpoint belongs to another job.
     """

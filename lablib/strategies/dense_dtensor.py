@@ -36,8 +36,7 @@ def pack_bytes(nbytes: int) -> int:
 
 
 def kept_bytes(task: Task, samples: int, sharing: int = 1) -> int:
-    """Return the bytes that a rank keeps from forward to backward pass: samples, and arrays of each
-    GELU.
+    """Return the bytes that a rank keeps for the backward pass: samples, and arrays of GELUs.
 
     sharing   the number of ranks that share a layer that is cut by columns
     """

@@ -57,8 +57,7 @@ class Expected:
 
 
 def wire_bytes_of_collectives(messages: Mapping[str, tuple[int, int]], ranks: int) -> float:
-    """Return the bytes that each rank's link carries for collectives with equal shares of all
-    ranks.
+    """Return each rank's wire bytes of collectives to which all ranks pass equal payloads.
 
     messages   as in `Expected`
 

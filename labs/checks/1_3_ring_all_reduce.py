@@ -1,6 +1,4 @@
-"""1.3 Build an all-reduce from sends and receives in a ring: 2 (R-1) messages of n/R from each
-rank.
-"""
+"""1.3 Build a ring all-reduce from sends and receives: 2 (R-1) messages of n/R from each rank."""
 
 import numpy as np
 

@@ -32,9 +32,7 @@ def cases(seed):
 
 
 def case_of(rng, blocks, stages):
-    """Return a case in which one block costs as much as several others, as an embedding or a head
-    does.
-    """
+    """Return a case in which one block, like an embedding, costs as much as several others."""
     costs = rng.integers(5, 10, blocks)
     costs[rng.integers(blocks)] = 15 + rng.integers(5)
     return Case(f"{blocks} blocks, {stages} stages", {"costs": costs.tolist(), "stages": stages})

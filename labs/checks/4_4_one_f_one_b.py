@@ -45,9 +45,7 @@ def order_of(stages, pieces):
 
 
 def run_of(seed, ranks, pieces, samples=4, width=6):
-    """Return a case with real ranks, which exchange activations and gradients in the learner's
-    order.
-    """
+    """Return a case with real ranks, which send activations and gradients in this order."""
     rng = np.random.default_rng(seed)
     x, y = rng.normal(0, 1, (2, pieces, samples, width)).astype(np.float32)
     own = [{"chain": tanh_chain.layers(rng, 1, width), "x": None, "y": None} for _ in range(ranks)]

@@ -56,9 +56,7 @@ def tensor_parallel(me):
 
 
 def gpipe(me, width=64, micro_batch=4, micro_batches=4, steps=STEPS):
-    """Run a pipeline with one stage on each rank; stage 0 computes its input's gradient, too, so
-    that all stages cost the same.
-    """
+    """Run a pipeline of equal stages; stage 0 computes its input's gradient, too."""
     import torch
     from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 
@@ -283,9 +281,7 @@ def monitored(me):
 
 
 def kinds_of_operations(me):
-    """Return how many kinds of operations the counter knows after each of several steps; the last
-    one has a larger batch.
-    """
+    """Return the kinds of operations counted after each step; the last has a larger batch."""
     import torch
 
     from lablib.frameworks.torch.costs import CountedCosts

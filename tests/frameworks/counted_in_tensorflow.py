@@ -187,9 +187,7 @@ def rows_of(function, *arguments):
 
 
 def shares(seconds, call, messages):
-    """Return the shares of a graph that moves 10 and 30 bytes, sends, and moves 10 bytes while it
-    sends and 20 after that.
-    """
+    """Return the shares of a graph's parts: 10 and 30 bytes, a send, 10 during it, 20 after it."""
     forward, backward, between, after = (
         Compute("other", ((1, nbytes, "fp32", 1),)) for nbytes in (10, 30, 10, 20)
     )

@@ -1,5 +1,4 @@
-"""Grading a class: points, rows and pages; nothing is lost or revealed, and results are
-reproducible.
+"""Grading a class: points, rows, pages; no losses, no secrets, reproducible results.
 
 The learners here are honest; `hostile/` has the others. So most tests run without a box.
 """

@@ -1,5 +1,4 @@
-"""Every exercise accepts its right answers, rejects its wrong ones, and gives no points for the
-starter.
+"""Every exercise accepts right answers, rejects wrong ones, and gives the starter no points.
 
 `pytest -s` prints a table: exercise, right answers accepted, wrong ones rejected, and the largest
 share of points that a wrong answer earned.
@@ -41,8 +40,7 @@ def result(one, answer):
 
 @cache
 def lost(one, name):
-    """Try a wrong answer until each of its functions has lost enough points, or has had all its
-    cases.
+    """Try a wrong answer until each function has lost enough points or had all its cases.
 
     A function that also belongs to a right answer is not tried here, because
     `test_a_right_answer_gets_all_points` tries it in all its cases.

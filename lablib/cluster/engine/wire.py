@@ -107,8 +107,7 @@ class Reader:
         return self.sock.fileno()
 
     def messages(self) -> list[Any]:
-        """Return the messages that are complete by now. `ended` turns True at the end of the
-        stream.
+        """Return the complete messages. `ended` turns True at the end of the stream.
 
         Raises ValueError if the stream cannot be that of a rank.
         """

@@ -138,7 +138,7 @@ def live(job: messages.RankJob, sock: socket.socket) -> None:
 
 
 def _keep_traceback(path, error):
-    # Its files or its disk may be full, which may be the error to report.
+    # Its files or its disk may be used up, which may be the error to report.
     with contextlib.suppress(OSError):
         with open(path, "w", errors="backslashreplace") as file:
             traceback.print_exception(error, file=file)

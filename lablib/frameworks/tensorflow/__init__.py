@@ -64,7 +64,7 @@ class TensorFlow(Framework):
         thread_pools.limit(threads)
 
     def forget_random_state(self):
-        """Keep the inherited default: it already makes random numbers differ.
+        """Change nothing, because random numbers already differ between forks.
 
         Keras draws its seeds from `random`, which Python seeds again in every fork. TensorFlow's
         own state starts when a rank draws its first number.

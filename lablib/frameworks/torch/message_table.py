@@ -108,8 +108,7 @@ class MessageTable:
         return self._texts + (rank * _TEXTS + slot % _TEXTS) * _TEXT_BYTES
 
     def _read(self, slot, rank):
-        """Return key, checksum of the signature and entry of a slot; None while its head is being
-        written.
+        """Return key, signature's checksum and entry of a slot; None while it is being written.
 
         The entry is None if another entry has overwritten its text.
         """

@@ -1,5 +1,4 @@
-"""GPipe: the batch is cut into micro-batches, so that stages work on different ones at the same
-time.
+"""GPipe: the batch is cut into micro-batches, so that all stages can work at the same time.
 
 All forward passes come first, then all backward passes. Until then the stages keep the activations
 of all micro-batches.

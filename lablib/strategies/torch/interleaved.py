@@ -1,8 +1,7 @@
-"""Interleaved 1F1B: every rank holds several small stages, so a micro-batch visits it several
-times.
+"""Interleaved 1F1B: every rank holds several small stages, and a micro-batch visits each of them.
 
-With v stages on each rank, filling and draining the pipeline take 1/v of the time, and v times as
-many messages are sent.
+With v stages on each rank, filling and draining the pipeline take 1/v of the time, and about v
+times as many messages are sent.
 """
 
 from lablib.strategies import stages

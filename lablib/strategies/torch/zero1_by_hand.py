@@ -1,5 +1,4 @@
-"""ZeRO stage 1: a rank holds all weights and gradients, but the optimizer's state of one shard
-only.
+"""ZeRO stage 1: a rank holds all weights and gradients, but one shard of the optimizer's state.
 
 It updates this shard. Then the ranks gather the updated shards.
 """
