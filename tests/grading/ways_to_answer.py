@@ -295,6 +295,27 @@ def double(x):
     return 2 * x
 double?
 # %% check""",
+    "text that looks like IPython's lines": """
+%precision 4
+text = '''
+!ls
+%cd
+'''
+n = (7
+     % 5)
+!echo a \\
+  b
+# %% own
+def double(x):
+    return n * x if text == "\\n!ls\\n%cd\\n" else 0
+# %% check""",
+    "the value of a cell": "1 + 1\n# %%\nFACTOR = _\n# %% own\ndef double(x):\n"
+                           "    return FACTOR * x\n# %% check",
+    "a constant below plots and a run": with_factor(
+        "import matplotlib.pyplot as plt\nfigure, ((a, b), (c, d)) = plt.subplots(2, 2)\n"
+        "first, *others, last = plt.plot([1, 2], [1, 2], [3, 4], [3, 4])\nplt.close('all')\n"
+        "one, two = lab.Cluster(2).run(lambda me: me.rank).values\nFACTOR = 2"
+    ),
     "a timed cell": "# %% own\n%%time\ndef double(x):\n    return 2 * x\n# %% check",
     "another language": "%%bash\necho hello\n" + _PLAIN.format(2),
     "prints": "# %% own\nprint('begin')\ndef double(x):\n    print(x)\n    return 2 * x\n"

@@ -121,6 +121,7 @@ class _Session:
         shell = {"display": StandIn(), "get_ipython": StandIn(), "input": _ask_nobody}
         vars(builtins).update(shell)
         install(framework, self._check)
+        sys.displayhook = _keep_value
         sys.stdout = sys.stderr = open(os.devnull, "w")
         signal.signal(signal.SIGALRM, _interrupt)
 
@@ -153,7 +154,14 @@ class _Session:
     def _execute(self, cell):
         file = file_name(cell)
         show_sources([cell])
-        code = compile(cell.source, file, "exec", self.flags, dont_inherit=True)
+        tree = ast.parse(cell.source, file)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        self._execute_tree(tree, file, "exec")
+        if last:  # its value is `_` in the cells below, as in IPython
+            self._execute_tree(ast.Interactive([last]), file, "single")
+
+    def _execute_tree(self, tree, file, mode):
+        code = compile(tree, file, mode, self.flags, dont_inherit=True)
         self.flags |= code.co_flags & _FUTURES  # they hold for later cells, as in IPython
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(code, self.names))
@@ -259,6 +267,11 @@ def _words(error):
 
 def _interrupt(*_):
     raise _TooLong
+
+
+def _keep_value(value):
+    if value is not None:
+        builtins._ = value
 
 
 def _ask_nobody(*_):

@@ -13,6 +13,11 @@ from collections.abc import Iterator, Sequence
 _PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")
 _TIMED_LINE = re.compile(r"(\s*)%(?:time|prun)\s+(?!-)(.*)")
 _IPYTHON_LINE = re.compile(r"\s*([%!?]|[\w.]+\s*=\s*[%!]|[\w.]+\?\??\s*$)")
+# A comment, triple quotes, a string of one line, a bracket.
+_PIECE = re.compile(
+    r"""#.*|(?P<quotes>\"{3}|'{3})|'(?:\\.|[^'\\])*+'?|"(?:\\.|[^"\\])*+"?|[][(){}]"""
+)
+_UNTIL = {quotes: re.compile(rf"(?:\\.|[^\\])*?{quotes}") for quotes in ("'''", '"""')}
 # ValueError: a number of so many digits that Python does not write it.
 TOO_MUCH = (RecursionError, MemoryError, OverflowError, ValueError)
 
@@ -41,15 +46,42 @@ def without_magics(source: str) -> str:
     first = source.lstrip().partition("\n")[0]
     if first.startswith("%%") and not first.startswith(_PYTHON_MAGICS):
         return ""
-    return "\n".join(map(_without_magic, source.split("\n")))
+    kept, is_open, is_continued, opened = [], False, False, ("", 0)
+    for line in source.split("\n"):
+        if is_continued or (_is_magic(line) and not is_open):
+            kept.append("" if is_continued else _without_magic(line))
+            is_continued = line.endswith("\\")
+        else:
+            kept.append(line)
+            opened = _opened(line, *opened)
+            is_open = any(opened) or line.endswith("\\")
+    return "\n".join(kept)
+
+
+def _is_magic(line):
+    return bool(_TIMED_LINE.fullmatch(line) or _IPYTHON_LINE.match(line))
+
+
+def _opened(line, quotes, brackets):
+    """Return which triple quotes and how many brackets are open after a line.
+
+    quotes, brackets   what is open before it
+
+    >>> _opened("f(1, '(', '''text", "", 0)
+    ("'''", 1)
+    """
+    at = 0
+    while found := _UNTIL[quotes].match(line, at) if quotes else _PIECE.search(line, at):
+        at = found.end()
+        quotes = "" if quotes else found["quotes"] or ""
+        brackets += (found[0] in "([{") - (found[0] in ")]}")
+    return quotes, max(brackets, 0)
 
 
 def _without_magic(line):
     timed = _TIMED_LINE.fullmatch(line)
     if timed:
         return timed[1] + timed[2]
-    if not _IPYTHON_LINE.match(line):
-        return line
     indent = line[: len(line) - len(line.lstrip())]
     return f"{indent}pass" if indent else ""
 

@@ -6,6 +6,7 @@ cell that trains a model or draws its losses takes no time, and the lines below 
 
 from __future__ import annotations
 
+import dis
 import importlib.abc
 import importlib.machinery
 import sys
@@ -24,7 +25,8 @@ _OPERATORS = "add sub mul matmul truediv floordiv mod pow lshift rshift and or x
 
 
 class StandIn:
-    """Accept any use: a call, an attribute, an item, a loop, `with`, arithmetic, comparisons."""
+    """Accept any use: a call, an attribute, an item, a loop, `with`, arithmetic, comparisons,
+    unpacking into names."""
 
     def __init__(self, *_, **__):
         pass
@@ -47,7 +49,8 @@ class StandIn:
         return 0.0
 
     def __iter__(self):
-        return iter(())
+        """As long as an assignment such as `a, b = plt.subplots()` needs; empty in a loop."""
+        return iter([StandIn() for _ in range(_unpacked_into(sys._getframe(1)))])
 
     def __enter__(self):
         return self
@@ -65,6 +68,16 @@ class StandIn:
 for _name in _OPERATORS:
     setattr(StandIn, f"__{_name}__", StandIn.__call__)
     setattr(StandIn, f"__r{_name}__", StandIn.__call__)
+
+
+def _unpacked_into(frame):
+    """How many names the assignment that runs in this frame unpacks a value into; else 0."""
+    for step in dis.get_instructions(frame.f_code):
+        if step.offset == frame.f_lasti and step.opname == "UNPACK_SEQUENCE":
+            return step.arg
+        if step.offset == frame.f_lasti and step.opname == "UNPACK_EX":
+            return (step.arg & 0xFF) + (step.arg >> 8)  # before and after the starred name
+    return 0
 
 
 class _StandInModule(ModuleType):
