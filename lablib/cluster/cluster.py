@@ -236,7 +236,7 @@ def _note_clocks(records):
     if read:
         clock, filename, line = read
         print(
-            f"Note: time.{clock} ({place(f'{filename}:{line}')}) reads this computer's clock, not "
+            f"Note: {clock} ({place(f'{filename}:{line}')}) reads this computer's clock, not "
             "the clock of the modelled hardware. Modelled times are in run.trace and run.metrics."
         )
 

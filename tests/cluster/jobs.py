@@ -399,6 +399,22 @@ def calls_interact(me):
     code.interact()  # here
 
 
+def reads_the_clock_of_timeit(me):
+    from timeit import default_timer as timer
+
+    return timer() > 0
+
+
+def times_with_timeit(me):
+    import timeit
+
+    return timeit.timeit("1 + 1", number=1) >= 0
+
+
+def reads_the_time_of_its_processor(me):
+    return time.process_time() >= 0 and time.clock_gettime(time.CLOCK_MONOTONIC) > 0
+
+
 def reads_the_clock(me):
     start_s = time.perf_counter()
     total(me)

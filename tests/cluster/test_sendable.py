@@ -97,3 +97,16 @@ def test_a_clock_that_is_read_on_modelled_hardware_is_noted_once(hardware, noted
 def test_a_run_that_reads_no_clock_notes_nothing(capsys):
     lab.Cluster(2, hardware="dgx-a100").run(jobs.total)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "job, clock",
+    [
+        (jobs.reads_the_clock_of_timeit, "timeit.default_timer"),
+        (jobs.times_with_timeit, "timeit.timeit"),
+        (jobs.reads_the_time_of_its_processor, "time.process_time"),
+    ],
+)
+def test_so_are_the_other_clocks_of_pythons_library(job, clock, capsys):
+    assert lab.Cluster(1, hardware="dgx-a100").run(job).values == [True]
+    assert f"Note: {clock} (jobs.py, line" in capsys.readouterr().out

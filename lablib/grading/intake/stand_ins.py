@@ -71,7 +71,7 @@ for _name in _OPERATORS:
 
 
 def _unpacked_into(frame):
-    """How many names the assignment that runs in this frame unpacks a value into; else 0."""
+    """Return how many names the assignment that runs in this frame needs; 0 if it unpacks none."""
     for step in dis.get_instructions(frame.f_code):
         if step.offset == frame.f_lasti and step.opname == "UNPACK_SEQUENCE":
             return step.arg
