@@ -185,7 +185,7 @@ question = "When is the mean of the ranks' means not the mean of all samples?"
 rubric = [{{points = 1, text = "Says that the ranks have different numbers of samples."}}]
 answer = "When the ranks have different numbers of samples: a sample of a small share counts more."
 """
-_MOST_CHARACTERS = 40  # of a name or a title: the lines that hold it stay short enough
+_MOST_CHARACTERS = 40  # of a name or a title, so that the lines with it are short enough
 _TAKEN = {"lab", "guess", "numbers", "x", "ranks", "dist"}
 
 

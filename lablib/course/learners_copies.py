@@ -132,7 +132,7 @@ def jupyter_command(browser: bool, port: int | None = None, root: Path = ROOT) -
     if not browser:
         command.append("--no-browser")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # as root, Jupyter starts only when told so
+        command.append("--allow-root")  # Jupyter refuses to run as root without it
     return command
 
 

@@ -20,7 +20,7 @@ GPT3_6B = dict(layers=32, width=4096, heads=32, tokens=2048, micro_batch=1)
 GB = 1e9
 
 _STATE = (
-    "A layer has 12 width² parameters, and each costs 16 bytes. How many of them are on one rank?",
+    "A layer has 12 width² parameters, and each costs 16 bytes. How many are on one rank?",
     "A rank holds layers / pipeline of the layers, and 1 / tensor of each of these.",
 )
 _ACTIVATIONS = (

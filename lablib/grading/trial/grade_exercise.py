@@ -146,7 +146,7 @@ class Trial:
     answer: Answer
     cells: tuple[Cell, ...]
     finder: FoundAnswers
-    until_s: float  # of this process's computing
+    until_s: float  # processor seconds of this process
     notes: tuple[str, ...] = ()
 
     def best(self, cases: Sequence[tuple[int, Case, bool]]) -> dict[int, GradedCase]:

@@ -63,7 +63,7 @@ class Boxed:
             None if seen is None else tuple(seen) for seen in (run.messages, run.put_in)
         )
         seen = Seen(values, run.run, messages, relayed, run.loopback_bytes, problem)
-        # Which of several ranks failed first is chance, and equal answers get equal rows.
+        # Equal answers must get equal rows, but it is random which rank fails first.
         reason = _WHICH_RANK.sub(r"a rank of \1 ", run.reason)
         detail = "\n".join(filter(None, [run.reason, run.detail]))
         return Outcome(seen, run.status, reason, detail)
