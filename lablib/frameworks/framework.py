@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lablib.errors import LabError
@@ -11,37 +10,8 @@ from lablib.errors import LabError
 if TYPE_CHECKING:
     import numpy as np
 
+    from lablib.frameworks.rank_config import RankConfig
     from lablib.record.recorder import Recorder
-
-
-@dataclass(frozen=True)
-class RankConfig:
-    """The information that a rank needs to join the other ranks.
-
-    device         "cpu" or "cuda:0"
-    threads        number of threads in each of the framework's pools
-    timeout_s      seconds after which the framework gives up a message
-    port           the port where the ranks meet, or on which this rank's server listens
-    counts         True: record FLOPs and bytes of the rank's operations, and count the bytes of its
-                   tensors; False: record only seconds
-    modelled       True: the run is simulated on modelled hardware, so refuse what cannot be
-                   modelled
-    rank_of_task   {(role, index): rank} of all tasks that take part in messages
-    listening      descriptor of the socket that already listens on `port`; rank 0 only
-    relay          descriptor of the connection to the relay, if the ranks have no common network
-    """
-
-    rank: int
-    ranks: int
-    device: str
-    threads: int
-    timeout_s: float
-    port: int
-    counts: bool = False
-    modelled: bool = False
-    rank_of_task: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    listening: int | None = None
-    relay: int | None = None
 
 
 class TimedWork(Protocol):

@@ -12,7 +12,7 @@ import warnings
 
 import tensorflow as tf
 
-from lablib.frameworks.framework import RankConfig
+from lablib.frameworks.rank_config import RankConfig
 from lablib.frameworks.tensorflow import compute_seconds, thread_pools
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow.graph import Compute, Issue, Wait

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 import lablib as lab
-from lablib.frameworks.framework import RankConfig
+from lablib.frameworks.rank_config import RankConfig
 from lablib.frameworks.tensorflow import recorder as tensorflow_recorder
 from lablib.frameworks.tensorflow import thread_pools
 from lablib.record.recorder import Recorder

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from lablib.frameworks.rank_config import RankConfig
 from lablib.record.rows import AnyRow, check_rows
 
 # Why a rank failed. The rank decides this from the exception itself, while it has it.
@@ -40,8 +41,8 @@ class Message(msgspec.Struct, forbid_unknown_fields=True, tag_field="kind"):
         return {"kind": kind(self)} | msgspec.structs.asdict(self)
 
 
-class RankJob(Message, tag="job"):
-    """The job of one rank, from the kernel; the zygote adds the last three fields.
+class RankJob(Message, RankConfig, tag="job", kw_only=True):
+    """The job of one rank, from the kernel; the zygote adds `parent` and the descriptors.
 
     payload       path of the file with the function
     has_own       True: after its start the rank receives data that only it gets
@@ -52,37 +53,23 @@ class RankJob(Message, tag="job"):
     changed_env   variables that have changed since the zygote began
     cwd, path     its current folder and `sys.path`
     sources       text and name of the notebook's cells, by file name
-    counts        True: costs are counted, because the hardware is not this computer
-    tasks         role, index within the role, and rank of all ranks that take part in TensorFlow
     parent        process number of the zygote
-    listening, relay    descriptors
     """
 
-    rank: int
-    ranks: int
     node: int
     role: str
-    device: str
     framework: str
     payload: str
     has_own: bool
     serves: bool
     has_servers: bool
-    modelled: bool
-    counts: bool
-    threads: int
-    timeout_s: float
-    port: int
     files: dict[str, str]
     env: dict[str, str]
     changed_env: dict[bytes, bytes | None]
     cwd: str
     path: list[str]
     sources: dict[str, tuple[str, str]]
-    tasks: list[tuple[str, int, int]]
     parent: int = 0
-    listening: int | None = None
-    relay: int | None = None
 
 
 class Begun(Message, frozen=True, tag="begun"):

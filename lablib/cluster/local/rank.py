@@ -19,7 +19,7 @@ from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import clock_warnings, rank_errors
 from lablib.cluster.local.no_keyboard import take_away_the_keyboard
 from lablib.computer.end_with_parent import end_with_parent
-from lablib.frameworks.framework import Framework, RankConfig
+from lablib.frameworks.framework import Framework
 from lablib.record import learners_code
 from lablib.record.recorder import Recorder
 
@@ -123,7 +123,7 @@ def live(job: messages.RankJob, sock: socket.socket) -> None:
             clock_warnings.notice()
         function = definitions.load(job.payload)
         own = [wire.receive(sock)[0]["own"]] if job.has_own and not job.serves else []
-        framework.join(recorder, _config(job))
+        framework.join(recorder, job)
         _begin(sock, job, framework)
         value = recorder.run(function, me, *own)
         _send_value(sock, value, function)
@@ -222,15 +222,6 @@ def _show_sources(sources):
     learners_code.know_cells({filename: cell for filename, (_, cell) in sources.items()})
     for filename, (text, _) in sources.items():
         linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
-
-
-def _config(job):
-    return RankConfig(
-        rank=job.rank, ranks=job.ranks, device=job.device, threads=job.threads,
-        timeout_s=job.timeout_s, port=job.port, counts=job.counts,
-        modelled=job.modelled, listening=job.listening, relay=job.relay,
-        rank_of_task={(role, index): rank for role, index, rank in job.tasks},
-    )  # fmt: skip
 
 
 def _begin(sock, job, framework):

@@ -28,7 +28,7 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-from lablib.frameworks.framework import RankConfig
+from lablib.frameworks.rank_config import RankConfig
 from lablib.frameworks.refusals import ServerNotStarted
 from lablib.frameworks.tensorflow import compat, graph, placement
 from lablib.frameworks.tensorflow.compute_seconds import (

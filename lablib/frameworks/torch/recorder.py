@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from lablib.errors import LabError
-from lablib.frameworks.framework import RankConfig
+from lablib.frameworks.rank_config import RankConfig
 from lablib.frameworks.torch import agreement, compat
 from lablib.frameworks.torch.clocks import clock_of
 from lablib.frameworks.torch.costs import CountedCosts
