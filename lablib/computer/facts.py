@@ -26,6 +26,7 @@ from lablib.units import show_bytes
 DEBIAN_PACKAGES = {
     "bubblewrap": ("bwrap",),
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "git": ("git",),
 }
 ENOUGH_MEMORY_BYTES = 4e9  # both zygotes, 4 ranks each, a browser
 ENOUGH_DISK_BYTES = 1e9  # traces, notebooks and pages of a course
@@ -105,7 +106,7 @@ def report() -> Report:
         slow = [pool.submit(probe) for probe in (_gpus, _private_network, _containment)]
         packages = [*_packages(), *_both_frameworks()]
         quick = [_system(), _python(), *packages, _cores(), _memory(), _disk(), _start()]
-        return Report((*quick, *(probe.result() for probe in slow), _browser()))
+        return Report((*quick, *(probe.result() for probe in slow), _git(), _browser()))
 
 
 def cores() -> int:
@@ -282,6 +283,13 @@ def _containment():
     if sys.platform == "linux" and not _attempt(_unshare(everything))[0]:
         return Finding("containment", "limited", "Linux namespaces without bubblewrap", cure)
     return Finding("containment", "missing", "none, so grading will refuse to run", cure)
+
+
+def _git():
+    command = find_command("git")
+    if command:
+        return Finding("git", "ok", command)
+    return Finding("git", "missing", "no git, which lab 06 needs", install_command("git"))
 
 
 def _browser():

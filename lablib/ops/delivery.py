@@ -150,9 +150,17 @@ def _moved(job, state, at_s):
 
 
 def _events(path):
-    """Return all complete lines of the log; its last line may be half written."""
+    """Return all complete lines of the log; the last line of a writer may be half written."""
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+    lines = text[: text.rfind(b"\n") + 1].splitlines()
+    return [event for line in lines for event in _event(line)]
+
+
+def _event(line):
+    try:
+        return [json.loads(line)]
+    except ValueError:
+        return []  # its writer was killed

@@ -13,7 +13,7 @@ from lablib.ops import delivery
 from lablib.ops.event_log import EventLog
 
 RUN_VARIABLE = "PIPELINE_RUN"  # the folder of this delivery, in the environment of every step
-TEST_JOB = "test"
+TEST_JOB, DEPLOY_JOB = "test", "deploy"
 # bash runs this file before each step and writes the step's exit status when it ends. A step whose
 # shell was killed writes nothing.
 _REMEMBERS_STATUS = """unset BASH_ENV
@@ -52,7 +52,7 @@ def conclude(log: EventLog, runner_status: int) -> Conclusion:
     decision = _decision(log.folder / "reason.json")
     failed = [job for (job, _), state in log.states.items() if state == "failed"]
     if failed and runner_status >= 0:
-        return _of_failed_job(log.folder, failed[0], decision)
+        return _of_failed_job(log, failed[0], decision)
     if runner_status:
         return Conclusion(delivery.FAILED, f"the runner {_words(runner_status)}")
     if decision and decision.job == "deploy" and decision.passed:
@@ -60,17 +60,23 @@ def conclude(log: EventLog, runner_status: int) -> Conclusion:
     return Conclusion(delivery.FAILED, "all jobs succeeded, but none of them promoted a version")
 
 
-def _of_failed_job(folder, job, decision):
-    status = next(filter(None, _statuses(folder, job)), None)
+def _of_failed_job(log, job, decision):
+    status = next(filter(None, _statuses(log.folder, job)), None)
     if status is None or status >= 128:
         words = "a step was killed" if status is None else f"a step {_words(status)}"
         return Conclusion(delivery.FAILED, f"job {job}: {words}")
     if job == TEST_JOB:
-        return Conclusion(delivery.REJECTED_BY_TESTS, "a test failed; see the log of the job")
+        return Conclusion(delivery.REJECTED_BY_TESTS, _failed_test(log))
     if decision and decision.job == job and not decision.passed:
         outcome = delivery.REJECTED_BY_GATE if job == "gate" else delivery.ROLLED_BACK
         return Conclusion(outcome, decision.reason, decision.version)
     return Conclusion(delivery.FAILED, f"job {job}: a step {_words(status)}")
+
+
+def _failed_test(log):
+    """Return pytest's line about the first test that failed, for the person who pushed."""
+    lines = (line for line in log.last_lines if line.startswith(("FAILED ", "ERROR ")))
+    return f"a test failed: {next(lines, '- see the log of the job').partition(' ')[2]}"
 
 
 def _decision(path):

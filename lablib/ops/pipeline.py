@@ -153,6 +153,7 @@ class Pipeline:
             graph.close()
             reader.join()
             push.stderr.close()
+        self._service = service_process.of(self.folder)  # a new one, if it was killed
         found = self._ended(before, commit)
         if found is None:
             raise LabError(

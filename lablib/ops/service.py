@@ -34,16 +34,17 @@ from lablib.computer import processes
 from lablib.computer.end_with_parent import end_with_parent
 from lablib.errors import LabError
 from lablib.ops import act, delivery, descendants, outcome, own_runner, workflow_file
-from lablib.ops.event_log import EventLog
+from lablib.ops.event_log import EventLog, end_unfinished
 from lablib.ops.repository import git
 from lablib.ops.unix_socket import listen
 from lablib.ops.warm_runs import VARIABLE
 
+SERVER, SETTLE, TRAINED = "lablib.ops.server", "lablib.ops.settle", frameworks.NAMES
 _LONGEST_LINE = 1 << 12
 _LOCK_WITHIN_S = 10  # for the service of a kernel that has just ended
 _SERVER_WITHIN_S = 60
 _LOOK_EVERY_S = 0.1
-_END_WITHIN_S = 5
+_END_WITHIN_S, _SETTLE_WITHIN_S = 5, 30
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -83,28 +84,29 @@ class Kept:
 class Service:
     """See the head of this file.
 
-    folder   of the pipeline; it has `remote.git` and `state`
+    folder   of the pipeline; it contains `remote.git` and `state`
     """
 
     def __init__(self, folder: Path):
         self.folder, self.state = folder, folder / "state"
-        self.kept = [self._kept("server", "lablib.ops.server", [str(self.state)])]
-        for name in frameworks.NAMES:
-            self.kept.append(self._kept(name, "lablib.cli_warm", [str(self.state), name]))
-        self.busy = False
-
-    def _kept(self, name, module, arguments):
-        return Kept(name, module, arguments, self.state)
+        self.server = Kept("server", SERVER, [str(self.state)], self.state)
+        self.kept = [self.server]
+        for name in TRAINED:
+            self.kept.append(Kept(name, "lablib.cli_warm", [str(self.state), name], self.state))
+        self.busy = self.ending = False
 
     async def serve(self, until: asyncio.Event) -> None:
         """Serve until the event is set, then end everything."""
         tasks = [asyncio.create_task(each.keep()) for each in self.kept]
+        if end_unfinished(self.state / "runs"):
+            await self._settle()
         socket = listen(self.state, "service.sock")
         server = await asyncio.start_unix_server(self._answer, sock=socket, limit=_LONGEST_LINE)
         print(json.dumps({"ready": True}), flush=True)
         try:
             await until.wait()
         finally:
+            self.ending = True
             server.close()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
@@ -136,8 +138,8 @@ class Service:
                 say(line="Another delivery is running. Push again when it has ended.")
             else:
                 await self._deliver(request.commit, reader, lambda line: say(line=line))
-        except (msgspec.DecodeError, ValueError):
-            pass  # not a client of the kit: it gets no answer
+        except (msgspec.DecodeError, ValueError, asyncio.CancelledError):
+            pass  # not a client of the kit, which gets no answer; or the end of this service
         finally:
             writer.close()
 
@@ -168,9 +170,25 @@ class Service:
         except Exception as error:
             end = outcome.Conclusion(delivery.FAILED, f"{type(error).__name__}: {error}")
         finally:
-            descendants.end({each.process.pid for each in self.kept if each.process})
+            descendants.end(self._kept_pids())
             shutil.rmtree(folder / "source", ignore_errors=True)
-            log.end(*end)
+            if not self.ending:  # else the next service ends it, see `serve`
+                if end.outcome == delivery.FAILED and log.has_started(outcome.DEPLOY_JOB):
+                    await self._settle()
+                log.end(*end)
+
+    def _kept_pids(self):
+        return {each.process.pid for each in self.kept if each.process}
+
+    async def _settle(self):
+        """Let the champion answer all requests: a deployment that was killed could not do that."""
+        with open(self.state / "service.log", "ab") as log:
+            command = processes.command(SETTLE, str(self.state))
+            process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        try:
+            await asyncio.wait_for(process.wait(), _SETTLE_WITHIN_S)
+        finally:
+            descendants.end(self._kept_pids())
 
     def _new_folder(self):
         runs = self.state / "runs"
@@ -211,9 +229,9 @@ class Service:
 
     def _server_answers(self):
         """Return whether `server.json` is that of the server that runs now."""
-        server = self.kept[0].process
         try:
-            return json.loads((self.state / "server.json").read_text())["pid"] == server.pid
+            about = json.loads((self.state / "server.json").read_text())
+            return about["pid"] == self.server.process.pid
         except (OSError, ValueError, KeyError):
             return False
 

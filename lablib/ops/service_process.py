@@ -14,6 +14,7 @@ from lablib.computer import processes
 from lablib.errors import LabError
 from lablib.ops.unix_socket import connect
 
+SERVICE = "lablib.ops.service"
 _CLOSE_WITHIN_S = 15
 _services: dict[Path, ServiceProcess] = {}
 
@@ -34,7 +35,7 @@ class ServiceProcess:
 
     def __init__(self, folder: Path):
         self.state, self._owner = folder / "state", os.getpid()
-        command = processes.command("lablib.ops.service", str(folder), str(os.getpid()))
+        command = processes.command(SERVICE, str(folder), str(os.getpid()))
         with open(self.state / "service.log", "ab") as log:
             # A session of its own: signals for the kernel and all of its group do not reach it.
             self.process = subprocess.Popen(
