@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING
 
 from lablib.cluster.cluster import Interrupted
 from lablib.errors import LabError
-from lablib.ops import client, delivery, installation, repository, service_process, traffic
+from lablib.ops import (
+    client,
+    delivery,
+    installation,
+    mlflow_page,
+    rebuild,
+    repository,
+    service_process,
+    traffic,
+)
 from lablib.ops.delivery import Delivery
 from lablib.ops.live_graph import LiveGraph
+from lablib.ops.mlflow_page import MlflowPage
+from lablib.ops.rebuild import Rebuilt
 from lablib.ops.registry import Registry, Serving
 from lablib.ops.traffic import Traffic
 
@@ -113,6 +124,17 @@ class Pipeline:
         self._registry.roll_back()
         client.reload(self.state)
         return self.serving()
+
+    def rebuild(self, version: int) -> Rebuilt:
+        """Train a version again from its recorded commit, and compare the weights bit for bit.
+
+        Raises LabError if there is no such version, or if the training fails.
+        """
+        return rebuild.rebuild(self.folder, version)
+
+    def mlflow_page(self) -> MlflowPage:
+        """Start MLflow's own page about the runs and versions, and return it as a link."""
+        return mlflow_page.page(self.state)
 
     def close(self) -> None:
         """End all processes of the pipeline. The files stay; a second call does nothing."""
