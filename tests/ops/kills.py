@@ -80,7 +80,7 @@ def _has(process, text):
 
 
 def complaints(pipeline) -> list[str]:
-    """What a kill has left: half a version, a wrong champion, or a process."""
+    """Return what a kill has left: half a version, a wrong champion, or a process."""
     found = [*half_versions(pipeline.state / "mlflow.db"), *wrong_champion(pipeline)]
     service = psutil.Process(pipeline._service.process.pid)
     kept = {"lablib.ops.server", "lablib.cli_warm"}
@@ -89,7 +89,7 @@ def complaints(pipeline) -> list[str]:
 
 
 def half_versions(database: Path) -> list[str]:
-    """Versions without all tags or all files. It reads the database itself, not through MLflow."""
+    """Return versions without all tags or all files. It reads the database itself, not through MLflow."""
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("select version, source from model_versions").fetchall()
         tags = connection.execute("select version, key from model_version_tags").fetchall()
@@ -105,7 +105,7 @@ def half_versions(database: Path) -> list[str]:
 
 
 def wrong_champion(pipeline) -> list[str]:
-    """The server answers with the registry's champion, alone, within a time."""
+    """Return nothing if the server answers with the registry's champion, alone, within a time."""
     with closing(sqlite3.connect(pipeline.state / "mlflow.db")) as connection:
         rows = connection.execute("select alias, version from registered_model_aliases")
         aliases = {alias: int(version) for alias, version in rows}

@@ -69,7 +69,7 @@ def test_a_push_without_a_change_is_refused(pipeline):
 
 
 def hanging(pipeline):
-    """The folder of a delivery whose job hangs by now."""
+    """Return the folder of a delivery whose job hangs by now."""
     return next((path.parent for path in pipeline.state.glob("runs/*/hangs")), None)
 
 

@@ -21,7 +21,7 @@ FILE = repository.TEMPLATE / workflow_file.PATH
 
 
 def is_valid(path):
-    """Whether the schema of GitHub's workflow files accepts a file."""
+    """Return whether the schema of GitHub's workflow files accepts a file."""
     command = ["-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", path]
     return subprocess.run([sys.executable, *command], capture_output=True).returncode == 0
 
@@ -94,7 +94,7 @@ jobs:
 
 
 def run_own(tmp_path, workflow):
-    """The exit status, the delivery and the log of a run of this workflow by the kit's runner."""
+    """Return the exit status, the delivery and the log of a run of this workflow by the kit's runner."""
     source, folder = tmp_path / "source", tmp_path / "runs" / "1"
     (source / ".github" / "workflows").mkdir(parents=True)
     (source / workflow_file.PATH).write_text(workflow)
