@@ -89,7 +89,7 @@ def complaints(pipeline) -> list[str]:
 
 
 def half_versions(database: Path) -> list[str]:
-    """Return versions without all tags or all files. It reads the database itself, not through MLflow."""
+    """Return versions without all tags or files. It reads the database, not through MLflow."""
     with closing(sqlite3.connect(database)) as connection:
         rows = connection.execute("select version, source from model_versions").fetchall()
         tags = connection.execute("select version, key from model_version_tags").fetchall()

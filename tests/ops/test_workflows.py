@@ -94,7 +94,7 @@ jobs:
 
 
 def run_own(tmp_path, workflow):
-    """Return the exit status, the delivery and the log of a run of this workflow by the kit's runner."""
+    """Return exit status, delivery and log of a run of this workflow by the kit's runner."""
     source, folder = tmp_path / "source", tmp_path / "runs" / "1"
     (source / ".github" / "workflows").mkdir(parents=True)
     (source / workflow_file.PATH).write_text(workflow)
