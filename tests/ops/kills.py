@@ -55,7 +55,7 @@ def pushed(pipeline, victim, within_s, seed):
     (pipeline.work / "seed.txt").write_text(f"{seed} {time.time()}")
     killer = Killer(victim, within_s, seed)
     killer.start()
-    delivery = pipeline.push(f"kill {seed}")
+    delivery = pipeline.push("a kill")  # the seed may be part of the victim's command line
     killer.over.set()
     killer.join()
     return delivery, killer.killed
