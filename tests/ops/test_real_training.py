@@ -37,7 +37,7 @@ VICTIMS = ["run train_torch.py", "state torch", "local.zygote torch", "--no-cach
 def test_a_kill_during_training_leaves_the_champion_serving(pipeline, text):
     is_training = kills.descendant(pipeline, "run train_torch.py")
     victim = kills.descendant(pipeline, text)
-    (pipeline.work / "config.toml").write_text(CONFIG.format(seed=len(text)))
+    (pipeline.work / "config.toml").write_text(CONFIG.format(seed=0) + f"# {text}\n")
     delivery, killed = kills.pushed(pipeline, lambda: is_training() and victim(), 0.8, seed=text)
     # A trainer that dies before the step has reached it is replaced, and the step waits or goes on.
     allowed = ("failed", "promoted") if text.endswith("torch") else ("failed",)

@@ -1,4 +1,4 @@
-"""The model: 64 pixels -> hidden layer with tanh -> 10 classes. The server uses this file, too."""
+"""The model: 64 pixels -> hidden layer with ReLU -> 10 classes. The server uses this file, too."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def scale(images):
 
 def probabilities(weights, images):
     """Return [N, 10]: for each image (raw pixels, [N, 64]) the probability of each digit."""
-    hidden = np.tanh(scale(images) @ weights["w1"] + weights["b1"])
+    hidden = np.maximum(scale(images) @ weights["w1"] + weights["b1"], 0)
     scores = hidden @ weights["w2"] + weights["b2"]
     exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
     return exponents / exponents.sum(axis=1, keepdims=True)

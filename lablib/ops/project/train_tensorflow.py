@@ -19,7 +19,7 @@ def main():
 
     def step():
         with tf.GradientTape() as tape:
-            hidden = tf.tanh(x @ weights["w1"] + weights["b1"])
+            hidden = tf.nn.relu(x @ weights["w1"] + weights["b1"])
             scores = hidden @ weights["w2"] + weights["b2"]
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y, scores))
         gradients = tape.gradient(loss, list(weights.values()))

@@ -18,7 +18,7 @@ def main():
     weights = {name: torch.tensor(array, requires_grad=True) for name, array in initial.items()}
 
     for _ in range(config["steps"]):
-        hidden = torch.tanh(x @ weights["w1"] + weights["b1"])
+        hidden = torch.relu(x @ weights["w1"] + weights["b1"])
         loss = cross_entropy(hidden @ weights["w2"] + weights["b2"], y)
         loss.backward()
         with torch.no_grad():
