@@ -43,13 +43,14 @@ class Pipeline:
 
     folder   for the bare repository `remote.git`, the work tree `work` and the pipeline's own
              files, `state`. If it exists, the pipeline continues from there.
+    fresh    True: first delete these three folders, and begin with a new project
 
     All processes of the pipeline end with the notebook's kernel, or by `close()`. Only one notebook
     can open a folder at a time. Raises LabError if it is open elsewhere, or if git or a package is
     missing (see `lab.ops.install`).
     """
 
-    def __init__(self, folder: str | os.PathLike = "pipeline"):
+    def __init__(self, folder: str | os.PathLike = "pipeline", fresh: bool = False):
         if absent := installation.missing():
             raise LabError(
                 "The pipeline needs more packages.",
@@ -58,6 +59,9 @@ class Pipeline:
             )
         self.folder = Path(folder).resolve()
         self.work, self.state = self.folder / "work", self.folder / "state"
+        if fresh and self.state.exists():
+            service_process.of(self.folder).close()  # an error if another notebook has opened it
+            repository.remove(self.folder)
         repository.create(self.folder)
         self._service = service_process.of(self.folder)
         self._registry = Registry(self.state)

@@ -74,6 +74,12 @@ def create(folder: Path) -> None:
         git(work, "config", name, value)
 
 
+def remove(folder: Path) -> None:
+    """Delete what `create` and the service made in a folder, and nothing else."""
+    for name in ("remote.git", "work", "state"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def commit(work: Path, message: str) -> str:
     """Commit all changes of the work tree, and return the commit's hash.
 
