@@ -104,7 +104,7 @@ RUNS = dict(runs())
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", RUNS)
 def test_a_notebook_runs_whole(name, tmp_path):
-    """It runs in a folder of its own, because lab 06 makes a pipeline beside the notebook."""
+    """Run it in a folder of its own, because lab 06 makes a pipeline beside the notebook."""
     notebook = RUNS[name]
     path = tmp_path / Path(name).name
     path.write_text(json.dumps(notebook) if isinstance(notebook, dict) else notebook.read_text())
