@@ -21,7 +21,9 @@ from lablib.ops.job_report import report, variable
 from lablib.ops.model_files import load_module, load_predict, load_weights
 from lablib.ops.registry import Registry
 
-MOST_APART = 1e-4  # float32 sums in another order differ by about 1e-6 for each step
+# Of the largest weight. Rounding alone gives up to 1e-3 after 150 steps, where it decides on which
+# side of 0 the input of a ReLU is; training on half of the data gives 0.3 and more.
+MOST_APART = 1e-2
 _DRAWS = 2000
 
 
