@@ -7,6 +7,7 @@ from html import escape
 from lablib.errors import LabError
 
 _LOCKED = "Locked: the result appears here as soon as you have made a guess."
+_COMPUTED = "The result is being computed."
 
 
 def field(asked):
@@ -17,7 +18,11 @@ def field(asked):
     import ipywidgets as widgets
 
     entry = _choices(asked) if asked.choices else _text(asked)
-    skip = widgets.Button(description="Skip", tooltip="Show the result without a guess")
+    skip = widgets.Button(
+        description="Skip",
+        tooltip="Show the result without a guess",
+        layout={"margin": "0 0 0 1em"},
+    )
     note = widgets.HTML(_note(asked))
 
     def typed(change):
@@ -50,10 +55,13 @@ def field_and_result(reveal):
     result, more = widgets.HTML(f"<p>{_LOCKED}</p>"), widgets.Output()
 
     def unlock():
-        with more:
-            result.value = reveal.revealed.html(reveal.why)
+        result.value = f"<p>{_COMPUTED}</p>"
+        shown = ""
+        with more:  # it shows an error, and does not raise it
+            shown = reveal.revealed.html(reveal.why)
             if reveal.show:
                 display(reveal.show())
+        result.value = shown
 
     above = [] if reveal.prediction.is_open else [reveal.prediction.widget()]
     reveal.prediction.when_open(unlock)
