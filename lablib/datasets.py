@@ -176,7 +176,8 @@ def _digits(name, content):
 
 def _cancer(name, content):
     columns, table = _csv(content)
-    x, y = table[:, :-1].astype(np.float32), table[:, -1].astype(np.int64)
+    x = table[:, :-1].astype(np.float32)
+    y = table[:, -1].astype(np.int64)
     return Dataset(name, x, y, _every_fifth(len(x)), columns, ("malignant", "benign"))
 
 

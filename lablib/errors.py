@@ -24,7 +24,10 @@ class LabError(Exception):
 
     def __init__(self, wrong: str, *, saw: str = "", do: str = "", about: tuple[str, ...] = ()):
         super().__init__(wrong)
-        self.wrong, self.saw, self.do, self.about = wrong, saw, do, about
+        self.wrong = wrong
+        self.saw = saw
+        self.do = do
+        self.about = about
 
     def __str__(self) -> str:
         lines = [self.wrong]

@@ -22,7 +22,9 @@ class WaitingBar:
     _AFTER_S = 1.0
 
     def __init__(self, text: str):
-        self._text, self._begun_s, self._bar = text, time.monotonic(), None
+        self._text = text
+        self._begun_s = time.monotonic()
+        self._bar = None
 
     def __call__(self, _=None) -> None:
         if time.monotonic() - self._begun_s > self._AFTER_S:

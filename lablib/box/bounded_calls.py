@@ -30,7 +30,8 @@ def bounded(seconds: float = _SECONDS, nbytes: int = _BYTES) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before, (soft, hard) = _interrupted_after(seconds), resource.getrlimit(resource.RLIMIT_DATA)
+    before = _interrupted_after(seconds)
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     most = data_bytes() + nbytes
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))

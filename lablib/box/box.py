@@ -156,7 +156,8 @@ class Box:
 
     def _returned(self, ranks, spec):
         """Return what the ranks returned. Raises Ended."""
-        limits, fates = self._engine.limits, [Fate(seat.rank) for seat in spec.seats]
+        limits = self._engine.limits
+        fates = [Fate(seat.rank) for seat in spec.seats]
         watch = _OutputLimit(ranks.printed, limits.printed_bytes)
         try:
             returned = supervise(ranks, spec, fates, limits.timeout_s, watch)

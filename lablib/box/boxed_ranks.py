@@ -33,13 +33,16 @@ class BoxedRanks:
     """
 
     def __init__(self, engine, spec: Spec, work: Work, own: list | None):
-        self.spec, self._engine, limits = spec, engine, engine.limits
+        self.spec = spec
+        self._engine = engine
+        limits = engine.limits
         self._outside: dict | None = None  # the keeper's report, after the set has ended
         bounds = wire.Bounds(limits.answer_bytes, _MOST_ELEMENTS, plain_keys=True)
         self._connections = Connections(
             engine.open_run(), limits.timeout_s, bounds, self._ended_at_once
         )
-        self.pids, self.let_go = self._connections.pids, self._connections.let_go
+        self.pids = self._connections.pids
+        self.let_go = self._connections.let_go
         self.printed = Printed(range(spec.ranks), limits.kept_bytes)
         self._stacks = Printed(range(spec.ranks), _KEPT_STACK_BYTES)
         self._boards = [_file_in_memory(BoardFile.SIZE) for _ in range(spec.ranks)]

@@ -34,9 +34,12 @@ class BoxEngine:
     """
 
     def __init__(self, framework: str, tier: int, limits: Limits):
-        self.framework, self.tier, self.limits = framework, tier, limits
+        self.framework = framework
+        self.tier = tier
+        self.limits = limits
         self._keeper = FrameworkProcess(framework, self._started)
-        self.wait_ready, self.usable = self._keeper.wait_ready, self._keeper.usable
+        self.wait_ready = self._keeper.wait_ready
+        self.usable = self._keeper.usable
         self.close = self._keeper.close
 
     def start(self, spec: Spec, work: Work, own: list | None) -> BoxedRanks:

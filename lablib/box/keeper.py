@@ -104,7 +104,8 @@ class Keeper:
         if said is None or "failed" in said:
             self._end()
             return {"failed": (said or {}).get("failed", "the set's first process ended")}
-        self.watch, self.apart = Watch(self.pid, limits, folders), limits.apart
+        self.watch = Watch(self.pid, limits, folders)
+        self.apart = limits.apart
         return {"started": self.pid}
 
     def _take_folders(self):
@@ -134,7 +135,9 @@ class Keeper:
         self.leash.close()
         if self.watch:
             self.watch.close()
-        self.watch, self.leash, self.apart = None, None, False
+        self.watch = None
+        self.leash = None
+        self.apart = False
         return {"ended": seen}
 
     def _reap(self):

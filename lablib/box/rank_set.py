@@ -107,7 +107,8 @@ def _serve_ranks(framework, channel, leash, limits):
 def _become_rank(job, fds, limits, leash):
     """Replace the paths in the job by the files that were passed on, then run as a rank."""
     _, payload, *files = [f"/proc/self/fd/{fd}" for fd in fds]
-    job.payload, job.files = payload, dict(zip(_FILES, files), traceback=os.devnull)
+    job.payload = payload
+    job.files = dict(zip(_FILES, files), traceback=os.devnull)
     kept = [*fds, job.listening or 0]
     if limits.apart:
         job.relay = fds[2 + len(_FILES)]

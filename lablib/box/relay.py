@@ -40,7 +40,8 @@ class Relay:
 
     def __init__(self, ranks: int):
         pairs = [socket.socketpair() for _ in range(ranks)]
-        self._ours, self.theirs = [ours for ours, _ in pairs], [theirs for _, theirs in pairs]
+        self._ours = [ours for ours, _ in pairs]
+        self.theirs = [theirs for _, theirs in pairs]
         self.messages: list[tuple[int, int, int]] = []
         self.put_in: list[tuple[int, str, int]] = []
         self._begun: list[list[tuple]] = [[] for _ in pairs]  # collectives: code, root, data

@@ -36,7 +36,9 @@ class Watch:
     """
 
     def __init__(self, pid: int, limits: Limits, folders: list[int]):
-        self.pid, self.limits, self.folders = pid, limits, folders
+        self.pid = pid
+        self.limits = limits
+        self.folders = folders
         self.trusted = {1, os.getpid(), pid}  # these do not run a learner's code
         self.why = ""
         self.files_bytes = self.loopback_bytes = 0

@@ -35,7 +35,9 @@ class Ended(Exception):
 
     def __init__(self, status: str, reason: str, detail: str = ""):
         super().__init__(reason)
-        self.status, self.reason, self.detail = status, reason, detail
+        self.status = status
+        self.reason = reason
+        self.detail = detail
 
 
 def failed(failure: failures.Failure, seen: dict, cpu_s: int) -> Ended:

@@ -35,7 +35,10 @@ _OF_MACHINE = {
     }),
 }  # fmt: skip
 _X32 = 0x40000000  # on x86_64 the same calls have second numbers, which start here
-_LOAD, _IF_EQUAL, _IF_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD = 0x20
+_IF_EQUAL = 0x15
+_IF_AT_LEAST = 0x35
+_RETURN = 0x06
 _NUMBER_AT, _ARCH_AT, _SECOND_ARGUMENT_AT = 0, 4, 24  # in the kernel's struct seccomp_data
 _NOT_ALWAYS = ("flock", "fcntl")
 # Commands of fcntl that lock a file, lease it, or watch a folder; <asm-generic/fcntl.h>.

@@ -101,7 +101,9 @@ class Failure(Exception):
     """
 
     def __init__(self, fates: list[Fate], boards: list[Board], stacks: list[str]):
-        self.fates, self.boards, self.stacks = fates, boards, stacks
+        self.fates = fates
+        self.boards = boards
+        self.stacks = stacks
 
 
 class Hang(Exception):
@@ -111,14 +113,19 @@ class Hang(Exception):
         self, boards: list[Board], stacks: list[str], why: str, advice: str, timed_out: bool
     ):
         self.boards, self.stacks = boards, stacks
-        self.why, self.advice, self.timed_out = why, advice, timed_out
+        self.why = why
+        self.advice = advice
+        self.timed_out = timed_out
 
 
 def rank_failed(failure: Failure, logs: list[str], log_folder) -> RankFailed:
     """Return the error for a run in which ranks failed; it begins with the first failure."""
-    fates, boards, stacks = failure.fates, failure.boards, failure.stacks
+    fates = failure.fates
+    boards = failure.boards
+    stacks = failure.stacks
     failed = in_order(fates)
-    first, others = failed[0], [fate for fate in failed[1:] if not fate.echo]
+    first = failed[0]
+    others = [fate for fate in failed[1:] if not fate.echo]
     saw = [where(first, boards[first.rank], stacks[first.rank])]
     saw += _too_small(first, boards[first.rank])
     saw += _others(first, others)
@@ -157,7 +164,9 @@ def cluster_hangs(hang: Hang, log_folder) -> ClusterHangs:
     more = "; if the ranks only need more time, use a larger timeout_s" if hang.timed_out else ""
     do = f"{hang.advice}{more}; logs: {log_folder}"
     error = ClusterHangs(hang.why, saw="\n".join(waits), do=do)
-    error.waits, error.advice, error.timed_out = waits, hang.advice, hang.timed_out
+    error.waits = waits
+    error.advice = hang.advice
+    error.timed_out = hang.timed_out
     error.waiting = [rank for rank, board in boards if board.state == "waiting"]
     return error
 

@@ -96,7 +96,8 @@ def _parsed(path):
     except OSError as error:
         why, do = error.strerror, "check the path; it is relative to the current folder"
     except (SyntaxError, ValueError) as error:
-        why, do = f"{error}", "correct the program, or give the path of a Python file"
+        why = f"{error}"
+        do = "correct the program, or give the path of a Python file"
     raise LabError("The program cannot be read.", saw=f"{path}: {why}", do=do)
 
 

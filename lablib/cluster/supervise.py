@@ -74,8 +74,12 @@ class _Supervision:
     """The state of one run under supervision. See `supervise`."""
 
     def __init__(self, ranks, spec, fates, timeout_s, watch, clock):
-        self.ranks, self.called, self.fates = ranks, spec.called, fates
-        self.timeout_s, self.watch, self.clock = timeout_s, watch, clock
+        self.ranks = ranks
+        self.called = spec.called
+        self.fates = fates
+        self.timeout_s = timeout_s
+        self.watch = watch
+        self.clock = clock
         self.values: dict[int, object] = {}
         self.records: dict[int, Record] = {}
         self.asked: set[int] = set()  # ranks that were asked for their records
@@ -143,12 +147,18 @@ class _Supervision:
         elif isinstance(event, Record):
             self.records[fate.rank] = event
         else:
-            fate.cause, fate.error, fate.text = event.cause, event.type, event.text
-            fate.frames, fate.echo, fate.at_s = event.frames, event.echo, event.at_s
+            fate.cause = event.cause
+            fate.error = event.type
+            fate.text = event.text
+            fate.frames = event.frames
+            fate.echo = event.echo
+            fate.at_s = event.at_s
 
     def _note_death(self, fate, died):
         if not fate.cause and fate.rank not in self.records:
-            fate.code, fate.at_s, fate.returned = died.code, died.at_s, False
+            fate.code = died.code
+            fate.at_s = died.at_s
+            fate.returned = False
 
     def _fail(self):
         until_s = self.clock() + _GRACE_S

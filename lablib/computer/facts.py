@@ -32,7 +32,9 @@ ENOUGH_MEMORY_BYTES = 4e9  # both zygotes, 4 ranks each, a browser
 ENOUGH_DISK_BYTES = 1e9  # traces, notebooks and pages of a course
 _PROBE_S = 5
 _NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000
-_NEW_MOUNT, _NEW_PROCESSES, _NEW_IPC = 0x00020000, 0x20000000, 0x08000000
+_NEW_MOUNT = 0x00020000
+_NEW_PROCESSES = 0x20000000
+_NEW_IPC = 0x08000000
 # man 2 unshare. It runs in a new process, because the caller must not move into a namespace.
 _UNSHARE = """
 import ctypes, os, sys

@@ -208,7 +208,8 @@ def begin(number: str, name: str, title: str = "", root: Path = ROOT) -> str:
                        do=f"use at most {_MOST_CHARACTERS} characters, without quotation marks, "
                        "backslashes and braces")  # fmt: skip
     release.solutions(root)
-    checks, hidden = root / "labs" / "checks", root / "solutions" / "hidden"
+    checks = root / "labs" / "checks"
+    hidden = root / "solutions" / "hidden"
     known = [one for one in exercise.every(checks, hidden) if one.number == number]
     if known:
         raise LabError("This exercise exists already.", saw=str(known[0].path),
@@ -240,7 +241,8 @@ def _is_name(name):
 
 def _add_cells(number, name, title, root):
     """Write the exercise's cells and return the path of their notebook."""
-    lab, own = number.partition(".")[0].zfill(2), number.replace(".", "-")
+    lab = number.partition(".")[0].zfill(2)
+    own = number.replace(".", "-")
     there = sorted((root / "solutions").glob(f"{lab}_*.ipynb"))
     path = there[0] if there else root / "solutions" / f"{lab}_{name}.ipynb"
     book = json.loads(path.read_text("utf-8")) if there else _new_notebook(lab, title, root)

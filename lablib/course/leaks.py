@@ -81,7 +81,8 @@ class _Sought:
 def _described(name, prints, telling):
     numbers = sorted({number for each in telling for number in each.secret.exercises})
     most = max(telling, key=lambda each: each.share_in(name, prints))
-    share, where = most.share_in(name, prints), most.secret.where
+    share = most.share_in(name, prints)
+    where = most.secret.where
     return f"{name} answers exercise {', '.join(numbers)}: it contains {share:.0%} of {where}"
 
 

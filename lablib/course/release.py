@@ -136,7 +136,9 @@ def cut(source: str, where: str) -> tuple[str, list[str]]:
     >>> cut("x = 1\\n### BEGIN SOLUTION\\ny = 2\\n### END SOLUTION", "cell 0")
     ('x = 1\\n# Your code here.', ['y = 2'])
     """
-    kept, lines, begun = [], [], 0
+    kept = []
+    lines = []
+    begun = 0
     for number, line in enumerate(source.split("\n"), start=1):
         if not _LIKE_A_MARKER.match(line):
             (lines if begun else kept).append(line)

@@ -80,7 +80,8 @@ def read_lab(notebook: dict, name: str) -> dict:
     lab = lab_of(notebook, name)
     for cell, ran in zip(lab["cells"], notebook["cells"], strict=True):
         if "outputs" in ran:
-            cell["outputs"], cell["execution_count"] = ran["outputs"], ran["execution_count"]
+            cell["outputs"] = ran["outputs"]
+            cell["execution_count"] = ran["execution_count"]
     return lab
 
 

@@ -25,7 +25,9 @@ class ListedNames:
     """
 
     def __init__(self, framework: str, tested: str, reasons: Mapping[str, str]):
-        self.framework, self.tested, self.reasons = framework, tested, reasons
+        self.framework = framework
+        self.tested = tested
+        self.reasons = reasons
 
     def check(self) -> None:
         """Raise LabError if the installed version lacks one of the names.

@@ -131,7 +131,8 @@ class _Grading:
         ids = {one.id for one in self.found}
         strangers = [one for one in self.asked.only if one not in ids]
         if strangers:
-            saw, do = ", ".join(strangers), f"choose one of: {', '.join(sorted(ids)[:20])}"
+            saw = ", ".join(strangers)
+            do = f"choose one of: {', '.join(sorted(ids)[:20])}"
             raise LabError("There is no submission of this learner.", saw=saw, do=do)
         self.changes = self._overrides(ids)
         self.policy = lateness.read(self.asked.late, ids) if self.asked.late else None
@@ -165,7 +166,8 @@ class _Grading:
             (out / "feedback").mkdir(parents=True, exist_ok=True)
             (out / _WORK).mkdir(mode=0o755)
         except OSError as error:
-            saw, do = f"{out}: {error.strerror}", "choose a folder that you may write to"
+            saw = f"{out}: {error.strerror}"
+            do = "choose a folder that you may write to"
             raise LabError("The grades cannot be written.", saw=saw, do=do) from None
         self.seed = secret_seed.seed_of(out, self.asked.seed)
         write_completely(out / "overrides.csv", overrides.text_of(self.changes))

@@ -62,7 +62,8 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
                        do="save it again in JupyterLab, or restore it: "
                        f"python -m lablib reset {lab}")  # fmt: skip
     written = written_questions.every(root / "labs/checks", lab)
-    book, notes = json.loads(notebook_file.decoded(data)), list(_states(written))
+    book = json.loads(notebook_file.decoded(data))
+    notes = list(_states(written))
     book.setdefault("metadata", {})["lablib"] = _kept(lab, written)
     text = json.dumps(book, indent=1, ensure_ascii=False)
     if len(text.encode()) > _MOST_BYTES:

@@ -237,7 +237,9 @@ def _only(found, path, table, known):
 
 def _line(text, path):
     """Return the line of this key, or else of its table; tomllib does not report lines."""
-    best, depth, table = 1, 0, ()
+    best = 1
+    depth = 0
+    table = ()
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+([^\[\]]+)\]", line)
         if header:

@@ -197,7 +197,8 @@ class Hardware:
         return all_reduce.all_reduce_s(nbytes, ranks, link, among)
 
     def _on_two_levels(self, name, nbytes, here, at_s):
-        within, between = self.within.at(at_s), self.between.at(at_s)
+        within = self.within.at(at_s)
+        between = self.between.at(at_s)
         # If the nodes have different numbers of ranks, assume for each node the largest number of
         # ranks, and the adapters that the smallest number can use.
         lanes = min(min(here.values()), self.lanes)

@@ -13,7 +13,9 @@ from msgspec import Meta
 from lablib.record.event import PHASES
 
 LARGEST = 2**53  # a float represents every whole number up to this one
-LONGEST_LABEL, LONGEST_LOGGED, MOST_LOGGED = 1000, 40, 100
+LONGEST_LABEL = 1000
+LONGEST_LOGGED = 40
+MOST_LOGGED = 100
 
 Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]

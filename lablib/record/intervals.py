@@ -30,7 +30,9 @@ def common(a: Iterable[Interval], b: Iterable[Interval]) -> list[Interval]:
     [(3, 4), (6, 7)]
     """
     a, b = union(a), union(b)
-    both, i, j = [], 0, 0
+    both = []
+    i = 0
+    j = 0
     while i < len(a) and j < len(b):
         start, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
         if start < end:

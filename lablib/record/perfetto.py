@@ -123,7 +123,8 @@ def _arrows(threads, origin_s):
                 places[event.group][event.name].append((event, rank, number))
     pairs = [pair for ends in places.values() for pair in _pairs(**ends)]
     for flow, ((sent, *source), (received, *target)) in enumerate(pairs, start=1):
-        start_s, end_s = sent.start_s - origin_s, received.end_s - origin_s
+        start_s = sent.start_s - origin_s
+        end_s = received.end_s - origin_s
         if received.start_s < sent.start_s:
             yield _slice(target, "transfer", "message", (start_s, end_s))
         # A viewer attaches the arrow to the innermost slice that is open at this time.

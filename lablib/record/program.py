@@ -168,7 +168,8 @@ def _busy(rows, waits):
     phases = [(float("-inf"), "other"), *changes]
     ends = [at_s for at_s, _ in changes] + [float("inf")]
     for (from_s, phase), until_s in zip(phases, ends):
-        now_s, end_s = max(returned.start_s, from_s), min(returned.end_s, until_s)
+        now_s = max(returned.start_s, from_s)
+        end_s = min(returned.end_s, until_s)
         for start_s, stop_s, _ in waits:
             if now_s < min(start_s, end_s):
                 yield now_s, min(start_s, end_s), phase

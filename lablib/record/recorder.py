@@ -44,7 +44,9 @@ class Recorder:
 
     def __init__(self, board: str | None = None, clock=time.monotonic, spent=lambda: ((), 0.0)):
         self.rows: list[Row] = []
-        self.clock, self.spent, self.memory = clock, spent, None
+        self.clock = clock
+        self.spent = spent
+        self.memory = None
         self.state = "running"
         self._phases: list[str] = []
         self._board = BoardFile(board) if board else None
@@ -212,7 +214,8 @@ class CpuSeconds:
     """Return (no costs, CPU seconds since the last call) of the thread that made this object."""
 
     def __init__(self):
-        self._thread, self._last_s = threading.get_ident(), time.thread_time()
+        self._thread = threading.get_ident()
+        self._last_s = time.thread_time()
 
     def __call__(self) -> tuple[tuple, float]:
         if threading.get_ident() != self._thread:

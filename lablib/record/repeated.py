@@ -10,7 +10,9 @@ from typing import NamedTuple
 from lablib.record import metrics
 
 NAN = math.nan
-FASTER, SLOWER, NO_DIFFERENCE = "faster", "slower", "no difference"
+FASTER = "faster"
+SLOWER = "slower"
+NO_DIFFERENCE = "no difference"
 MEASURED_ONCE = "measured once"
 
 
@@ -53,7 +55,8 @@ def speedup(rates: Sequence[float], single_rates: Sequence[float], exact: bool =
     median = statistics.median(ratios)
     if len(ratios) == 1 and not exact:
         return Speedup(median, NAN, NAN, MEASURED_ONCE)
-    low, high = min(rates) / max(single_rates), max(rates) / min(single_rates)
+    low = min(rates) / max(single_rates)
+    high = max(rates) / min(single_rates)
     if low <= 1 <= high:
         return Speedup(median, low, high, NO_DIFFERENCE)
     return Speedup(median, low, high, FASTER if low > 1 else SLOWER)

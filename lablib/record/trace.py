@@ -160,7 +160,8 @@ class Trace(Sequence[Event]):
         return self._events, self._clock, self._ranks
 
     def __repr__(self) -> str:
-        events, ranks = _count(len(self), "event"), _count(self.ranks, "rank")
+        events = _count(len(self), "event")
+        ranks = _count(self.ranks, "rank")
         return f"Trace({events}, {ranks}, {show_s(self.duration_s)}, {self._clock})"
 
     def _repr_html_(self) -> str:

@@ -171,7 +171,8 @@ def _pack(checkpoint, job):
 
 def _unpack(data):
     """Return (head, arrays), or None if data is missing or has changed since it was written."""
-    content, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    content = data[:-_DIGEST_BYTES]
+    digest = data[-_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as file:

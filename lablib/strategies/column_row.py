@@ -150,7 +150,8 @@ def live_bytes(task: Task, ranks: int, batch: int) -> int:
     two things: the last step's gradients and the scores with their logarithms; or, after the
     backward pass has begun, the logarithms and two gradients of them.
     """
-    weights, scores = weight_bytes(task, ranks), 4 * batch * prod(task.chain[-1].shape_out)
+    weights = weight_bytes(task, ranks)
+    scores = 4 * batch * prod(task.chain[-1].shape_out)
     kept = 4 * batch * sum(_kept_sizes(task, ranks))
     return 2 * weights + kept + 2 * scores + max(weights, scores)
 
@@ -167,7 +168,8 @@ def _kept_sizes(task, ranks) -> Iterator[int]:
         if block.kind == "dense":  # before and after GELU
             yield 2 * out // (ranks if number in first_of_pair else 1)
         elif block.kind == "attention":  # norm and sum; query, key, value, heads; attention weights
-            heads, tokens = block.shape_out[-1] // HEAD_WIDTH, block.shape_out[0]
+            heads = block.shape_out[-1] // HEAD_WIDTH
+            tokens = block.shape_out[0]
             yield 2 * out + (4 * out + heads * tokens**2) // ranks
         elif block.kind == "feed_forward":  # norm and sum; four times the width, twice
             yield 2 * out + 8 * out // ranks

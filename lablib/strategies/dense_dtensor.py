@@ -59,7 +59,8 @@ def connected_mesh(me, axes: Mapping[str, int]):
     from tensorflow.experimental import dtensor
 
     hosts = json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"]
-    os.environ["DTENSOR_JOB_NAME"], os.environ["DTENSOR_JOBS"] = "worker", ",".join(hosts)
+    os.environ["DTENSOR_JOB_NAME"] = "worker"
+    os.environ["DTENSOR_JOBS"] = ",".join(hosts)
     os.environ["DTENSOR_CLIENT_ID"] = str(me.rank)
     os.environ["DTENSOR_NUM_CLIENTS"] = str(me.ranks)
     dtensor.initialize_accelerator_system("CPU")

@@ -53,7 +53,8 @@ def _cnn(shape, whole, halved, classes):
 
 def _gpt(layers, width, vocabulary):
     one = (attention(TOKENS, width), feed_forward(TOKENS, width))
-    first, last = embed(TOKENS, vocabulary, width), head(TOKENS, width, vocabulary)
+    first = embed(TOKENS, vocabulary, width)
+    last = head(TOKENS, width, vocabulary)
     return Chain((first, *layers * one, last))
 
 

@@ -52,7 +52,9 @@ def tried(model: Any, loss: Callable, x: Any, y: Any) -> tuple[OwnBlock, ...]:
     x, y   the tensors of the first batch
     """
     looks = f"x is {_looks(x)}, y is {_looks(y)}, weights are {_types(model)}"
-    layers, passes, outputs = _layers(model), [], x
+    layers = _layers(model)
+    passes = []
+    outputs = x
     for number, layer in enumerate(layers):
         what = "The model" if len(layers) == 1 else f"Layer {number} of the model, {layer},"
         seen, outputs = _pass(what, layer, outputs, len(x), looks, _cure(x, model))
@@ -73,7 +75,8 @@ def _layers(model):
 def _pass(what, layer, taken, samples, looks, do):
     from torch.utils.flop_counter import FlopCounterMode
 
-    shape, kind = _shape(taken), str(getattr(taken, "dtype", "")).removeprefix("torch.")
+    shape = _shape(taken)
+    kind = str(getattr(taken, "dtype", "")).removeprefix("torch.")
     cuttable = _can_be_sent(taken, samples)
     with FlopCounterMode(display=False) as counter:
         outputs = attempt(what, do, layer, taken, given=looks)
@@ -151,7 +154,8 @@ def _check_mean(loss, outputs, y, whole):
         attempt("The loss of half a batch", _TRY, loss, outputs[rows], y[rows])
         for rows in (slice(half), slice(half, None))
     ]
-    total, whole = sum(part.item() for part in parts), whole.item()
+    total = sum(part.item() for part in parts)
+    whole = whole.item()
     if whole and abs(total - whole) < 1e-4 * abs(whole):
         raise LabError(
             "The loss must be the mean over the samples, not their sum.",

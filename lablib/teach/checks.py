@@ -99,7 +99,8 @@ class _Shown:
     """Show a result again, because its own `_ipython_display_` shows nothing a second time."""
 
     def __init__(self, result):
-        self._repr_html_, self._text = result._repr_html_, repr(result)
+        self._repr_html_ = result._repr_html_
+        self._text = repr(result)
 
     def __repr__(self):
         return self._text

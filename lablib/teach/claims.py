@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VALUES, OUTSIDE, RANK = "values", "outside", "rank"
+VALUES = "values"
+OUTSIDE = "outside"
+RANK = "rank"
 _LONGEST_SHOWN, _CUT = 240, " ..."
 _VOLUME_TOLERANCE = 0.05
 
@@ -103,10 +105,12 @@ def volume(text: str, seen, nbytes: float, spare_bytes: float = 0, **more) -> Cl
              own record must show messages at all
     """
     if seen.loopback_bytes is None:
-        counted, text = sum(e[2] for e in seen.put_in()), f"{text} (only grading counts its bytes)"
+        counted = sum(e[2] for e in seen.put_in())
+        text = f"{text} (only grading counts its bytes)"
         told = "messages", f"{counted:,} B put in"
         return Claim(text, counted > 0, *told, evidence=OUTSIDE, **more)
-    off, most = _VOLUME_TOLERANCE * nbytes, nbytes + spare_bytes
+    off = _VOLUME_TOLERANCE * nbytes
+    most = nbytes + spare_bytes
     holds = nbytes - off <= seen.loopback_bytes <= most + off
     about = f"{nbytes:,.0f} to {most:,.0f}" if spare_bytes else f"about {nbytes:,.0f}"
     return Claim(

@@ -14,7 +14,10 @@ class Revealed:
     """A guess beside the result. `guess` is None if the question was skipped."""
 
     def __init__(self, question: str, guess: object, happened: object, unit: str = ""):
-        self.question, self.guess, self.happened, self.unit = question, guess, happened, unit
+        self.question = question
+        self.guess = guess
+        self.happened = happened
+        self.unit = unit
 
     @property
     def error(self) -> float | None:

@@ -52,7 +52,8 @@ def field_and_result(reveal):
     import ipywidgets as widgets
     from IPython.display import display
 
-    result, more = widgets.HTML(f"<p>{_LOCKED}</p>"), widgets.Output()
+    result = widgets.HTML(f"<p>{_LOCKED}</p>")
+    more = widgets.Output()
 
     def unlock():
         result.value = f"<p>{_COMPUTED}</p>"

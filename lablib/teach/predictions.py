@@ -14,10 +14,13 @@ class Prediction:
     """A question with a field for the guess. `reveal` compares the guess with the result."""
 
     def __init__(self, question: str, unit: str = "", choices: Sequence = (), topic: str = ""):
-        self.question, self.unit, self.topic = question, unit, topic
+        self.question = question
+        self.unit = unit
+        self.topic = topic
         self.choices = [plain(choice) for choice in choices]
         kept = progress.kept("prediction", question)
-        self.guess, self.skipped = kept.get("guess"), bool(kept.get("skipped"))
+        self.guess = kept.get("guess")
+        self.skipped = bool(kept.get("skipped"))
         self._waiting: list[Callable] = []  # results to unlock
 
     @property
@@ -33,7 +36,8 @@ class Prediction:
 
         Raises LabError for a guess of another kind.
         """
-        self.guess, self.skipped = as_guess(guess, self.unit, self.choices), False
+        self.guess = as_guess(guess, self.unit, self.choices)
+        self.skipped = False
         return self._store()
 
     def skip(self) -> Prediction:
@@ -94,7 +98,9 @@ class Reveal:
     """A result that is locked until there is a guess."""
 
     def __init__(self, prediction: Prediction, happened: object, why: str, show: Callable | None):
-        self.prediction, self.why, self.show = prediction, why, show
+        self.prediction = prediction
+        self.why = why
+        self.show = show
         self._happened, self._revealed = happened, None
 
     @property

@@ -51,7 +51,8 @@ def _cases_to_show(result):
 
 
 def _headline(result):
-    number, title = result.exercise.number, result.exercise.title
+    number = result.exercise.number
+    title = result.exercise.title
     if not result.attempted:
         return f"Exercise {number}: {NOT_ATTEMPTED}"
     points = f"{result.points:g} of {result.of:g} points"

@@ -58,7 +58,8 @@ def _fitted(seconds_by_size, ranks) -> Link:
     The bytes of the smallest message take practically no time, so it gives alpha.
     """
     hops = 2 * (ranks - 1)
-    smallest, largest = min(seconds_by_size), max(seconds_by_size)
+    smallest = min(seconds_by_size)
+    largest = max(seconds_by_size)
     alpha_s = seconds_by_size[smallest] / hops
     moving_s = seconds_by_size[largest] - seconds_by_size[smallest]
     if moving_s <= 0:

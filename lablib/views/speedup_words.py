@@ -13,7 +13,8 @@ RULE = f"{NO_FINDING} means that the range includes 1: this measurement shows no
 
 def has_range(row: Mapping) -> bool:
     """Return whether a row's speed-up has a range that is worth showing."""
-    low, high = row.get("speedup_low", math.nan), row.get("speedup_high", math.nan)
+    low = row.get("speedup_low", math.nan)
+    high = row.get("speedup_high", math.nan)
     return low < high
 
 
@@ -53,7 +54,8 @@ def efficiency(row: Mapping) -> str:
         return "–"
     if not has_range(row):
         return f"{row['efficiency']:.0%}"
-    low, high = row["speedup_low"] / row["ranks"], row["speedup_high"] / row["ranks"]
+    low = row["speedup_low"] / row["ranks"]
+    high = row["speedup_high"] / row["ranks"]
     if low <= 1 <= high:
         return "≈ 100%"
     if row["finding"] == NO_DIFFERENCE:

@@ -45,7 +45,8 @@ def window(trace: Trace, steps: int | range | None = None) -> Window:
             do="draw the trace of a run whose ranks sent messages or marked steps",
         )
     events = trace if steps is None else _of_steps(trace, steps)
-    start_s, end_s = min(e.start_s for e in events), max(e.end_s for e in events)
+    start_s = min(e.start_s for e in events)
+    end_s = max(e.end_s for e in events)
     # A trace of one mark has no length, but an axis must.
     end_s = max(end_s, start_s + 1e-6)
     return Window(start_s, end_s, *axis_of_seconds(end_s - start_s))

@@ -25,7 +25,9 @@ SERVER = "server"  # TensorFlow's server did not start, so none of the learner's
 CAUSES = (RAISED, LEFT, UNSENDABLE, MEMORY, DISK, UNWRITTEN, SERVER)
 FORGED = "forged"  # it sent a message that the kit never sends; the kernel decides this
 
-LONGEST_NAME, LONGEST_TEXT, MOST_FRAMES = 200, 4000, 100
+LONGEST_NAME = 200
+LONGEST_TEXT = 4000
+MOST_FRAMES = 100
 _Seconds = Annotated[float, Meta(ge=-1e15, le=1e15)]
 _Bytes = Annotated[int, Meta(ge=-(2**62), le=2**62)]
 _Name = Annotated[str, Meta(max_length=LONGEST_NAME)]

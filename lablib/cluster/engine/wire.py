@@ -101,7 +101,10 @@ class Reader:
     """Collect the frames of one rank's stream without ever waiting for it."""
 
     def __init__(self, sock: socket.socket, bounds: Bounds = ANY_SIZE):
-        self.sock, self.bounds, self.ended, self._buffer = sock, bounds, False, bytearray()
+        self.sock = sock
+        self.bounds = bounds
+        self.ended = False
+        self._buffer = bytearray()
 
     def fileno(self) -> int:
         return self.sock.fileno()

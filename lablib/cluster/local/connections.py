@@ -32,7 +32,10 @@ class Connections:
         gone: Callable[[], Exception],
     ):
         self.pids: dict[int, int] = {}
-        self._channel, self._wait_s, self._bounds, self._gone = channel, wait_s, bounds, gone
+        self._channel = channel
+        self._wait_s = wait_s
+        self._bounds = bounds
+        self._gone = gone
         self._readers: dict[int, wire.Reader] = {}
         # Deaths reported while this process waited for an answer.
         self._deaths: list[tuple[int, Event]] = []

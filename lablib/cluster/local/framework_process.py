@@ -82,7 +82,8 @@ class FrameworkProcess:
             self.control.settimeout(None)
         if answer is None or "failed" in answer:
             raise self._failed(answer)
-        self.shared_network, self._ready = answer["shared_network"], True
+        self.shared_network = answer["shared_network"]
+        self._ready = True
 
     def _first_message(self):
         """Return the process's first message; None if it has ended or takes too long."""

@@ -40,11 +40,14 @@ class ZygoteProcess:
     """A zygote and its runs; implements `Engine`. Starting it does not wait."""
 
     def __init__(self, framework: str):
-        self.framework, self._start_method = framework, start_method()
+        self.framework = framework
+        self._start_method = start_method()
         self._environment = dict(os.environb)
         self._served = FrameworkProcess(framework, self._started)
-        self.process, self.folder = self._served.process, self._served.folder
-        self.wait_ready, self.close = self._served.wait_ready, self._served.close
+        self.process = self._served.process
+        self.folder = self._served.folder
+        self.wait_ready = self._served.wait_ready
+        self.close = self._served.close
 
     def start(self, spec: Spec, work: Work, own: list | None) -> LocalRanks:
         self.wait_ready()

@@ -35,7 +35,8 @@ class LocalRanks:
         self.connections = Connections(
             zygote.open_run(), work.timeout_s, wire.ANY_SIZE, self._zygote_died
         )
-        self.pids, self.let_go = self.connections.pids, self.connections.let_go
+        self.pids = self.connections.pids
+        self.let_go = self.connections.let_go
         try:
             self._start(work, own)
         except BaseException:

@@ -42,7 +42,9 @@ class RunProcesses:
     """The rank processes of one run, and the kernel's end of that run."""
 
     def __init__(self, channel: socket.socket):
-        self.channel, self.alive, self.sessions = channel, {}, set()
+        self.channel = channel
+        self.alive = {}
+        self.sessions = set()
         self.listening: socket.socket | None = None
 
     def tell(self, message) -> None:
@@ -64,7 +66,9 @@ class Zygote:
     """
 
     def __init__(self, framework: Framework, start: str, control: socket.socket):
-        self.framework, self.start, self.control = framework, start, control
+        self.framework = framework
+        self.start = start
+        self.control = control
         self.become: Callable[[messages.RankJob, list[int]], None] = live
         self.runs: dict[int, RunProcesses] = {}
         self.to_import = list(framework.later_imports) if start == "fork" else []

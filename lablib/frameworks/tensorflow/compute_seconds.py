@@ -43,7 +43,8 @@ class CpuSeconds(ElapsedSeconds):
     _POOLS = "tf_"
 
     def __init__(self):
-        self._clocks, self._threads = [time.CLOCK_PROCESS_CPUTIME_ID], 0
+        self._clocks = [time.CLOCK_PROCESS_CPUTIME_ID]
+        self._threads = 0
         self._are_shown = os.path.isdir(self._THREADS)
         super().__init__()
 
@@ -51,7 +52,8 @@ class CpuSeconds(ElapsedSeconds):
         if self._are_shown:
             threads = os.stat(self._THREADS).st_nlink  # the number of threads, for one system call
             if threads != self._threads:
-                self._threads, self._clocks = threads, [*map(_clock, self._computing())]
+                self._threads = threads
+                self._clocks = [*map(_clock, self._computing())]
         return sum(map(time.clock_gettime, self._clocks))
 
     def _computing(self):

@@ -25,7 +25,9 @@ from lablib.frameworks.tensorflow.costs import is_free, op_cost
 
 # Attributes of operations: the number under which a message was traced, the kit's own clocks, and
 # the number under which a loop reports how often its body ran.
-MESSAGE, CLOCK, LOOP = "_lablib_message", "_lablib_clock", "_lablib_loop"
+MESSAGE = "_lablib_message"
+CLOCK = "_lablib_clock"
+LOOP = "_lablib_loop"
 _CLOCKS = ("Timestamp", "QueueEnqueueV2")
 _OF_A_GRADIENT = re.compile("(.*/)?(gradient_tape|gradients)/")
 _PHASES = ("forward", "backward", "other", None)
@@ -118,7 +120,8 @@ def _several(compute, times):
 
 class _Graph:
     def __init__(self, function, shapes):
-        self.graph, self.is_backward = function.graph, b"__backward_" in function.name
+        self.graph = function.graph
+        self.is_backward = b"__backward_" in function.name
         self.shapes = Shapes(self.graph, shapes)
         self.unknown: set[str] = set()
         self.called: dict[tf.Operation, list] = {}

@@ -123,6 +123,7 @@ def _nbytes(tensor):
 
 def _of_a_variable(attributes):
     of = dict(zip(attributes[::2], attributes[1::2]))
-    dtype, elements = tf.as_dtype(of["dtype"]), tf.TensorShape(of["shape"]).num_elements()
+    dtype = tf.as_dtype(of["dtype"])
+    elements = tf.TensorShape(of["shape"]).num_elements()
     known = is_data(dtype) and elements  # a shape may be unknown until the variable is assigned
     return _Memory(elements * dtype.size if known else 0)

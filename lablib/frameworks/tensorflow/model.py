@@ -75,7 +75,9 @@ def _embed(block, ids_BT):
 
 def _attention(block, x_BTD):
     h_BTD = block.norm(x_BTD)
-    batch, tokens, width = tf.shape(x_BTD)[0], x_BTD.shape[1], x_BTD.shape[2]
+    batch = tf.shape(x_BTD)[0]
+    tokens = x_BTD.shape[1]
+    width = x_BTD.shape[2]
     q, k, v = (
         tf.transpose(tf.reshape(layer(h_BTD), (batch, tokens, -1, block.head_width)), (0, 2, 1, 3))
         for layer in (block.query, block.key, block.value)  # BNTK
@@ -113,7 +115,9 @@ class Block(keras.layers.Layer):
 
     def __init__(self, number, block):
         super().__init__(name=f"block_{number}")
-        self.number, self.kind, self.head_width = number, block.kind, block.head_width
+        self.number = number
+        self.kind = block.kind
+        self.head_width = block.head_width
         for layer in block.layers:
             setattr(self, layer.name, _layer(layer))
         self.built = True
@@ -140,15 +144,18 @@ def _layer(layer):
     """Return a Keras layer whose variables exist and are zero."""
     zeros = {"kernel_initializer": "zeros"}
     if layer.kind == "dense":
-        made, shape = layers.Dense(layer.shape[-1], use_bias=layer.bias, **zeros), layer.shape[:1]
+        made = layers.Dense(layer.shape[-1], use_bias=layer.bias, **zeros)
+        shape = layer.shape[:1]
     elif layer.kind == "conv":
         *size, channels_in, channels = layer.shape
         made = layers.Conv2D(channels, size, padding="same", **zeros)
         shape = (None, None, channels_in)
     elif layer.kind == "norm":
-        made, shape = layers.LayerNormalization(epsilon=layer.epsilon), layer.shape
+        made = layers.LayerNormalization(epsilon=layer.epsilon)
+        shape = layer.shape
     else:
-        made, shape = layers.Embedding(*layer.shape, embeddings_initializer="zeros"), ()
+        made = layers.Embedding(*layer.shape, embeddings_initializer="zeros")
+        shape = ()
     made.build((None, *shape))
     return made
 

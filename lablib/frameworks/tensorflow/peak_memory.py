@@ -100,7 +100,8 @@ def _outputs(function):
 class _Call:
     def __init__(self, function, shapes):
         self.graph = graph = function.graph
-        self.shapes, outputs = Shapes(graph, shapes), _outputs(function)
+        self.shapes = Shapes(graph, shapes)
+        outputs = _outputs(function)
         self.runs = set(causes_first([t.op for t in outputs] + graph.control_outputs))
         self.ops = [op for op in graph.get_operations() if op in self.runs]
         self.needed = Counter(map(_memory, outputs))
@@ -149,7 +150,8 @@ class _Call:
             waits[op] = len(first)
             for cause in first:
                 then[cause].append(op)
-        views, work = deque(op for op in self.ops if not waits[op]), []
+        views = deque(op for op in self.ops if not waits[op])
+        work = []
         while views or work:
             op = views.popleft() if views else work.pop()
             yield op

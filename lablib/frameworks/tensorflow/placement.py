@@ -31,7 +31,8 @@ def crossings(
         if place[op] is None:
             place[op] = next((place[t.op] for t in op.inputs if place.get(t.op) is not None), None)
     for tensor, op in [*uses, *((tensor, None) for tensor in graph.outputs)]:
-        source, target = place.get(tensor.op), place[op] if op else home
+        source = place.get(tensor.op)
+        target = place[op] if op else home
         if None in (source, target) or source == target or (tensor.name, target) in sent:
             continue
         if _is_data(tensor):

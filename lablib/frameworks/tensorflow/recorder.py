@@ -77,7 +77,9 @@ def join(recorder: Recorder, config: RankConfig) -> None:
     """Record what this process sends and computes."""
     global _recorder, _home, _ranks, _rank_of_task, _to_monotonic_s, _in_seconds
     compat.NAMES.check()
-    _recorder, _home, _ranks = recorder, config.rank, config.ranks
+    _recorder = recorder
+    _home = config.rank
+    _ranks = config.ranks
     _rank_of_task = config.rank_of_task
     _to_monotonic_s = recorder.clock() - time.time()
     paths = compat.collectives()
@@ -89,7 +91,8 @@ def join(recorder: Recorder, config: RankConfig) -> None:
     compat.replace(compat.CALL_OF_A_GRAPH, _watched)
     _record_phases()
     if config.counts:
-        recorder.spent, recorder.memory = CountedCosts().take, LiveBytes()
+        recorder.spent = CountedCosts().take
+        recorder.memory = LiveBytes()
     else:
         recorder.spent = _in_seconds = CpuSeconds() if config.threads == 1 else ElapsedSeconds()
     if config.modelled and _ranks > 1:

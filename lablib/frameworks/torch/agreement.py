@@ -163,7 +163,8 @@ def _elements(entry):
 
 def _check_splits(both, group):
     (source, sends), (target, receives) = both
-    sent, expected = sends.sends[group.index(target)], receives.receives[group.index(source)]
+    sent = sends.sends[group.index(target)]
+    expected = receives.receives[group.index(source)]
     if sent != expected:
         raise LabError(
             "The sizes in this all_to_all do not match.",

@@ -109,7 +109,8 @@ def _looks(value):
 def _cost(func, args, kwargs, answer):
     if func.namespace in _SENDS or "empty" in schema(func).name:
         return _FREE
-    inputs, outputs = _tensors((args, kwargs)), _tensors(answer)
+    inputs = _tensors((args, kwargs))
+    outputs = _tensors(answer)
     if any(tensor.is_meta for tensor in inputs + outputs):
         return _FREE
     formula = flop_registry.get(overload_packet(func))

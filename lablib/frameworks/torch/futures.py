@@ -79,7 +79,8 @@ def _calls_back(method):
         @uncompiled
         @functools.wraps(callback)
         def uncounted(future):
-            before, _thread.calls_back = getattr(_thread, "calls_back", False), True
+            before = getattr(_thread, "calls_back", False)
+            _thread.calls_back = True
             try:
                 with compat.disable_current_modes():
                     return callback(future)

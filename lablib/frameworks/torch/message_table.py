@@ -112,7 +112,8 @@ class MessageTable:
 
         The entry is None if another entry has overwritten its text.
         """
-        start, text = self._head(slot, rank), self._text(slot, rank)
+        start = self._head(slot, rank)
+        text = self._text(slot, rank)
         for _ in range(_READS):
             head = self._map[start : start + _HEAD.size]
             if head[-_SUM:] == _sum(head[:-_SUM]):

@@ -24,7 +24,10 @@ class Membership:
     """
 
     def __init__(self, rank: int, ranks: int, backend: str, store: dist.Store):
-        self.rank, self.ranks, self.backend, self.store = rank, ranks, backend, store
+        self.rank = rank
+        self.ranks = ranks
+        self.backend = backend
+        self.store = store
         self._asked = False  # True: the program has called init_process_group for the present group
 
     def replace_torchs(self) -> None:

@@ -32,7 +32,8 @@ from lablib.frameworks.torch.relayed_group import RelayedGroup, refuse
 from lablib.frameworks.torch.uncompiled import run_as_written, uncompiled
 from lablib.record.recorder import Recorder
 
-_C10D, _RPC = "torch.distributed.distributed_c10d", "torch.distributed.rpc:init_rpc"
+_C10D = "torch.distributed.distributed_c10d"
+_RPC = "torch.distributed.rpc:init_rpc"
 _recorder: Recorder
 _table: MessageTable
 _ranks: int  # of the whole cluster
@@ -56,7 +57,8 @@ def join(recorder: Recorder, config: RankConfig) -> None:
         where = "127.0.0.1", config.port, _ranks, rank == 0, timeout
         store = dist.TCPStore(*where, master_listen_fd=config.listening)
     else:
-        store, _line_to_relay = dist.HashStore(), RelayLink(socket.socket(fileno=config.relay))
+        store = dist.HashStore()
+        _line_to_relay = RelayLink(socket.socket(fileno=config.relay))
     dist.Backend.register_backend("lab", _create, extended_api=True, devices=["cpu", "cuda"])
     compat.replace(f"{_C10D}:_new_process_group_helper", _recorded_too)
     record_phases(recorder)
@@ -84,7 +86,9 @@ class _RecordedGroup(dist.ProcessGroup):
     def __init__(self, inner, name, global_ranks, over):
         super().__init__(inner.rank(), inner.size())
         self.over = over  # "gloo", "nccl", "relay"
-        self.inner, self.channel, self.ranks = inner, name, tuple(global_ranks)
+        self.inner = inner
+        self.channel = name
+        self.ranks = tuple(global_ranks)
 
     def getBackendName(self):  # noqa: N802 - torch looks for this name
         return "lab"
@@ -195,7 +199,9 @@ class _RecordedWork(compat.Work):
 
     def __init__(self, inner, number, watch=True):
         super().__init__()
-        self.inner, self.number, self._future = inner, number, None
+        self.inner = inner
+        self.number = number
+        self._future = None
         self._end = _End(number)
         if watch:
             _under_way[number] = inner, self._end
@@ -334,7 +340,9 @@ def _kind():
 
 def _backend(options):
     arguments = options.store, options.group_rank, options.group_size
-    kind, cpu, gpu = _kind(), torch.device("cpu"), torch.device("cuda")
+    kind = _kind()
+    cpu = torch.device("cpu")
+    gpu = torch.device("cuda")
     if kind == dist.ProcessGroup.BackendType.NCCL:
         return [gpu], kind, dist.ProcessGroupNCCL(*arguments, options.timeout)
     devices = [cpu, gpu] if torch.cuda.is_initialized() else [cpu]

@@ -36,7 +36,10 @@ class Pending:
     """A message in progress. `over` becomes True when it is done; `source` is its sender."""
 
     def __init__(self, source: int = ANYBODY, tag: int = 0, take: Callable | None = None):
-        self.source, self.tag, self.take, self.over = source, tag, take, False
+        self.source = source
+        self.tag = tag
+        self.take = take
+        self.over = False
 
 
 class RelayLink:
@@ -115,7 +118,8 @@ class RelayLink:
         elif kind == BARRIER:
             self._barriers.pop(0).over = True
         elif kind == COLLECTIVE:
-            pending, data = self._collectives.pop(number), self._exactly(nbytes)
+            pending = self._collectives.pop(number)
+            data = self._exactly(nbytes)
             pending.over = True
             pending.take(data)
         else:

@@ -102,7 +102,9 @@ def refuse(method: str, name: str) -> None:
 class _Work(compat.Work):
     def __init__(self, link, pending, taken=()):
         super().__init__()
-        self.link, self.pending, self.taken = link, pending, list(taken)
+        self.link = link
+        self.pending = pending
+        self.taken = list(taken)
 
     def wait(self, *_):
         self.link.wait(self.pending)

@@ -111,7 +111,9 @@ class _Session:
     """The namespace in which the cells run one after the other, and what happened in them."""
 
     def __init__(self, asked: NotebookRun, framework, sock, lost, until_s):
-        self.asked, self.sock, self.until_s = asked, sock, until_s
+        self.asked = asked
+        self.sock = sock
+        self.until_s = until_s
         self.failed = dict(lost)
         self.checked: dict[tuple[str, int], _Held] = {}
         self.own: dict[tuple[str, int], _Held] = {}

@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from lablib.grading.intake import python_cells
 from lablib.grading.intake.notebook_file import Cell, Notebook
 
-FOUND, NOT_ATTEMPTED, NOT_FOUND = "found", "not attempted", "not found"
-SYNTAX_ERROR, OTHER_SHAPE = "syntax error", "cannot be called"
+FOUND = "found"
+NOT_ATTEMPTED = "not attempted"
+NOT_FOUND = "not found"
+SYNTAX_ERROR = "syntax error"
+OTHER_SHAPE = "cannot be called"
 # A program that tries to find its judge uses these names. This is only a hint for the instructor:
 # it is easy to avoid the names.
 _NO_EXERCISE_NEEDS = re.compile(

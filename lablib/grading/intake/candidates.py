@@ -38,7 +38,8 @@ class FoundAnswers:
     """
 
     def __init__(self, exercises: Sequence[Exercise], place):
-        self.place, self.due = place, {one.number: tuple(one.answers) for one in exercises}
+        self.place = place
+        self.due = {one.number: tuple(one.answers) for one in exercises}
         self._outcomes: dict[tuple[tuple[Cell, ...], str], object] = {}
 
     def candidates(
@@ -84,7 +85,9 @@ def _candidate(plain, name, own):
     function = plain.get("function")
     if not isinstance(function, bytes):
         return Candidate(status=OTHER_SHAPE, reason=_text(plain.get("problem")))
-    where, called, notes = _text(plain.get("where")), _text(plain.get("called")), []
+    where = _text(plain.get("where"))
+    called = _text(plain.get("called"))
+    notes = []
     if where.startswith("cell ") and own and where not in map(file_name, own):
         notes.append(f"{name} was found in {where}")
     if called not in (name, "") and plain.get("renamed"):

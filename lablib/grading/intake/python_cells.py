@@ -46,7 +46,10 @@ def without_magics(source: str) -> str:
     first = source.lstrip().partition("\n")[0]
     if first.startswith("%%") and not first.startswith(_PYTHON_MAGICS):
         return ""
-    kept, is_open, is_continued, opened = [], False, False, ("", 0)
+    kept = []
+    is_open = False
+    is_continued = False
+    opened = ("", 0)
     for line in source.split("\n"):
         if is_continued or (_is_magic(line) and not is_open):
             kept.append("" if is_continued else _without_magic(line))

@@ -76,7 +76,8 @@ def _time(text):
 
 def ids(learners: Mapping[tuple[str, str], Named]) -> dict[tuple[str, str], str]:
     """Return an id for each learner. If two names look alike, each gets a different mark."""
-    times, given = Counter(look(one.id) for one in learners.values()), {}
+    times = Counter(look(one.id) for one in learners.values())
+    given = {}
     for who, one in sorted(learners.items()):
         mark = one.user or hashlib.sha256(os.fsencode(who[1])).hexdigest()[:8]
         identity = one.id if times[look(one.id)] == 1 else f"{one.id} {mark}"

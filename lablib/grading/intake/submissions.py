@@ -24,7 +24,10 @@ from lablib.errors import LabError
 from lablib.grading.intake import submission_names
 from lablib.grading.intake.notebook_file import MOST_BYTES
 
-HANDED_IN, MISSING, REFUSED, UNREADABLE = "handed in", "missing", "refused", "unreadable"
+HANDED_IN = "handed in"
+MISSING = "missing"
+REFUSED = "refused"
+UNREADABLE = "unreadable"
 _DEEPEST, _MOST_FILES = 4, 2000
 _NOT_SUBMISSIONS = {"index.html", "__MACOSX", "Thumbs.db"}
 _ASIDE = (".csv", ".yaml", ".yml", ".toml")

@@ -26,7 +26,8 @@ def written(
     """
     lab = [_python(source) for source in released]
     sources = [source for source in map(_python, cells) if source not in lab]
-    came_with_it, definitions = _prints(lab), _definitions(sources)
+    came_with_it = _prints(lab)
+    definitions = _definitions(sources)
     answers = {exercise: _prints(_with_all_it_uses(wanted, definitions)) - came_with_it
                for exercise, wanted in names.items()}  # fmt: skip
     whole = _prints(sources) - came_with_it

@@ -82,7 +82,9 @@ def _distribution(rows):
 
 def _bars(counts):
     """Draw a histogram in SVG, with a text alternative."""
-    most, high, wide = max(count for _, count in counts), 120, 60
+    most = max(count for _, count in counts)
+    high = 120
+    wide = 60
     told = ", ".join(f"{label}: {count}" for label, count in counts)
     bars = "".join(
         f'<rect x="{n * wide + 4}" y="{20 + high - high * count / most:.1f}" width="{wide - 8}" '

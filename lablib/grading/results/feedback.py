@@ -51,7 +51,8 @@ def feedback(row: Row, lab: str, titles: Mapping[str, str]) -> str:
 
 
 def _page(row, lab, titles, show_case):
-    of, so_far = sum(row.of.values()), "" if row.is_whole else ", not all graded yet"
+    of = sum(row.of.values())
+    so_far = "" if row.is_whole else ", not all graded yet"
     parts = [f"<p><b>{row.total:g} of {of:g} points</b>{so_far} · {html_page.text(row.id)}</p>"]
     parts += _asides(row)
     if row.status not in (GRADED, NOT_GRADED, TO_READ):

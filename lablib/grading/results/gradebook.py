@@ -23,7 +23,9 @@ from lablib.grading.trial.grade_exercise import Graded
 from lablib.teach.written_questions import WrittenQuestion
 
 GRADED, NOT_GRADED = "graded", "not graded"
-TO_READ, READ, NOT_WRITTEN = "to be read", "read", "not written"
+TO_READ = "to be read"
+READ = "read"
+NOT_WRITTEN = "not written"
 _LONGEST_CELL = 1000
 
 
@@ -149,7 +151,8 @@ def _lines(row):
             found = [graded.status, graded.reason]
             rest = ["yes" if graded.rests_on_ranks_word else "", graded.tier]
         elif written := row.written.get(number):
-            found, rest = [row.state_of(number), written.note], ["", ""]
+            found = [row.state_of(number), written.note]
+            rest = ["", ""]
         else:
             continue
         by_hand = "yes" if number in row.by_hand else ""

@@ -25,7 +25,10 @@ from lablib.teach.claims import RANK, Claim, earned, share
 from lablib.teach.exercise import Case, Exercise
 from lablib.teach.observation import Seen
 
-RIGHT, PARTLY, WRONG, OK = "right", "partly right", "wrong", "ok"
+RIGHT = "right"
+PARTLY = "partly right"
+WRONG = "wrong"
+OK = "ok"
 UNJUDGED = "not judged"
 JUDGE_S = 10  # computing; right answers take 0.1 s
 _OUT_OF_TIME = f"judging took longer than {JUDGE_S} s"
@@ -218,7 +221,8 @@ def _together(exercise, tried, notes, tier):
         first = next((one for one in troubles if one.status != NOT_ATTEMPTED), troubles[0])
         status, reason = first.status, first.reason
     elif points < exercise.points:
-        status, reason = (PARTLY if points else WRONG), _first_that_fails(tried)
+        status = PARTLY if points else WRONG
+        reason = _first_that_fails(tried)
     notes = tuple(map(_short, notes))  # some hold words from the learner's process
     return Graded(
         exercise.number, points, exercise.points, status, reason, notes, tuple(tried), tier

@@ -122,7 +122,8 @@ class Crew:
 
     def __init__(self, start: Callable[[int], Worker], done: Callable[[dict, dict], None]):
         self.start, self.done = start, done
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
         self._alive: dict[int, Worker] = {}
         self._errors: list[BaseException] = []
 

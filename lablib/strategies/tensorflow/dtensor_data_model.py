@@ -44,7 +44,8 @@ def expected(task, ranks: int, batch: int) -> Expected:
 
     Activations are summed along the rows; gradients, in one pack, and the loss along the columns.
     """
-    rows, weight_bytes = ranks // MODEL, column_row.weight_bytes(task, MODEL)
+    rows = ranks // MODEL
+    weight_bytes = column_row.weight_bytes(task, MODEL)
     pack_bytes = dense_dtensor.pack_bytes(weight_bytes)
     calls, nbytes = column_row.all_reduces(task, MODEL, batch // rows)
     sums = rows * calls + 2 * ranks, rows * nbytes + ranks * (pack_bytes + 4)

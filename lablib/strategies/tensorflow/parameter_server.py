@@ -45,7 +45,9 @@ def train(me, job: Job) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    task, workers, synchronous = job.task, me.ranks - 2, job.options["synchronous"]
+    task = job.task
+    workers = me.ranks - 2
+    synchronous = job.options["synchronous"]
     ahead = 0 if synchronous else job.options["ahead"]
     strategy = tf.distribute.ParameterServerStrategy(
         tf.distribute.cluster_resolver.TFConfigClusterResolver()

@@ -44,7 +44,8 @@ def train(me, job: Job) -> dict:
     from torch.nn.utils import parameters_to_vector
 
     task, pipelines = job.task, job.options["pipelines"]
-    pieces, length = job.options["micro_batches"], me.ranks // pipelines
+    pieces = job.options["micro_batches"]
+    length = me.ranks // pipelines
     device, names = me.torch_device, ("data", "pipeline")
     mesh = init_device_mesh(device.type, (pipelines, length), mesh_dim_names=names)
     row, column = mesh.get_coordinate()

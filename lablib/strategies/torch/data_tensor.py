@@ -76,7 +76,8 @@ def own_part(tensor):
 
 
 def expected(task, ranks: int, batch: int) -> Expected:
-    pairs, weights = ranks // TENSOR, column_row.weight_bytes(task, TENSOR)
+    pairs = ranks // TENSOR
+    weights = column_row.weight_bytes(task, TENSOR)
     calls, nbytes = column_row.all_reduces(task, TENSOR, batch // pairs)
     carried = wire_bytes("all_reduce", nbytes / TENSOR, TENSOR)  # activations in a pair of ranks
     carried += wire_bytes("all_reduce", weights, pairs)  # gradients between the pairs

@@ -46,7 +46,8 @@ def train(me, job: Job) -> dict:
 
 def expected(task, ranks, batch, bucket_mb=25.0, find_unused_parameters=False) -> Expected:
     sizes = buckets.gradient_bytes(task)
-    calls, nbytes = len(buckets.packed(sizes, bucket_mb)), sum(sizes)
+    calls = len(buckets.packed(sizes, bucket_mb))
+    nbytes = sum(sizes)
     if find_unused_parameters:
         # DDP keeps its first buckets, which start with the first weight: it learns the order of the
         # gradients only in a step that uses all weights. It also sends one more message with the

@@ -39,7 +39,8 @@ def train(me, job: Job) -> dict:
     from torch.distributed.pipelining import ScheduleInterleaved1F1B
 
     task, pieces = job.task, job.options["micro_batches"]
-    cut, piece = task.cut(me.ranks * job.options["stages_per_rank"]), job.batch // pieces
+    cut = task.cut(me.ranks * job.options["stages_per_rank"])
+    piece = job.batch // pieces
     mine = []
     for number in range(me.rank, len(cut), me.ranks):
         model = me.put(task.torch_model(job.seed, cut[number]))

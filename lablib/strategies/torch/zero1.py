@@ -53,7 +53,8 @@ def expected(task, ranks: int, batch: int, bucket_mb: float = 25.0) -> Expected:
     into its bucket.
     """
     sizes = buckets.gradient_bytes(task)
-    calls, whole = ranks * len(buckets.packed(sizes, bucket_mb)), ranks * sum(sizes)
+    calls = ranks * len(buckets.packed(sizes, bucket_mb))
+    whole = ranks * sum(sizes)
     messages = {"all_reduce": (calls, whole), "broadcast": (ranks * len(sizes), whole)}
     held = 2 * task.weight_bytes + _fullest(sizes, ranks) + max(sizes)
     held += activations.saved_bytes(task, batch // ranks)

@@ -97,7 +97,8 @@ def _forward(block, shard, x, whole):
     from torch.func import functional_call
 
     flat, again = whole.apply(shard), []
-    start, ranks = flat.untyped_storage().data_ptr(), len(flat) // len(shard)
+    start = flat.untyped_storage().data_ptr()
+    ranks = len(flat) // len(shard)
 
     def keep(tensor):
         here = tensor.untyped_storage().data_ptr() == start

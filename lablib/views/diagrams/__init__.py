@@ -202,7 +202,9 @@ def _draw_legend(sheet, x, parts, letters=54):
     return y
 
 
-_RANK_WIDTH, _RANK_HEIGHT, _RANKS_A_ROW = 90, 52, 4
+_RANK_WIDTH = 90
+_RANK_HEIGHT = 52
+_RANKS_A_ROW = 4
 _NODE_WIDTH = _RANKS_A_ROW * (_RANK_WIDTH + 10) + 10
 _TRUNK = 26  # space at the right for the line that joins the networks of several rows
 
@@ -250,7 +252,8 @@ def _draw_nodes(sheet, nodes, y):
         sheet.text(x + 12, y + 23, f"Node {node}", size=15, bold=True, anchor="start")
         for number, (rank, role, _) in enumerate(members):
             row, column = divmod(number, _RANKS_A_ROW)
-            left, top = x + 10 + column * (_RANK_WIDTH + 10), y + 34 + row * (_RANK_HEIGHT + 10)
+            left = x + 10 + column * (_RANK_WIDTH + 10)
+            top = y + 34 + row * (_RANK_HEIGHT + 10)
             sheet.box(left, top, _RANK_WIDTH, _RANK_HEIGHT, dashed=role in ("ps", "evaluator"))
             sheet.text(left + _RANK_WIDTH / 2, top + 22, f"rank {rank}", bold=True)
             sheet.text(left + _RANK_WIDTH / 2, top + 41, role, size=13)

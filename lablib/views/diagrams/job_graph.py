@@ -8,7 +8,12 @@ from typing import NamedTuple
 from lablib.views import palette
 from lablib.views.diagrams.svg import Diagram, Sheet
 
-_WIDTH, _HEIGHT, _ACROSS, _DOWN, _EDGE, _TOP = 156, 66, 52, 18, 14, 52
+_WIDTH = 156
+_HEIGHT = 66
+_ACROSS = 52
+_DOWN = 18
+_EDGE = 14
+_TOP = 52
 _SIGNS = {"succeeded": "✓", "failed": "✗", "running": "▶", "stopped": "■"}
 
 

@@ -17,11 +17,18 @@ from lablib.views.traffic import RULE, has_collectives, traffic
 from lablib.views.window import only, window
 
 _SHADE, _SLOW = "#eef3f7", "#f6d3bf"
-_WIDEST, _NARROWEST, _EDGE, _GAP = 900, 600, 14, 10
+_WIDEST = 900
+_NARROWEST = 600
+_EDGE = 14
+_GAP = 10
 _PLACE, _LINE = 94, 18  # width of a device; height of a line of text
-_A_ROW, _MOST_DEVICES, _MOST_NODES = 4, 8, 4
+_A_ROW = 4
+_MOST_DEVICES = 8
+_MOST_NODES = 4
 # Heights of a node's name, its bus, and its connection to the network.
-_HEAD, _BUS, _ADAPTER = 34, 26, 34
+_HEAD = 34
+_BUS = 26
+_ADAPTER = 34
 _THIN, _THICK = 1.5, 9.0
 
 
@@ -42,7 +49,8 @@ class _Loads:
 
     @property
     def most(self):
-        ranks, nodes = self.near_out | self.near_in, self.far_out | self.far_in
+        ranks = self.near_out | self.near_in
+        nodes = self.far_out | self.far_in
         return max([*map(self.near, ranks), *map(self.far, nodes)], default=0)
 
 
@@ -96,11 +104,14 @@ class _Plan:
     """
 
     def __init__(self, machine: Hardware, used: int, loads: _Loads | None):
-        self.machine, self.used, self.loads = machine, used, loads
+        self.machine = machine
+        self.used = used
+        self.loads = loads
         slow_nodes = {machine.node(rank) for rank in machine.slow}
         self.nodes = _first(range(machine.nodes), slow_nodes, _MOST_NODES)
         shown = min(machine.per_node, _MOST_DEVICES)
-        columns, self.rows = min(_A_ROW, shown), -(-shown // _A_ROW)
+        columns = min(_A_ROW, shown)
+        self.rows = -(-shown // _A_ROW)
         idle = used < (max(self.nodes) + 1) * machine.per_node
         lines = 2 + bool(machine.slow) + (idle or (loads is not None and machine.per_node > 1))
         self.place_height = 12 + _LINE * lines
@@ -188,7 +199,8 @@ class _Plan:
         return x + _GAP + column * (_PLACE + _GAP), y + _HEAD + below
 
     def _draw_device(self, sheet, rank, left, top):
-        times, free = self.machine.slow.get(rank), rank >= self.used
+        times = self.machine.slow.get(rank)
+        free = rank >= self.used
         sheet.box(left, top, _PLACE, self.place_height, dashed=free,
                   fill=_SLOW if times else palette.PAPER)  # fmt: skip
         words = [_short(self.machine.device.name)]
@@ -228,7 +240,8 @@ class _Plan:
             yield f"{_count(slow, 'slow rank')} among them"
 
     def _passed(self, node):
-        out, back = self.loads.far_out[node], self.loads.far_in[node]
+        out = self.loads.far_out[node]
+        back = self.loads.far_in[node]
         return f"out {show_bytes(out)}, in {show_bytes(back)}"
 
     def _extremes(self, nodes):
@@ -268,7 +281,8 @@ def _notes(machine, trace, steps, loads):
         yield "Jitter:", f"computing takes {longer}, drawn again for each rank and step."
     for where, link in (("inside nodes", machine.within), ("between nodes", machine.between)):
         if link and _degrades(link):
-            share, since = f"{link.degrades_to:.3g}", show_s(link.degrades_at_s)
+            share = f"{link.degrades_to:.3g}"
+            since = show_s(link.degrades_at_s)
             yield f"Dashed, {where}:", f"from {since} on, these links have {share} of this speed."
     if trace is not None:
         yield "Traffic:", " ".join(_describe_traffic(machine, trace, steps, loads))

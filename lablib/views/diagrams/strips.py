@@ -13,7 +13,9 @@ from typing import NamedTuple
 from lablib.views import palette
 from lablib.views.diagrams.svg import Diagram, Sheet
 
-_WIDTH, _LEFT, _RIGHT = 900, 78, 104
+_WIDTH = 900
+_LEFT = 78
+_RIGHT = 104
 _INNER = _WIDTH - _LEFT - _RIGHT
 _LETTER = 7.4  # width of a letter in pixels, for text of size 13
 _CURVE_HEIGHT = 130
@@ -79,8 +81,10 @@ def _draw_rows(sheet, strip, top):
         sheet.text(f"{x:.1f}", bottom + 18, f"{tick:g}", size=13)
     sheet.text(_LEFT + _INNER + 12, bottom + 18, strip.unit, size=13, anchor="start")
     for bar in strip.bars:
-        x, width = _LEFT + (bar.start_s - start_s) * per_s, (bar.end_s - bar.start_s) * per_s
-        y, height = top + (bar.row + bar.top) * strip.row_height, bar.height * strip.row_height
+        x = _LEFT + (bar.start_s - start_s) * per_s
+        width = (bar.end_s - bar.start_s) * per_s
+        y = top + (bar.row + bar.top) * strip.row_height
+        height = bar.height * strip.row_height
         sheet.area(x, y, max(width, 0.5), height, bar.ink)
         if bar.words and width > 10 + 8 * len(bar.words):
             middle = x + width / 2

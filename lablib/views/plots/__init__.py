@@ -154,7 +154,8 @@ def _draw_each_rank(axes, by_rank):
 def _draw_range(axes, by_rank):
     longest = max(len(lengths) for lengths in by_rank.values())
     columns = [[s[n] for s in by_rank.values() if n < len(s)] for n in range(longest)]
-    low, high = [min(column) for column in columns], [max(column) for column in columns]
+    low = [min(column) for column in columns]
+    high = [max(column) for column in columns]
     axes.fill_between(
         range(longest), low, high, color=palette.GRID, label="fastest to slowest rank"
     )
@@ -211,7 +212,9 @@ class _Messages(NamedTuple):
 
 def _by_name(sent):
     """Return a row for each name, the one with the most wire bytes first."""
-    calls, payload, wire = Counter(), Counter(), Counter()
+    calls = Counter()
+    payload = Counter()
+    wire = Counter()
     for event in sent:
         calls[event.name] += 1
         payload[event.name] += event.nbytes

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 # Inches: width of the figure, of the ranks' names, of the space for arrows.
-_WIDTH, _LEFT, _GAP = 9.0, 0.72, 1.05
+_WIDTH = 9.0
+_LEFT = 0.72
+_GAP = 1.05
 _NARROWEST = 6.0
 _CELL, _LETTER = 0.30, 0.088  # inches: least width of a chunk, width of a letter
 _ROW, _HEAD = 0.40, 0.52
@@ -98,7 +100,8 @@ class _Plan(NamedTuple):
 
 def _states(buffers):
     """Return [moment][rank]: the chunks in words; raise LabError if they cannot be drawn."""
-    ranks, lengths = len(buffers), {len(moments) for moments in buffers}
+    ranks = len(buffers)
+    lengths = {len(moments) for moments in buffers}
     if not 1 <= ranks <= _MOST_RANKS or len(lengths) != 1 or not min(lengths):
         raise LabError(
             "These buffers cannot be drawn.",
@@ -215,7 +218,8 @@ def _draw_collective(axes, middle, rows, left, right):
     """Draw a bar that all ranks of the group enter and leave, because its inside is unknown."""
     from matplotlib.patches import Rectangle
 
-    top, bottom = min(rows) - 0.3 * _ROW, max(rows) + 0.3 * _ROW
+    top = min(rows) - 0.3 * _ROW
+    bottom = max(rows) + 0.3 * _ROW
     ink = palette.COMMUNICATION
     axes.add_patch(Rectangle((middle - 0.13, top), 0.26, bottom - top, facecolor=ink.color,
                              hatch=ink.hatch, edgecolor=palette.TEXT, linewidth=0.8))  # fmt: skip

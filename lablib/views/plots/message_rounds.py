@@ -67,7 +67,8 @@ def _by_cause(messages, between_two):
             chosen[id(event)] = at = max(before, default=-1) + 1
             # Two sends of a rank follow each other, even if the first one ends later.
             heard[event.rank].append((float("-inf"), at))
-            order, taken[event.group] = taken[event.group], taken[event.group] + 1
+            order = taken[event.group]
+            taken[event.group] = taken[event.group] + 1
             if order < len(arrivals[event.group]):
                 heard[event.group[1]].append((arrivals[event.group][order].end_s, at))
     return lambda event: chosen.get(id(event))

@@ -96,7 +96,8 @@ def _seconds(device, label, cost, seconds):
 
 def _draw_roof(axes, rate, speed, intensities):
     ridge = rate / speed
-    left, right = min([*intensities, ridge]) / 4, max([*intensities, ridge]) * 4
+    left = min([*intensities, ridge]) / 4
+    right = max([*intensities, ridge]) * 4
     roof = dict(color=palette.TEXT, linewidth=2)
     axes.plot([left, ridge], [left * speed, rate], label="memory is the limit", **roof,
               linestyle=(0, (4, 2)))  # fmt: skip

@@ -205,7 +205,8 @@ def _draw_final_losses(axes: Axes, rows):
 def _draw_time(axes: Axes, rows):
     handles = {}
     for place, row in enumerate(rows):
-        share, counted = row["comm_share"], row.get("comm_counted", "")
+        share = row["comm_share"]
+        counted = row.get("comm_counted", "")
         if math.isnan(share):
             _not_recorded(axes, place)
             continue

@@ -140,7 +140,9 @@ def _draw_moments(axes, seen, span, named):
     """Draw steps as brackets, named on the first `named` ranks, and marks; return their handle."""
     brackets, marks = [], []
     for event in (event for events in seen.values() for event in events):
-        start, end, y = span.at(event.start_s), span.at(event.end_s), event.rank + _BRACKET
+        start = span.at(event.start_s)
+        end = span.at(event.end_s)
+        y = event.rank + _BRACKET
         if event.kind == "mark":
             marks.append((start, y))
         elif event.kind == "step" and end > start:

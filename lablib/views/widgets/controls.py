@@ -34,7 +34,9 @@ class Controls:
     """
 
     def __init__(self, draw: Callable[..., Diagram], sliders: Sequence[Slider], title: str):
-        self._draw, self.sliders, self.title = draw, tuple(sliders), title
+        self._draw = draw
+        self.sliders = tuple(sliders)
+        self.title = title
 
     @property
     def start(self) -> dict[str, Any]:

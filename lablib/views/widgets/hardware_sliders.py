@@ -192,7 +192,8 @@ def _timeline(title, trace: Trace, step: int) -> strips.Strip:
             *timeline_bars.main_thread(rank, events, inks),
             *timeline_bars.messages(rank, events, True),
         ):
-            start_s, end_s = max(bar.start_s, span.start_s), min(bar.end_s, span.end_s)
+            start_s = max(bar.start_s, span.start_s)
+            end_s = min(bar.end_s, span.end_s)
             drawn.append(strips.Bar(rank, bar.ink, start_s, end_s, bar.top - rank, bar.height))
         waits = [(e.start_s, e.end_s) for e in events if e.kind == "wait"]
         notes.append(f"waits {intervals.seconds(waits) / (span.end_s - span.start_s):.0%}")
