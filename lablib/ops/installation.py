@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from lablib import progress_bars
 from lablib.errors import LabError
@@ -23,11 +24,18 @@ def install() -> None:
     """Install what the pipeline needs, if it is missing: MLflow, act, FastAPI and others.
 
     They take about 0.4 GB on the disk. pip's output and a progress bar are shown. If everything is
-    there, this returns at once. Raises LabError if the packages cannot be installed.
+    there, this returns at once. Raises LabError if the packages cannot be installed, or if this
+    Python is not that of the kit's folder .venv.
     """
     absent = missing()
     if not absent:
         return
+    if Path(sys.prefix).resolve() != ROOT / ".venv":
+        raise LabError(
+            "This notebook does not run in the kit's own environment, so nothing is installed.",
+            saw=f"not installed: {', '.join(absent)}; Python is in {sys.prefix}",
+            do=f'%pip install -c "{ROOT}/constraints.txt" -e "{ROOT}[ops]"',
+        )
     print(f"Not installed: {', '.join(absent)}. Installing the packages of this lab, about 0.4 GB.")
     command = [sys.executable, "-P", str(ROOT / "setup_env.py"), "ops"]
     status = _run(command)

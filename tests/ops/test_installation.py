@@ -28,6 +28,15 @@ def test_a_missing_package_is_named_with_the_size_and_installed(monkeypatch, cap
     assert "mlflow" in (out := capsys.readouterr().out) and "GB" in out
 
 
+def test_in_another_environment_nothing_is_installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(installation, "missing", lambda: ["mlflow"])
+    monkeypatch.setattr(installation, "_run", lambda command: pytest.fail("it ran"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(LabError, match="own environment") as caught:
+        ops.install()
+    assert "pip install" in caught.value.do and "[ops]" in caught.value.do
+
+
 def test_a_failed_installation_says_what_to_do(monkeypatch):
     monkeypatch.setattr(installation, "missing", lambda: ["mlflow"])
     monkeypatch.setattr(installation, "_run", lambda command: 1)
