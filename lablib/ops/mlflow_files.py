@@ -19,6 +19,8 @@ def import_mlflow():
     """Import MLflow (1.4 s of processor time) without its telemetry and its progress bars."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # MLflow would keep a connection to a database file that `Pipeline(fresh=True)` has deleted.
+    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     import mlflow
 
     for name in ("mlflow", "alembic"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -53,6 +54,17 @@ def test_a_version_has_its_tags_and_files(registry):
     ]
     assert not list(registry.folder(version).parent.rglob("*.pkl"))
     assert incomplete(registry) == []
+
+
+def test_a_new_registry_in_the_same_folder_has_nothing_of_the_deleted_one(tmp_path):
+    state = tmp_path / "state"
+    for _ in range(2):
+        state.mkdir()
+        registry = Registry(state)
+        assert registry.versions().empty
+        register(registry)
+        assert len(registry.versions()) == 1
+        shutil.rmtree(state)
 
 
 def test_mlflow_itself_can_load_the_version(registry):
