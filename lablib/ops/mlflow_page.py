@@ -26,6 +26,7 @@ class MlflowPage:
             self._process = subprocess.Popen(
                 processes.command(__name__, str(state), str(os.getpid())),
                 env=processes.environment(),
+                start_new_session=True,  # interrupting a cell does not end the page
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -67,6 +68,12 @@ def page(state: str | Path) -> MlflowPage:
     if state not in _pages or not _pages[state].runs():
         _pages[state] = MlflowPage(state)
     return _pages[state]
+
+
+def close(state: Path) -> None:
+    """End the page of a pipeline, if it has one."""
+    if found := _pages.pop(state, None):
+        found.close()
 
 
 def main(arguments: list[str]) -> None:

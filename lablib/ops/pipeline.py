@@ -60,8 +60,9 @@ class Pipeline:
         self.folder = Path(folder).resolve()
         self.work, self.state = self.folder / "work", self.folder / "state"
         if fresh and self.state.exists():
-            service_process.of(self.folder).close()  # an error if another notebook has opened it
-            repository.remove(self.folder)
+            with service_process.closed(self.folder):
+                mlflow_page.close(self.state)
+                repository.remove(self.folder)
         repository.create(self.folder)
         self._service = service_process.of(self.folder)
         self._registry = Registry(self.state)
@@ -92,15 +93,20 @@ class Pipeline:
         return [found for found in map(delivery.read, self._folders()) if found]
 
     def versions(self) -> pd.DataFrame:
-        """Return the registered versions, the newest first, with what was recorded about each."""
-        return self._registry.versions()
+        """Return the registered versions, the newest first, with what was recorded about each.
+
+        This and all that needs a version raises LabError as long as there is none.
+        """
+        return self._used_registry().versions()
 
     def serving(self) -> Serving:
         """Return which versions answer requests, and the challenger's share of them."""
+        self._used_registry()
         return client.serving(self.state)
 
     def ask(self, images: np.ndarray) -> client.Answer:
         """Send images [N, 64] with pixels from 0 to 16 to the server, as one request."""
+        self._used_registry()
         return client.ask(self.state, images)
 
     def traffic(
@@ -119,13 +125,13 @@ class Pipeline:
 
     def promote(self, version: int) -> Serving:
         """Let a version answer all requests. Raises LabError if there is no such version."""
-        self._registry.promote(version)
+        self._used_registry().promote(version)
         client.reload(self.state)
         return self.serving()
 
     def roll_back(self) -> Serving:
         """Drop the challenger; if there is none, the champion before answers again."""
-        self._registry.roll_back()
+        self._used_registry().roll_back()
         client.reload(self.state)
         return self.serving()
 
@@ -134,6 +140,7 @@ class Pipeline:
 
         Raises LabError if there is no such version, or if the training fails.
         """
+        self._used_registry()
         return rebuild.rebuild(self.folder, version)
 
     def mlflow_page(self) -> MlflowPage:
@@ -142,6 +149,7 @@ class Pipeline:
 
     def close(self) -> None:
         """End all processes of the pipeline. The files stay; a second call does nothing."""
+        mlflow_page.close(self.state)
         self._service.close()
 
     def __enter__(self):
@@ -153,6 +161,16 @@ class Pipeline:
     def __repr__(self):
         state = "open" if self._service.runs() else "closed"
         return f"<Pipeline in {self.folder}, {len(self._folders())} deliveries, {state}>"
+
+    def _used_registry(self):
+        """Return the registry. Raises LabError if it has no version."""
+        if self._registry.versions().empty:
+            raise LabError(
+                "No version is registered yet.",
+                saw=f"{len(self._folders())} pushes, and none of them has passed the gate",
+                do='push a commit that passes: pipeline.push("First model")',
+            )
+        return self._registry
 
     def _follow(self, commit, before):
         graph = LiveGraph()

@@ -22,11 +22,12 @@ _SETTINGS = {
     "commit.gpgsign": "false",
     "core.hooksPath": ".git/hooks",
 }
-_HOOK = """#!/bin/sh
-# Written by lab.ops.Pipeline, each time that it opens this folder. git sets variables such as
+_MARK = "# Written by lab.ops.Pipeline"
+_HOOK = f"""#!/bin/sh
+{_MARK}, each time that it opens this folder. git sets variables such as
 # GIT_DIR for a hook; without them, git commands of the pipeline use their own folder.
 unset $(git rev-parse --local-env-vars)
-exec {command}
+exec {{command}}
 """
 
 
@@ -75,9 +76,20 @@ def create(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete what `create` and the service made in a folder, and nothing else."""
-    for name in ("remote.git", "work", "state"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    """Delete what `create` and the service made in a folder, and nothing else.
+
+    Raises LabError, and deletes nothing, if these folders are not those of a pipeline.
+    """
+    made = [folder / name for name in ("work", "state", "remote.git") if (folder / name).exists()]
+    hook = folder / "remote.git" / "hooks" / "post-receive"
+    if made and not (hook.is_file() and _MARK in hook.read_text(errors="replace")):
+        raise LabError(
+            "This folder is not a pipeline, so nothing is deleted.",
+            saw=", ".join(map(str, made)),
+            do='choose another folder: lab.ops.Pipeline("pipeline2", fresh=True)',
+        )
+    for each in made:
+        shutil.rmtree(each)
 
 
 def commit(work: Path, message: str) -> str:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -33,7 +32,15 @@ from lablib import frameworks
 from lablib.computer import processes
 from lablib.computer.end_with_parent import end_with_parent
 from lablib.errors import LabError
-from lablib.ops import act, delivery, descendants, outcome, own_runner, workflow_file
+from lablib.ops import (
+    act,
+    delivery,
+    descendants,
+    outcome,
+    own_runner,
+    service_process,
+    workflow_file,
+)
 from lablib.ops.event_log import EventLog, end_unfinished
 from lablib.ops.repository import git
 from lablib.ops.unix_socket import listen
@@ -41,7 +48,6 @@ from lablib.ops.warm_runs import VARIABLE
 
 SERVER, SETTLE, TRAINED = "lablib.ops.server", "lablib.ops.settle", frameworks.NAMES
 _LONGEST_LINE = 1 << 12
-_LOCK_WITHIN_S = 10  # for the service of a kernel that has just ended
 _SERVER_WITHIN_S = 60
 _LOOK_EVERY_S = 0.1
 _END_WITHIN_S, _SETTLE_WITHIN_S = 5, 30
@@ -186,7 +192,8 @@ class Service:
             command = processes.command(SETTLE, str(self.state))
             process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
         try:
-            await asyncio.wait_for(process.wait(), _SETTLE_WITHIN_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _SETTLE_WITHIN_S)
         finally:
             descendants.end(self._kept_pids())
 
@@ -258,19 +265,6 @@ def _tail(path):
         return f"{path.name}: {error.strerror}"
 
 
-def _lock(state):
-    """Return the open file that makes this the only service of the folder; None if it is not."""
-    file = open(state / "lock", "w")
-    until_s = time.monotonic() + _LOCK_WITHIN_S
-    while time.monotonic() < until_s:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return file
-        except BlockingIOError:
-            time.sleep(_LOOK_EVERY_S)
-    return None
-
-
 async def _serve(folder, kernel):
     until, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -288,7 +282,7 @@ def main(arguments: list[str]) -> None:
     folder, kernel = Path(arguments[0]), int(arguments[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel gets it, too, and stops the push
     descendants.adopt_orphans()
-    lock = _lock(folder / "state")
+    lock = service_process.lock(folder / "state")
     if lock is None:
         print(json.dumps({"ready": False}), flush=True)
         return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
+from typing import TextIO
 
 from lablib import progress_bars
 from lablib.computer import processes
@@ -16,6 +19,8 @@ from lablib.ops.unix_socket import connect
 
 SERVICE = "lablib.ops.service"
 _CLOSE_WITHIN_S = 15
+_LOCK_WITHIN_S = 10  # for the service of a kernel that has just ended
+_LOOK_EVERY_S = 0.1
 _services: dict[Path, ServiceProcess] = {}
 
 
@@ -28,6 +33,32 @@ def of(folder: Path) -> ServiceProcess:
     if known is None or not known.runs():
         known = _services[folder] = ServiceProcess(folder)
     return known
+
+
+def lock(state: Path) -> TextIO | None:
+    """Return the open file that makes this process the only one that uses `state`, or None."""
+    file = open(state / "lock", "w")
+    until_s = time.monotonic() + _LOCK_WITHIN_S
+    while time.monotonic() < until_s:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except BlockingIOError:
+            time.sleep(_LOOK_EVERY_S)
+    file.close()
+    return None
+
+
+def closed(folder: Path) -> TextIO:
+    """End this kernel's service of a folder, and return the lock that keeps others out of it.
+
+    Raises LabError if another notebook has opened this pipeline.
+    """
+    if known := _services.pop(folder, None):
+        known.close()
+    if (file := lock(folder / "state")) is None:
+        raise _not_started(folder / "state", True)
+    return file
 
 
 class ServiceProcess:

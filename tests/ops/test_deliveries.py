@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import stub_project
@@ -59,6 +60,23 @@ def test_the_jobs_of_the_matrix_run_after_the_tests_and_before_the_gate(pipeline
     assert test.end_s <= min(first.start_s, second.start_s)
     assert max(first.end_s, second.end_s) <= gate.start_s
     assert delivery.jobs[-1].log.startswith("deploy ['7']")
+
+
+NEEDS_A_VERSION = {
+    "versions": lambda pipeline: pipeline.versions(),
+    "serving": lambda pipeline: pipeline.serving(),
+    "ask": lambda pipeline: pipeline.ask(np.zeros((1, 64))),
+    "traffic": lambda pipeline: pipeline.traffic(5),
+    "rebuild": lambda pipeline: pipeline.rebuild(1),
+    "promote": lambda pipeline: pipeline.promote(1),
+    "roll back": lambda pipeline: pipeline.roll_back(),
+}
+
+
+@pytest.mark.parametrize("name", NEEDS_A_VERSION)
+def test_what_needs_a_version_says_so_before_there_is_one(pipeline, name):
+    with pytest.raises(LabError, match="No version is registered yet"):
+        NEEDS_A_VERSION[name](pipeline)
 
 
 def test_a_push_without_a_change_is_refused(pipeline):

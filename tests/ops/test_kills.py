@@ -110,6 +110,17 @@ def test_the_push_after_all_kills_is_promoted(pipeline):
     assert len(reasons) >= len(CASES) / 2 and all(reasons)
 
 
+def test_a_deployment_that_is_killed_during_the_canary_leaves_no_challenger(pipeline):
+    rule = pipeline.work / "canary_rule.py"
+    before = rule.read_text()
+    rule.write_text("import os\n\ndef decide(champion, challenger):\n    os.kill(os.getpid(), 9)\n")
+    delivery = pipeline.push("the rule kills")
+    rule.write_text(before)
+    assert (delivery.outcome, delivery.jobs[-1].name) == ("failed", "deploy")
+    assert "SIGKILL" in delivery.reason
+    assert pipeline.serving().challenger is None and pipeline.serving().champion
+
+
 def test_half_a_version_would_be_found(pipeline, tmp_path):
     shutil.copy(pipeline.state / "mlflow.db", tmp_path)
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
