@@ -30,7 +30,7 @@ def install() -> None:
     absent = missing()
     if not absent:
         return
-    if Path(sys.prefix).resolve() != ROOT / ".venv":
+    if Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
         raise LabError(
             "This notebook does not run in the kit's own environment, so nothing is installed.",
             saw=f"not installed: {', '.join(absent)}; Python is in {sys.prefix}",

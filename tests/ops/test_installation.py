@@ -8,7 +8,13 @@ import pytest
 
 from lablib import ops
 from lablib.errors import LabError
+from lablib.files import ROOT
 from lablib.ops import installation
+
+
+@pytest.fixture(autouse=True)
+def kits_own_environment(monkeypatch):
+    monkeypatch.setattr(sys, "prefix", str(ROOT / ".venv"))
 
 
 def test_nothing_happens_when_everything_is_there(monkeypatch, capsys):
