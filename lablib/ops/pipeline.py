@@ -74,7 +74,8 @@ class Pipeline:
         message   of the commit
 
         While the pipeline runs, a graph shows its jobs. Interrupting the cell stops the delivery.
-        Raises LabError if nothing has changed since the last push, or a delivery is running.
+        Raises LabError if nothing has changed since the last push, unless that one has failed, or
+        if a delivery is running.
         """
         if not self._one_push.acquire(blocking=False):
             raise _busy("a push of this notebook")
@@ -82,7 +83,12 @@ class Pipeline:
             self._service = service_process.of(self.folder)
             if self._service.is_busy():
                 raise _busy("a push from another place")
-            commit = repository.commit(self.work, message)
+            ended = {
+                each.commit
+                for each in self.deliveries
+                if each.outcome not in (None, delivery.FAILED)
+            }
+            commit = repository.commit(self.work, message, delivered=ended)
             return self._follow(commit, before=len(self._folders()))
         finally:
             self._one_push.release()

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Container
 from pathlib import Path
 
 from lablib import datasets
@@ -92,21 +93,26 @@ def remove(folder: Path) -> None:
         shutil.rmtree(each)
 
 
-def commit(work: Path, message: str) -> str:
+def commit(work: Path, message: str, delivered: Container[str] = ()) -> str:
     """Commit all changes of the work tree, and return the commit's hash.
 
-    A commit that was not pushed, because a push was stopped, can be pushed again without a change.
+    delivered   the commits whose delivery has come to its end
+
+    Another commit can be pushed again without a change: its push or its delivery was stopped, or
+    has failed. git starts the hook for a new commit only, so this makes an empty one if necessary.
     Raises LabError if there is nothing to push.
     """
     git(work, "add", "-A")
     if git(work, "status", "--porcelain"):
         git(work, "commit", "-q", "-m", message)
-    elif _is_pushed(work):
+    elif git(work, "rev-parse", "HEAD") in delivered:
         raise LabError(
             "Nothing has changed since the last push.",
             saw=f"no changed file in {work}",
             do="change a file of the project, for example config.toml, and push again",
         )
+    elif _is_pushed(work):
+        git(work, "commit", "-q", "--allow-empty", "-m", message)
     return git(work, "rev-parse", "HEAD")
 
 

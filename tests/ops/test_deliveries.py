@@ -86,6 +86,13 @@ def test_a_push_without_a_change_is_refused(pipeline):
         pipeline.push("no change")
 
 
+def test_a_delivery_that_failed_can_be_repeated_without_a_change(pipeline):
+    stub_project.plan(pipeline, gate="raises", by="repetition")
+    first, second = pipeline.push("a change"), pipeline.push("again")
+    assert (first.outcome, second.outcome) == ("failed", "failed")
+    assert second.number == first.number + 1 and second.commit != first.commit
+
+
 def hanging(pipeline):
     """Return the folder of a delivery whose job hangs by now."""
     return next((path.parent for path in pipeline.state.glob("runs/*/hangs")), None)
