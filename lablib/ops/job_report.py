@@ -25,14 +25,13 @@ def variable(name: str) -> str:
     return os.environ[name]
 
 
-def report(job: str, passed: bool, reason: str, version: int | None = None, **details) -> int:
+def report(job: str, passed: bool, reason: str, version: int | None = None) -> int:
     """Print the reason, write `reason.json`, and return the exit status: 0 passed, 1 did not.
 
     version   becomes the job's output `version` if the job passed
-    details   more for `reason.json`: numbers and texts
     """
     print(reason)
-    decision = {"job": job, "passed": passed, "reason": reason, "version": version, **details}
+    decision = {"job": job, "passed": passed, "reason": reason, "version": version}
     folder = Path(os.environ.get("PIPELINE_RUN", "."))
     write_completely(folder / "reason.json", json.dumps(decision, indent=1))
     if passed and version and "GITHUB_OUTPUT" in os.environ:

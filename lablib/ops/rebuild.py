@@ -61,8 +61,9 @@ def rebuild(folder: str | Path, version: int) -> Rebuilt:
         checkout = Path(name, "project")
         repository.git(folder, "clone", "-q", "remote.git", checkout)
         repository.git(checkout, "checkout", "-q", recorded["commit"])
-        differences = [*_other_data(checkout, recorded), *_other_software(recorded)]
-        if any(_other_data(checkout, recorded)):
+        other_data = list(_other_data(checkout, recorded))
+        differences = [*other_data, *_other_software(recorded)]
+        if other_data:
             return Rebuilt(version, recorded["commit"], False, tuple(differences))
         _train(folder / "state", checkout, registry.framework(version))
         again = load_weights(checkout / "weights.npz")

@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import threading
 from pathlib import Path
+
+# The current folder belongs to the process: two threads at once could leave it in the wrong place.
+_one_moves = threading.Lock()
 
 
 def listen(folder: Path, name: str) -> socket.socket:
     """Return a socket that listens at `folder/name`, with mode 0600; replace an old file."""
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.chdir(folder):
+    with _one_moves, contextlib.chdir(folder):
         Path(name).unlink(missing_ok=True)
         server.bind(name)
         os.chmod(name, 0o600)
@@ -27,7 +31,7 @@ def connect(folder: Path, name: str) -> socket.socket | None:
     """Return a connection to the process that listens there; None if there is no such process."""
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with contextlib.chdir(folder):
+        with _one_moves, contextlib.chdir(folder):
             client.connect(name)
     except (FileNotFoundError, ConnectionError):
         client.close()
