@@ -195,6 +195,17 @@ def test_one_folder_has_one_service(tmp_path, monkeypatch):
     pipeline.close()
 
 
+def test_a_fresh_pipeline_has_no_file_and_no_process_of_the_old_one(tmp_path, monkeypatch):
+    old = stub_project.open_pipeline(tmp_path / "pipeline", monkeypatch)
+    page = old.mlflow_page()
+    with ops.Pipeline(old.folder, fresh=True) as new:
+        assert not page.runs() and not old._service.runs() and new._service.runs()
+        assert not (new.work / "job.py").exists()
+        page = new.mlflow_page()
+        assert page.runs()
+    assert not page.runs() and not new._service.runs()
+
+
 KERNEL = """
 import sys
 from pathlib import Path
