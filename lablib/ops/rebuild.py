@@ -104,11 +104,18 @@ def _train(state, checkout, framework):
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }
     command = [sys.executable, "-m", "lablib", "run", f"train_{framework}.py", "--ranks", "2"]
-    done = subprocess.run(
-        command, cwd=checkout, env=os.environ | own, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        timeout=_WITHIN_S,
-    )  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, cwd=checkout, env=os.environ | own, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            timeout=_WITHIN_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise LabError(
+            "The training of this version does not end.",
+            saw=f"no result within {_WITHIN_S} s",
+            do="end other programs, and try again",
+        ) from None
     if done.returncode:
         raise LabError(
             "The training of this version failed.",

@@ -94,3 +94,9 @@ def test_another_environment_is_named_with_its_packages(folder, trained):
 def test_an_unknown_version_is_an_error(folder):
     with pytest.raises(LabError, match="There is no version 99"):
         rebuild.rebuild(folder, 99)
+
+
+def test_a_training_that_does_not_end_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(rebuild, "_WITHIN_S", 0.01)
+    with pytest.raises(LabError, match="does not end"):
+        rebuild._train(tmp_path, tmp_path, "torch")
