@@ -212,8 +212,17 @@ def contrast(text):
     return (bright + 0.05) / (dark + 0.05)
 
 
+CLUSTER = """import lablib as lab
+cluster = lab.Cluster(2)
+cluster.run(lambda me: me.rank).values
+"""
+
+
 def test_a_stopped_kernel_leaves_no_process(jupyter):
     lab, folder = jupyter
+    lab.go_to("exercise-0-1")
+    lab.type_over(CLUSTER)
+    lab.run_cell()
     ours = zygotes(folder)
     assert ours
     lab.shut_down_kernels()

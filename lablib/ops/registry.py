@@ -137,9 +137,9 @@ class Registry:
         """Return which versions the aliases name at this moment."""
         model = self._model()
         aliases = {alias: int(version) for alias, version in model.aliases.items()}
-        share = float(model.tags.get(_SHARE, 0))
         if aliases.get("challenger") == aliases.get("champion"):
             aliases.pop("challenger", None)  # a promotion was interrupted after its decisive step
+        share = float(model.tags.get(_SHARE, 0)) if "challenger" in aliases else 0.0
         return Serving(**aliases, share=share)
 
     def set_challenger(self, version: int, share: float) -> None:

@@ -134,7 +134,7 @@ def own_model():
     "task, ranks, seen",
     [
         ("digits-cnn", 2, "convolutions"),
-        (own_model, 2, "of the named tasks only"),
+        (own_model, 2, "only for the named tasks"),
         ("bytes-gpt", 8, "1.query has 4 equal parts, not a multiple of 8"),
         ("digits-mlp", 3, "0.dense has 128 equal parts, not a multiple of 3"),
         ("digits-mlp", 1, "ranks=1"),
