@@ -36,7 +36,8 @@ _RIGHT = (
     "Your test rejects a right loop. Which of its demands is not in the contract? Right loops may "
     "shuffle and divide the samples in different ways, and their sums differ by rounding.",
     "Compare numbers with np.allclose. Compare a run on 2 ranks with a run of the same loop on 1 "
-    "rank: both see the samples in the same global batches.",
+    "rank: both see the samples in the same global batches. If you resume a run, `epochs` must "
+    "include the epochs before the checkpoint.",
 )
 _HINTS = {
     "unsynchronised gradients": (

@@ -28,9 +28,10 @@ _NOISE = (
 )
 _PAIRED = (
     "Is your interval too wide? Both models answered the same samples. Where they agree, they "
-    "tell nothing about which of them is better.",
-    "Look at d = challenger - champion for each sample, which is -1, 0 or 1. Its mean has the "
-    "standard error d.std() / sqrt(n). Or draw the samples again, for both models together.",
+    "do not show which of them is better.",
+    "Look at d = challenger.astype(float) - champion, which is -1, 0 or 1 for each sample. Its "
+    "mean has the standard error d.std() / sqrt(n). Or draw the samples again, for both models "
+    "together.",
 )
 _BETTER = ("A better model must pass. Which of the two differences do you look at?",)
 

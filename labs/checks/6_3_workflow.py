@@ -41,18 +41,25 @@ _ORDER = (
     "train needs test, gate needs train (it then waits for every copy), deploy needs gate.",
 )
 _CONDITION = (
-    "The job gate succeeds when it could decide, also if the decision was no. Where is it written?",
-    "deploy: if: needs.gate.outputs.passed == 'true'. An output is always text.",
+    "The job gate also succeeds when its decision is no. Where can deploy read the decision?",
+    "deploy: if: needs.gate.outputs.passed == 'true'. An output is always text, and the text "
+    "'false' counts as true.",
 )
 _OUTPUT = (
     "An output of a step is not yet an output of its job.",
     "Give the step of gate.py an `id`; the job then has outputs: version: "
     "${{ steps.ID.outputs.version }}. deploy uses ${{ needs.gate.outputs.version }}.",
 )
-_FAILURE = (
-    "Without a status function, `if` adds success(): then the job is skipped after a failure.",
-    "failure() alone is also true if an earlier ancestor, such as test, failed. Use: failure() && "
-    "needs.deploy.result == 'failure'.",
+_BOTH = "Use both: failure() && needs.deploy.result == 'failure'."
+_SKIPPED = (
+    "roll_back did not run after a failure. Without a status function, `if` gets success() && in "
+    "front.",
+    f"failure() lets the job run after a failure. {_BOTH}",
+)
+_TOO_OFTEN = (
+    "roll_back ran although deploy did not fail. failure() is true if any job before it failed, "
+    "such as test. Which value says how deploy itself ended?",
+    f"needs.deploy.result says how deploy ended. {_BOTH}",
 )
 
 
@@ -87,7 +94,7 @@ def judge(case, seen):
     for claim, broken, wanted in situations(more):
         ran, saw = simulated(jobs, more["version"], **broken)
         yield Claim(claim, ran == set(wanted), spoken(wanted), saw or spoken(ran),
-                    hints=hints_for(ran ^ set(wanted), jobs, outputs))  # fmt: skip
+                    hints=hints_for(ran, set(wanted), jobs, outputs))  # fmt: skip
     trained = sorted(command for _, _, command in commands(jobs, "train", {}))
     due = sorted(f"train_{framework}.py" for framework in FRAMEWORKS)
     yield Claim("train runs once for each framework, as a matrix",
@@ -113,12 +120,13 @@ def situations(more):
     ]  # fmt: skip
 
 
-def hints_for(wrong, jobs, outputs):
+def hints_for(ran, wanted, jobs, outputs):
     """Choose hints by the jobs that should not have run, or should have run."""
+    wrong = ran ^ wanted
     if not all(needs(jobs[name]) for name in JOBS[1:]):
         return _ORDER
     if wrong == {"roll_back"}:
-        return _FAILURE
+        return _TOO_OFTEN if wrong <= ran else _SKIPPED
     if not wrong <= {"deploy", "roll_back"}:
         return _ORDER
     return _CONDITION if "true" in outputs.values() else _OUTPUT

@@ -220,9 +220,10 @@ def judge(case, seen):
     finished = [one["done"] for one in again[:left]] == [[]] * left
     restored = all(np.shape(one["weights"]) == due.shape and
                    np.allclose(one["weights"], due, rtol=1e-4) for one in again[:left])  # fmt: skip
+    had = "the last weights" if restored else "other weights"
     yield Claim("started again after the end, it trains no step and has the last weights",
                 finished and restored, "no step, the last weights",
-                f"steps {show(again[0]['done'])}", hints=_AGAIN)  # fmt: skip
+                f"steps {show(again[0]['done'])}, {had}", hints=_AGAIN)  # fmt: skip
     files = lost[0]["files"]
     yield Claim("the checkpoint is one of the framework's own tool, with weights and momentum",
                 whole(files, given["start"]), "weights and momentum in a folder of their own",

@@ -26,7 +26,7 @@ _HINTS = {
         "Your rule rolls back healthy models. With 40 requests, how far from the champion's rates "
         "can a challenger be by chance alone?",
         "Compare each difference with its standard error, and roll back only beyond about 2.5 of "
-        "them: with three comparisons at 2, chance alone rolls back one healthy model in 14.",
+        "them: with three comparisons at 2, chance alone rolls back one healthy model in 15.",
     ),
     "errors": (
         "Does your rule look at errors / requests? The champion gets more requests.",
