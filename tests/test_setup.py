@@ -56,7 +56,7 @@ def test_every_pin_can_be_installed_on_the_oldest_python():
     for distribution in importlib.metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.name).lower()
         if distribution.version.partition("+")[0] == PINS.get(name):
-            wanted = distribution.metadata["Requires-Python"] or ""
+            wanted = distribution.metadata.get("Requires-Python", "")
             assert SpecifierSet(wanted).contains(oldest), f"{name} needs Python {wanted}"
 
 
