@@ -79,8 +79,16 @@ def test_a_quiz_answers_when_its_choice_is_clicked(jupyter):
     lab.page.get_by_text("2: its own number").click()
     lab.page.get_by_text("Rank 1 put 2 in.").wait_for()
     lab.keep_screenshot("quiz")
+    lab.page.set_viewport_size({"width": 600, "height": 900})
+    assert lab.page.locator(".lablib-choices .widget-radio-box label").evaluate_all(_TOO_LONG) == []
+    lab.page.set_viewport_size({"width": 1200, "height": 900})
     assert lab.page.get_by_text("Not right.").count() == 1
 
+
+# The texts of choices that need more room than they have, so that they cover the next choice.
+_TOO_LONG = """
+labels => labels.filter(label => label.scrollHeight > label.offsetHeight).map(l => l.innerText)
+"""
 
 PREDICTION = """import os
 os.environ.pop("LABLIB_GUESSES", None)

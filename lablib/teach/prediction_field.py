@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from lablib.errors import LabError
+from lablib.teach.radio_choices import STYLE, radio_choices
 
 _LOCKED = "Locked: the result appears here as soon as you have made a guess."
 _COMPUTED = "The result is being computed."
@@ -40,7 +41,7 @@ def field(asked):
     entry.observe(typed, "value")
     skip.on_click(lambda _: asked.skip())
     asked.when_open(opened)
-    title = widgets.HTML(f"<b>Your prediction:</b> {escape(asked.question)}")
+    title = widgets.HTML(f"{STYLE}<b>Your prediction:</b> {escape(asked.question)}")
     return widgets.VBox([title, widgets.HBox([entry, skip]), note])
 
 
@@ -77,10 +78,7 @@ def _text(asked):
 
 
 def _choices(asked):
-    import ipywidgets as widgets
-
-    options = [(str(choice), choice) for choice in asked.choices]
-    return widgets.RadioButtons(options=options, value=None, layout={"width": "auto"})
+    return radio_choices([(str(choice), choice) for choice in asked.choices])
 
 
 def _note(asked):

@@ -7,6 +7,7 @@ from html import escape
 from lablib.errors import LabError
 from lablib.teach import progress, quizzes_file
 from lablib.teach.quizzes_file import Question
+from lablib.teach.radio_choices import STYLE, radio_choices
 from lablib.teach.widget_bundle import bundle
 
 _GREEN, _RED = "#00885f", "#cc5500"  # legible on white and on black
@@ -39,7 +40,7 @@ class Quiz:
 
         texts = [choice.text for choice in self.question.choices]
         options = [(text, number) for number, text in enumerate(texts, start=1)]
-        radio = widgets.RadioButtons(options=options, value=None, layout={"width": "auto"})
+        radio = radio_choices(options)
         verdict = widgets.HTML()
 
         def answered(change):
@@ -47,7 +48,8 @@ class Quiz:
                 verdict.value = self.answer(change["new"])._repr_html_()
 
         radio.observe(answered, "value")
-        title = widgets.HTML(f"<b>{escape(self.question.number)}</b> {_html(self.question)}")
+        question = f"<b>{escape(self.question.number)}</b> {_html(self.question)}"
+        title = widgets.HTML(STYLE + question)
         return widgets.VBox([title, radio, verdict])
 
     def __repr__(self):
