@@ -23,7 +23,8 @@ from lablib.box.limits import Limits
 from lablib.box.resource_watch import Watch
 from lablib.cluster.engine import wire
 from lablib.cluster.local.ended_children import ended_children
-from lablib.cluster.local.zygote import adopt_orphans, import_first, share_what_is_there
+from lablib.cluster.local.zygote import import_first, share_what_is_there
+from lablib.computer.orphans import adopt_orphans
 from lablib.frameworks.framework import Framework
 
 _LOOK_EVERY_S = 0.05

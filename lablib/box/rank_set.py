@@ -14,7 +14,8 @@ from functools import partial
 from lablib.box import limit_probes, namespaces, rank_namespaces, system_calls
 from lablib.box.limits import Limits, keep_to
 from lablib.cluster.engine import wire
-from lablib.cluster.local.zygote import Zygote, adopt_orphans, live
+from lablib.cluster.local.zygote import Zygote, live
+from lablib.computer.orphans import adopt_orphans
 from lablib.frameworks.framework import Framework
 
 _FILES = ("board", "log", "stack")

@@ -1,27 +1,20 @@
-"""End everything that this process has started, however far down, and let it adopt orphans."""
+"""End everything that this process has started, however far down."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import sys
 from collections.abc import Iterable
 
 import psutil
 
-_PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
-
-
-def adopt_orphans() -> None:
-    """Become the parent of processes whose own parent ends, so that `end` finds them (Linux)."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end(spared: Iterable[int] = ()) -> None:
     """Kill all descendants of this process and wait for them.
+
+    It finds those whose parent has ended only if this process adopts orphans.
 
     spared   children that stay alive, with all their descendants
     """

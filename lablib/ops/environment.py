@@ -1,4 +1,4 @@
-"""What a model was trained with: versions of packages, Python and the platform."""
+"""What a model was trained with: versions of packages, Python and the platform, and the data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import platform
 from importlib import metadata
+from pathlib import Path
 
 from lablib import frameworks
 
@@ -21,6 +22,11 @@ def environment() -> str:
     packages = {f"{each.name}=={each.version}" for each in metadata.distributions()}
     lines = [platform.python_version(), platform.platform(), *sorted(packages)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def data_sha256(project: Path) -> str:
+    """Return the SHA-256 of the data file in a project's folder."""
+    return hashlib.sha256((project / "data" / "digits.csv").read_bytes()).hexdigest()
 
 
 def software() -> dict[str, str]:

@@ -9,7 +9,6 @@ differences are a confidence interval; if all of it lies below 0, the challenger
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lablib.errors import LabError
+from lablib.ops.environment import data_sha256
 from lablib.ops.job_report import report, variable
 from lablib.ops.model_files import load_module, load_predict, load_weights
 from lablib.ops.registry import Registry
@@ -136,7 +136,7 @@ def _tags():
     config = tomllib.loads(Path("config.toml").read_text())
     return {
         "commit": variable("GITHUB_SHA"),
-        "data_sha256": hashlib.sha256(Path("data/digits.csv").read_bytes()).hexdigest(),
+        "data_sha256": data_sha256(Path()),
         "seed": config["seed"],
         "config": json.dumps(config),
     }

@@ -44,7 +44,8 @@ def install() -> None:
         raise LabError(
             "The packages of this lab could not be installed.",
             saw=f"exit status {status}; the messages are above",
-            do=f"follow the message above, or in a terminal: cd {ROOT} && make ops",
+            do="follow the message above, or in a terminal: "
+            f"cd {ROOT} && .venv/bin/python setup_env.py ops",
         )
 
 

@@ -6,7 +6,6 @@ A model that nobody can build again cannot be audited or repaired. The registry 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import numpy as np
 
 from lablib.errors import LabError
 from lablib.ops import repository, warm_runs
-from lablib.ops.environment import environment, software
+from lablib.ops.environment import data_sha256, environment, software
 from lablib.ops.model_files import load_weights
 from lablib.ops.registry import Registry
 
@@ -80,7 +79,7 @@ def _compare(version, commit, registry, again, differences):
 
 
 def _other_data(checkout, recorded):
-    found = hashlib.sha256((checkout / "data" / "digits.csv").read_bytes()).hexdigest()
+    found = data_sha256(checkout)
     if found != recorded["data_sha256"]:
         yield f"The data differ: SHA-256 {found}, recorded {recorded['data_sha256']}."
 

@@ -58,10 +58,6 @@ class Registry:
             mlflow_files.create_database(self.state, NAME)
         return mlflow_files.import_mlflow().MlflowClient(self.uri)
 
-    def prepare(self) -> None:
-        """Create the database if there is none. The first time, this takes some seconds."""
-        self._model()
-
     def run_folder(self, run_id: str) -> Path:
         """Return the folder with what a training run logged: `weights.npz` and `model.py`."""
         from mlflow import MlflowException

@@ -54,10 +54,18 @@ def git(folder: Path, *arguments: str | os.PathLike) -> str:
     return done.stdout.strip()
 
 
+def without_git_variables() -> dict[str, str]:
+    """Return the environment without git's variables, which point a step to another repository."""
+    return {k: v for k, v in processes.environment().items() if not k.startswith("GIT_")}
+
+
 def environment() -> dict[str, str]:
     """Return the environment for git: without the variables and settings of the user."""
-    kept = {k: v for k, v in processes.environment().items() if not k.startswith("GIT_")}
-    return kept | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
+    return without_git_variables() | {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "LC_ALL": "C",
+    }
 
 
 def create(folder: Path) -> None:

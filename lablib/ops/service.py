@@ -31,6 +31,7 @@ import msgspec
 from lablib import frameworks
 from lablib.computer import processes
 from lablib.computer.end_with_parent import end_with_parent
+from lablib.computer.orphans import adopt_orphans
 from lablib.errors import LabError
 from lablib.ops import (
     act,
@@ -42,7 +43,8 @@ from lablib.ops import (
     workflow_file,
 )
 from lablib.ops.event_log import EventLog, end_unfinished
-from lablib.ops.repository import git
+from lablib.ops.registry import Registry
+from lablib.ops.repository import git, without_git_variables
 from lablib.ops.unix_socket import listen
 from lablib.ops.warm_runs import VARIABLE
 
@@ -229,7 +231,7 @@ class Service:
             if time.monotonic() > until_s:
                 raise LabError(
                     "The model server does not start.",
-                    saw=_tail(self.state / "server.log"),
+                    saw=service_process.end_of_log(self.state / "server.log"),
                     do=f"read {self.state / 'server.log'}",
                 )
             await asyncio.sleep(_LOOK_EVERY_S)
@@ -244,11 +246,11 @@ class Service:
 
     def _environment(self):
         """Return the environment of the steps. `python` is the one that runs the kit."""
-        kept = {k: v for k, v in processes.environment().items() if not k.startswith("GIT_")}
+        kept = without_git_variables()
         return kept | {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")]),
             "PIPELINE_STATE": str(self.state),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{self.state / 'mlflow.db'}",
+            "MLFLOW_TRACKING_URI": Registry(self.state).uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_LOGGING_LEVEL": "ERROR",
             "PYTHONUNBUFFERED": "1",
@@ -256,13 +258,6 @@ class Service:
             "PY_COLORS": "0",
             VARIABLE: str(self.state),
         }
-
-
-def _tail(path):
-    try:
-        return path.read_text(errors="replace").strip()[-800:] or "it has printed nothing"
-    except OSError as error:
-        return f"{path.name}: {error.strerror}"
 
 
 async def _serve(folder, kernel):
@@ -280,8 +275,7 @@ async def _serve(folder, kernel):
 def main(arguments: list[str]) -> None:
     """Serve the pipeline in a folder until the kernel ends; print a line of JSON at the start."""
     folder, kernel = Path(arguments[0]), int(arguments[1])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the kernel gets it, too, and stops the push
-    descendants.adopt_orphans()
+    adopt_orphans()  # the kernel gets interrupts, too, and stops the push
     lock = service_process.lock(folder / "state")
     if lock is None:
         print(json.dumps({"ready": False}), flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import fcntl
 import json
 import os
@@ -114,12 +113,19 @@ def _not_started(state, is_open):
             saw=f"{state / 'lock'} is locked",
             do="close the other notebook, or use another folder: lab.ops.Pipeline('pipeline2')",
         )
-    with contextlib.suppress(OSError):
-        return LabError(
-            "The service of the pipeline has ended.",
-            saw=(state / "service.log").read_text(errors="replace").strip()[-800:],
-            do="open the pipeline again: lab.ops.Pipeline('pipeline')",
-        )
+    return LabError(
+        "The service of the pipeline has ended.",
+        saw=end_of_log(state / "service.log"),
+        do="open the pipeline again: lab.ops.Pipeline('pipeline')",
+    )
+
+
+def end_of_log(path: Path) -> str:
+    """Return the last 800 characters of a log, or why there are none."""
+    try:
+        return path.read_text(errors="replace").strip()[-800:] or "it has printed nothing"
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
 
 
 @atexit.register

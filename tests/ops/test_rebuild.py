@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     repository.git(work, "commit", "-q", "-m", "first")
     repository.git(folder, "clone", "-q", "--bare", "work", "remote.git")
     (folder / "state").mkdir()
-    Registry(folder / "state").prepare()
+    Registry(folder / "state").serving()
     return folder
 
 

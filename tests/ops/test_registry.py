@@ -21,7 +21,7 @@ from lablib.ops.registry import TAGS, Registry
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory):
     registry = Registry(tmp_path_factory.mktemp("state"))
-    registry.prepare()
+    registry.serving()
     return registry
 
 
@@ -126,7 +126,7 @@ from lablib.ops import mlflow_files
 from lablib.ops.registry import Registry
 
 registry = Registry(sys.argv[1])
-registry.prepare()
+registry.serving()
 print("ready", flush=True)
 while True:
     small_models.register(registry, Path(sys.argv[2]))
@@ -173,8 +173,8 @@ def test_that_claim_can_fail(tmp_path):
 
 def test_a_kill_while_the_database_is_created_leaves_none(tmp_path):
     program = "import sys; from lablib.ops.registry import Registry; print('ready', flush=True)\n"
-    program += "Registry(sys.argv[1]).prepare()"
+    program += "Registry(sys.argv[1]).serving()"
     killed_while_registering(tmp_path, tmp_path, after_s=1.5, program=program)
     registry = Registry(tmp_path)
-    registry.prepare()
+    registry.serving()
     assert registry.versions().empty

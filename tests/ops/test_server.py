@@ -309,7 +309,7 @@ def test_traffic_measures_each_request(registry, champion):
 
 def test_a_first_version_needs_right_answers_only(tmp_path, monkeypatch):
     registry = Registry(tmp_path)
-    registry.prepare()
+    registry.serving()
     monkeypatch.setenv("PIPELINE_STATE", str(tmp_path))
     monkeypatch.setenv("PIPELINE_RUN", str(tmp_path))
     with small_models.server(tmp_path):

@@ -12,7 +12,6 @@ where SOCKET is the number of a descriptor.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -30,9 +29,9 @@ from lablib.cluster.engine import messages, wire
 from lablib.cluster.local import import_watcher, private_network
 from lablib.cluster.local.ended_children import ended_children
 from lablib.computer import processes
+from lablib.computer.orphans import adopt_orphans
 from lablib.frameworks.framework import Framework
 
-_PR_SET_CHILD_SUBREAPER = 36
 _SWEEPS = 50
 _MOST_FILES = 8  # at most this many files come with one message
 _IDLE_S = 0.3
@@ -291,13 +290,6 @@ def import_first(framework: Framework) -> None:
     ours = "lablib.cluster.local.rank", "threadpoolctl", "cloudpickle"
     for module in (*framework.first_imports, *ours):
         importlib.import_module(module)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of orphaned descendants, and leave interrupts to the kernel."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def share_what_is_there() -> None:
