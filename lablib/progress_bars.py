@@ -48,6 +48,9 @@ class Steps:
         self._bar.update(min(done, default=0) - self._bar.n)
 
     def close(self) -> None:
+        """Remove the bar. tqdm would leave a bar that is not full in red, but a resumed run, which
+        takes only the steps that were missing, is no failure; a failed run shows its error."""
+        self._bar.total = self._bar.n
         self._bar.close()
 
 

@@ -116,18 +116,28 @@ class Pipeline:
         return client.ask(self.state, images)
 
     def traffic(
-        self, requests: int = 200, share: float = 0.2, shift: Callable | None = None
+        self,
+        requests: int = 200,
+        share: float = 0.2,
+        shift: Callable | None = None,
+        shift_from: int = 0,
+        per_second: float | None = None,
     ) -> Traffic:
         """Send images of the labelled stream, one in each request; return what was measured.
 
-        share   the challenger's share of the requests, 0 to 1, if there is a challenger
-        shift   applied to the images [N, 64] before they are sent, such as
-                `lablib.ops.traffic.brighter`
+        share        the challenger's share of the requests, 0 to 1, if there is a challenger
+        shift        applied to the images [N, 64] before they are sent, such as
+                     `lablib.ops.traffic.brighter`
+        shift_from   the number of the first request whose image is changed
+        per_second   how many requests users send in a second, on average; the measurements are then
+                     drawn live. None: as fast as the server answers
         """
         if (challenger := self.serving().challenger) is not None:
             self._registry.set_challenger(challenger, share)
             client.reload(self.state)
-        return traffic.send(self.state, requests, shift=shift)
+        return traffic.send(
+            self.state, requests, shift=shift, shift_from=shift_from, per_second=per_second
+        )
 
     def promote(self, version: int) -> Serving:
         """Let a version answer all requests. Raises LabError if there is no such version."""

@@ -6,17 +6,20 @@ copy and sent as raw pixels. So it shows what users see, whatever the project's 
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lablib import datasets, progress_bars
+from lablib import datasets
 from lablib.errors import LabError, check_whole
 from lablib.ops.client import Answer, ask, serving
+from lablib.ops.live_traffic import Monitor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,59 +127,95 @@ def send(
     requests: int = 200,
     *,
     shift: Callable[[np.ndarray], np.ndarray] | None = None,
+    shift_from: int = 0,
+    per_second: float | None = None,
     version: int | None = None,
     seed: int = 0,
     enough: Callable[[list[dict]], bool] = lambda rows: False,
 ) -> Traffic:
     """Send images of the labelled stream to the server, one in each request, one after the other.
 
-    state      the pipeline's folder `state`
-    shift      changes the images [N, 64] before they are sent, such as `inverted`
-    version    ask this version; without it, the server's canary share decides
-    seed       of the choice of images and of the requests' ids
-    enough     receives the rows so far and returns True to stop
+    state        the pipeline's folder `state`
+    shift        changes the images [N, 64] before they are sent, such as `inverted`
+    shift_from   the number of the first request whose image is changed
+    per_second   how many requests users send in a second, on average; then the measurements are
+                 drawn live. None: each request follows the answer before
+    version      ask this version; without it, the server's canary share decides
+    seed         of the choice of images, of the times of requests and of their ids
+    enough       receives the rows so far and returns True to stop
 
     Raises LabError if the server does not run, or if `shift` returns something else than finite
     images of the same shape with pixels from 0 to 16.
     """
+    check_whole(1, requests=requests)
+    check_whole(0, shift_from=shift_from)
+    due_s = _due_times(requests, per_second, seed)
+    images, labels = _draw(requests, shift, shift_from, seed)
+    now, rows = serving(state), []
+    so_far = partial(_measurements, rows, images, now)
+    with contextlib.closing(Monitor(requests, live=per_second is not None)) as shown:
+        for row in _rows(state, images, labels, due_s, version, seed):
+            rows.append(row)
+            shown(lambda: so_far().plot())
+            if enough(rows):
+                break
+    return so_far()
+
+
+def _measurements(rows, images, now):
     import pandas as pd
 
-    check_whole(1, requests=requests)
-    images, labels = _draw(requests, shift, seed)
-    now, rows = serving(state), []
-    bar = progress_bars.bar("requests", requests)
-    for row in _rows(state, images, labels, version, seed):
-        rows.append(row)
-        bar.update()
-        if enough(rows):
-            break
-    bar.close()
     mean_pixels = images[: len(rows)].mean(axis=1)
     return Traffic(pd.DataFrame(rows), mean_pixels, now.champion, now.challenger)
 
 
-def _draw(requests, shift, seed):
+def _due_times(requests, per_second, seed):
+    """Return when each request is to be sent, in seconds since the first one.
+
+    Independent users send at random times, so the gaps have an exponential distribution.
+    """
+    if per_second is None:
+        return np.zeros(requests)
+    if not 0.1 <= per_second <= 1000:
+        raise LabError(
+            "The rate of requests must be between 0.1 and 1,000 a second.",
+            saw=f"per_second={per_second!r}",
+            do="write, for example, per_second=40",
+        )
+    gaps = np.random.default_rng([seed, requests]).exponential(1 / per_second, requests - 1)
+    return np.concatenate([[0.0], np.cumsum(gaps)])
+
+
+def _draw(requests, shift, shift_from, seed):
     images, labels = stream()
     rng = np.random.default_rng(seed)
     # Each image once, before any image is sent a second time.
     rounds = [rng.permutation(len(images)) for _ in range(-(-requests // len(images)))]
     chosen = np.concatenate(rounds)[:requests]
-    sent = images[chosen] if shift is None else np.asarray(shift(images[chosen]))
-    if sent.shape != (requests, 64) or not ((sent >= 0) & (sent <= 16)).all():
+    sent = images[chosen]
+    if shift is not None:
+        sent[shift_from:] = _shifted(shift, sent[shift_from:])
+    return sent, labels[chosen]
+
+
+def _shifted(shift, images):
+    sent = np.asarray(shift(images.copy()))
+    if sent.shape != images.shape or not ((sent >= 0) & (sent <= 16)).all():
         raise LabError(
             "A shift must return images of the same shape with pixels from 0 to 16.",
             saw=f"shape {sent.shape}, pixels {sent.min()} to {sent.max()}",
             do="use, for example, np.clip(images + 4, 0, 16)",
         )
-    return sent, labels[chosen]
+    return sent
 
 
-def _rows(state, images, labels, version, seed) -> Iterator[dict]:
-    elapsed_s = 0.0
+def _rows(state, images, labels, due_s, version, seed) -> Iterator[dict]:
+    begun_s = time.monotonic()
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        time.sleep(max(0, begun_s + due_s[number] - time.monotonic()))
+        sent_s = time.monotonic() - begun_s
         answer = ask(state, image[None], version=version, request_id=f"{seed}-{number}")
-        yield {"time_s": elapsed_s, **_measured(answer, label)}
-        elapsed_s += answer.latency_s
+        yield {"time_s": sent_s, **_measured(answer, label)}
 
 
 def _measured(answer: Answer, label):

@@ -14,7 +14,7 @@ import pytest
 import small_models
 
 from lablib.errors import LabError
-from lablib.ops import client, deploy, server, traffic
+from lablib.ops import client, deploy, live_traffic, server, traffic
 from lablib.ops.registry import Registry
 
 IMAGE = [0.0] * 64
@@ -305,6 +305,23 @@ def test_traffic_measures_each_request(registry, champion):
     same = traffic.send(registry.state, 60)
     assert not same.drift.found and same.table["correct"].mean() > 0.8
     assert set(same.table["version"]) == {champion}
+
+
+def test_live_traffic_is_drawn_while_it_comes_in_and_then_removed(registry, champion, monkeypatch):
+    drawn, closed = [], []
+
+    class Figure:
+        value = property(fset=lambda self, page: drawn.append(page))
+        close = staticmethod(lambda: closed.append(True))
+
+    monkeypatch.setattr(live_traffic, "in_notebook", lambda: True)
+    monkeypatch.setattr(live_traffic, "_figure", Figure)
+    monkeypatch.setattr(live_traffic, "_EVERY_S", 0)
+    found = traffic.send(registry.state, 12, shift=traffic.inverted, shift_from=6, per_second=50)
+    assert len(drawn) == len(set(drawn)) == 12 and closed == [True]
+    assert all("<img" in page for page in drawn)
+    assert found.table["correct"][:6].mean() > 0.5 > found.table["correct"][6:].mean()
+    assert found.table["time_s"].is_monotonic_increasing
 
 
 def test_a_first_version_needs_right_answers_only(tmp_path, monkeypatch):

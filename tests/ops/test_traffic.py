@@ -44,3 +44,9 @@ def test_a_shift_that_the_server_would_refuse_is_an_error_at_once(shift, tmp_pat
 def test_without_a_server_the_error_says_what_to_do(tmp_path):
     with pytest.raises(LabError, match="does not answer"):
         traffic.send(tmp_path, 5)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), 1e9])
+def test_a_rate_that_is_none_is_an_error_at_once(rate, tmp_path):
+    with pytest.raises(LabError, match="between 0.1 and 1,000"):
+        traffic.send(tmp_path, 5, per_second=rate)
