@@ -2,15 +2,19 @@
 
 For the developers of the kit. scikit-learn is needed; the kit itself only reads the files.
 `stdlib-text` is the text of one Python version and can be remade from that version alone.
+`actg175` is read from one version of the package lifelines. The tables are written by hand.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import importlib.metadata
 import platform
 import re
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 from lablib.errors import LabError
@@ -24,6 +28,24 @@ _collections_abc bisect cmd copy csv difflib fractions functools graphlib heapq 
 json/decoder json/encoder json/scanner numbers operator pickle pickletools pprint queue random
 sched shelve statistics string textwrap
 """.split()
+
+LIFELINES = "0.30.3"
+# The features of actg175, by the names of their columns in the package.
+FEATURES = {
+    "age": "age",
+    "gender": "gender",
+    "race": "race",
+    "weight": "wtkg",
+    "karnofsky": "karnof",
+    "symptoms": "symptom",
+    "therapy_days": "preanti",
+    "zidovudine_before": "z30",
+    "cd4": "cd40",
+    "cd8": "cd80",
+}
+# Which arms of the trial (0 to 3) gave the drug.
+ARMS = {"zidovudine": "012", "didanosine": "13", "zalcitabine": "2"}
+LOW_CD4 = 350  # cells per cubic millimetre
 
 
 def digits() -> bytes:
@@ -40,6 +62,39 @@ def cancer() -> bytes:
     data = load_breast_cancer()
     columns = [name.replace(" ", "_") for name in data.feature_names]
     return _csv(columns + ["benign"], data.data.tolist(), data.target.tolist())
+
+
+def actg175() -> bytes:
+    """Read the trial's table from the installed package, without importing the package."""
+    try:
+        package = importlib.metadata.distribution("lifelines")
+        installed = package.version
+    except importlib.metadata.PackageNotFoundError:
+        installed = "none"
+    if installed != LIFELINES:
+        raise LabError(
+            "actg175 is made from one version of the package lifelines.",
+            saw=f"installed: {installed}",
+            do=f"pip install --no-deps lifelines=={LIFELINES}",
+        )
+    file = package.locate_file("lifelines/datasets/ACTG175.csv")
+    return without_identity(Path(file).read_text().splitlines())
+
+
+def without_identity(lines: Iterable[str]) -> bytes:
+    """Return the kit's table: named features and the outcome, and nothing that it does not use.
+
+    The patient's number, sexual orientation and use of drugs stay behind.
+    """
+    patients = list(csv.DictReader(lines))
+    features = [
+        [float(row[column]) for column in FEATURES.values()]
+        + [int(row["arms"] in arms) for arms in ARMS.values()]
+        for row in patients
+    ]
+    targets = [int(float(row["cd420"]) < LOW_CD4) for row in patients]
+    shorter = [[int(f) if f == int(f) else f for f in row] for row in features]
+    return _csv([*FEATURES, *ARMS, "below_350"], shorter, targets)
 
 
 def stdlib_text() -> bytes:
@@ -61,15 +116,22 @@ def _csv(columns, features, targets):
 
 
 MAKERS = {
+    "actg175": ("actg175.csv", actg175),
     "cancer": ("cancer.csv", cancer),
     "digits": ("digits.csv", digits),
     "stdlib-text": ("stdlib-text.txt", stdlib_text),
 }
 
 
+TABLES = ("federated-studies", "run-interruptions", "watson-concordance", "watson-events")
+FILES = {name: file for name, (file, _) in MAKERS.items()} | {
+    name: f"{name}.csv" for name in TABLES
+}
+
+
 def checksums() -> str:
     lines = ["# SHA-256 of each data file, verified at every load. Written by make.py.\n"]
-    for name, (file, _) in MAKERS.items():
+    for name, file in sorted(FILES.items()):
         lines += [f'[{name}]\nfile = "{file}"\nsha256 = "{_sha256(file)}"\n']
     return "\n".join(lines)
 
@@ -87,12 +149,13 @@ def _sha256(file):
 
 def main() -> int:
     refused = 0
-    for name, (file, maker) in MAKERS.items():
+    for file, maker in MAKERS.values():
         try:
             (FOLDER / file).write_bytes(maker())
         except LabError as error:
             refused = 1
             print(f"{file} is left as it is. {error}", file=sys.stderr)
+    for name, file in FILES.items():
         stamp(name, file)
     (FOLDER / "checksums.toml").write_text(checksums())
     return refused

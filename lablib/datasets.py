@@ -1,5 +1,7 @@
 """Read the data files of `datasets/`, make synthetic data, and divide samples among ranks.
 
+`load` reads samples to train on; `table` reads small tables of published facts.
+
 Every load verifies the file's checksum, because a result that cannot be reproduced is worse than
 no result.
 Each data set has a card, `datasets/<name>.md`, with its source, licence and split.
@@ -11,11 +13,16 @@ import hashlib
 import io
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lablib.errors import LabError, check_whole, is_whole, unknown
+
+if TYPE_CHECKING:
+    import pandas
 
 FOLDER = Path(__file__).resolve().parent.parent / "datasets"
 
@@ -59,9 +66,9 @@ def names() -> list[str]:
     """Return the names of the data sets that `load` knows.
 
     >>> names()
-    ['cancer', 'digits', 'stdlib-text']
+    ['actg175', 'cancer', 'digits', 'stdlib-text']
     """
-    return sorted(_checksums())
+    return sorted(_READERS)
 
 
 def load(name: str) -> Dataset:
@@ -72,9 +79,35 @@ def load(name: str) -> Dataset:
     >>> load("digits")
     Dataset digits: 1438 train + 359 test samples, x float32 (1797, 8, 8), y int64 (1797,)
     """
-    if not isinstance(name, str) or name not in _checksums():
+    if name not in names():
         raise unknown("data set", name, names())
     return _READERS[name](name, _verified(**_checksums()[name]))
+
+
+def table_names() -> list[str]:
+    """Return the names of the tables that `table` knows.
+
+    >>> table_names()
+    ['federated-studies', 'run-interruptions', 'watson-concordance', 'watson-events']
+    """
+    return sorted(set(_checksums()) - set(_READERS))
+
+
+def table(name: str) -> pandas.DataFrame:
+    """Load a table of published facts and verify its checksum.
+
+    Each row has its `source`, the source's address `url`, and `read_on`, the day on which the
+    fact was looked up. The table's card, `datasets/<name>.md`, explains the other columns.
+    Raises LabError if no table has that name, or if its file is missing or has changed.
+
+    >>> int(table("run-interruptions")["count"].sum())
+    419
+    """
+    import pandas
+
+    if name not in table_names():
+        raise unknown("table", name, table_names())
+    return pandas.read_csv(io.BytesIO(_verified(**_checksums()[name])))
 
 
 def synthetic_classification(
@@ -174,11 +207,11 @@ def _digits(name, content):
     return Dataset(name, x, y, _every_fifth(len(x)), columns, tuple("0123456789"))
 
 
-def _cancer(name, content):
+def _patients(name, content, classes):
     columns, table = _csv(content)
     x = table[:, :-1].astype(np.float32)
     y = table[:, -1].astype(np.int64)
-    return Dataset(name, x, y, _every_fifth(len(x)), columns, ("malignant", "benign"))
+    return Dataset(name, x, y, _every_fifth(len(x)), columns, classes)
 
 
 def _stdlib_text(name, content):
@@ -193,4 +226,9 @@ def _csv(content):
     return tuple(header.split(",")[:-1]), np.loadtxt(io.StringIO(rows), delimiter=",")
 
 
-_READERS = {"digits": _digits, "cancer": _cancer, "stdlib-text": _stdlib_text}
+_READERS = {
+    "actg175": partial(_patients, classes=("350 or more", "below 350")),
+    "cancer": partial(_patients, classes=("malignant", "benign")),
+    "digits": _digits,
+    "stdlib-text": _stdlib_text,
+}

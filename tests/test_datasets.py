@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import platform
+import re
 import runpy
 import shutil
 import tomllib
@@ -29,6 +31,7 @@ def copy(tmp_path, monkeypatch):
     [
         ("digits", 1797, 359, (8, 8)),
         ("cancer", 569, 113, (30,)),
+        ("actg175", 2139, 427, (13,)),
         ("stdlib-text", 642_992, 64_299, ()),
     ],
 )
@@ -64,7 +67,7 @@ def test_text_is_to_be_predicted_byte_by_byte():
 def test_an_unknown_name_is_answered_with_the_known_ones():
     with pytest.raises(LabError) as error:
         datasets.load("digts")
-    assert "cancer, digits, stdlib-text" in error.value.saw
+    assert "actg175, cancer, digits, stdlib-text" in error.value.saw
     assert error.value.do == "did you mean 'digits'?"
 
 
@@ -90,6 +93,134 @@ def test_a_missing_file_is_named_with_the_cure(copy, gone, words):
     with pytest.raises(LabError, match=words) as error:
         datasets.load("digits")
     assert f"git checkout -- datasets/{gone}" in error.value.do
+
+
+def area_under_the_curve(columns, y=None):
+    """Return how well logistic regression on these columns of actg175 ranks the test patients."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    data = datasets.load("actg175")
+    x = data.x[:, [data.columns.index(name) for name in columns]]
+    y = data.y if y is None else y
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    model.fit(x[~data.is_test], y[~data.is_test])
+    return roc_auc_score(y[data.is_test], model.predict_proba(x[data.is_test])[:, 1])
+
+
+def test_the_outcome_of_actg175_can_be_learnt_mostly_from_the_count_at_the_start():
+    data = datasets.load("actg175")
+    card = (datasets.FOLDER / "actg175.md").read_text()
+    all_features = area_under_the_curve(data.columns)
+    assert f"ROC curve of {all_features:.2f} on the test set" in card and all_features > 0.85
+    without = area_under_the_curve([name for name in data.columns if name != "cd4"])
+    assert f"without `cd4`\nthe area is {without:.2f}" in card and without < 0.65
+    assert 0.48 < data.y.mean() < 0.5, "a guess is right for one patient in two"
+
+
+def test_that_claim_about_the_outcome_can_fail():
+    shuffled = np.random.default_rng(0).permutation(datasets.load("actg175").y)
+    assert area_under_the_curve(datasets.load("actg175").columns, shuffled) < 0.6
+
+
+def test_the_groups_of_actg175_are_those_on_its_card():
+    data = datasets.load("actg175")
+    gender, race, age = (data.x[:, data.columns.index(name)] for name in ("gender", "race", "age"))
+    assert (int((gender == 0).sum()), int((gender == 1).sum())) == (368, 1771)
+    assert (int((race == 0).sum()), int((race == 1).sum())) == (1522, 617)
+    assert 12 <= age.min() < age.max() <= 70
+    drugs = data.x[:, data.columns.index("zidovudine") :]
+    assert {tuple(row) for row in drugs} == {(1, 0, 0), (1, 1, 0), (1, 0, 1), (0, 1, 0)}
+
+
+# The first two lines of ACTG175.csv in lifelines 0.30.3.
+ORIGINAL = """\
+"","pidnum","age","wtkg","hemo","homo","drugs","karnof","oprior","z30","zprior","preanti","race",\
+"gender","str2","strat","symptom","treat","offtrt","cd40","cd420","cd496","r","cd80","cd820",\
+"cens","days","arms"
+"1",10056,48,89.8128,0,0,0,100,0,0,1,0,0,0,0,1,0,1,0,422,477,660,1,566,324,0,948,2
+"2",10059,61,49.4424,0,0,0,90,0,1,1,895,0,0,1,3,0,1,0,162,218,NA,0,392,564,1,1002,3
+""".splitlines()
+
+
+def test_actg175_is_made_from_the_package_without_identity():
+    make = runpy.run_path(str(datasets.FOLDER / "make.py"))
+    made = make["without_identity"](ORIGINAL)
+    file = (datasets.FOLDER / "actg175.csv").read_bytes()
+    assert file.startswith(made) and made.count(b"\n") == 3
+    assert not {b"pidnum", b"homo", b"drugs"} & {*file.partition(b"\n")[0].split(b",")}
+
+
+def test_actg175_is_made_from_the_recorded_version_only(monkeypatch):
+    make = runpy.run_path(str(datasets.FOLDER / "make.py"))
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    with pytest.raises(LabError, match="one version of the package lifelines") as error:
+        make["actg175"]()
+    assert "installed: none" in error.value.saw and "lifelines==0.30.3" in error.value.do
+
+
+@pytest.mark.parametrize("name", datasets.table_names())
+def test_every_row_of_a_table_has_its_source_its_address_and_a_date(name):
+    table = datasets.table(name)
+    assert len(table) >= 5 and table["source"].str.len().min() > 10
+    assert table["url"].str.match(r"https?://[\w.-]+/\S+$").all()
+    assert table["read_on"].str.match(r"2026-\d\d-\d\d$").all()
+    assert re.search(rf"\| Samples \| {len(table)} ", card_of(name))
+
+
+def card_of(name):
+    return (datasets.FOLDER / f"{name}.md").read_text()
+
+
+def test_the_shares_of_the_concordance_table_are_its_counts():
+    table = datasets.table("watson-concordance")
+    shares = table["agreed"] / table["patients"]
+    # Sources print two or three digits; "nearly 80 %" is the least exact.
+    assert (shares - table["agree_share"]).abs().max() < 0.006
+    assert (table["agreed"] <= table["patients"]).all()
+    assert f"22 rows of {table['study'].nunique()} studies" in card_of("watson-concordance")
+    gil = table[table["study"] == "Gachon Gil gastric"].set_index("counted")["agree_share"]
+    assert gil.to_dict() == {"recommended": 0.415, "recommended or for consideration": 0.877}
+
+
+def test_the_interruptions_add_up_as_the_card_says():
+    table = datasets.table("run-interruptions")
+    assert table["count"].sum() == 419
+    assert round(table["printed_percent"].sum(), 1) == 94.9
+    wrong = table[(100 * table["count"] / 419 - table["printed_percent"]).abs() > 0.06]
+    assert wrong["cause"].tolist() == ["Faulty GPU"]
+    on_gpus = table["component"] == "GPU"
+    assert round(table["printed_percent"][on_gpus].sum(), 1) == 58.7
+    assert round(100 * table["count"][on_gpus].sum() / 419, 1) == 64.0
+
+
+def test_events_are_in_the_order_of_time_and_of_three_kinds():
+    table = datasets.table("watson-events")
+    assert table["date"].is_monotonic_increasing
+    assert set(table["kind"]) == {"promised", "published", "happened"}
+
+
+def test_an_unknown_table_is_answered_with_the_known_ones():
+    with pytest.raises(LabError) as error:
+        datasets.table("watson-event")
+    assert error.value.do == "did you mean 'watson-events'?"
+    with pytest.raises(LabError):
+        datasets.table("digits")
+    with pytest.raises(LabError):
+        datasets.load("watson-events")
+
+
+def test_a_damaged_table_is_refused(copy):
+    file = copy / "run-interruptions.csv"
+    file.write_bytes(file.read_bytes().replace(b"148", b"126"))
+    with pytest.raises(LabError, match="damaged"):
+        datasets.table("run-interruptions")
 
 
 @pytest.mark.parametrize("name", CHECKSUMS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 from lablib import datasets
@@ -18,7 +18,7 @@ def names() -> list[str]:
     """Return the names of the tasks that `get` knows.
 
     >>> names()
-    ['bytes-gpt', 'cancer-mlp', 'digits-cnn', 'digits-mlp', 'wide-mlp']
+    ['actg175-mlp', 'bytes-gpt', 'cancer-mlp', 'digits-cnn', 'digits-mlp', 'wide-mlp']
     """
     return sorted(_TASKS)
 
@@ -71,8 +71,8 @@ def _digits_images():
 
 
 @cache
-def _cancer():
-    x, y = datasets.load("cancer").train
+def _standardised(name):
+    x, y = datasets.load(name).train
     return (x - x.mean(0)) / x.std(0), y
 
 
@@ -110,9 +110,18 @@ _TASKS = {
         Task(
             "cancer-mlp",
             _mlp(30, 64, 64, 64, 64, 32, 32, 32, 2),
-            data=_cancer,
+            data=partial(_standardised, "cancer"),
             batch=32,
             lr=0.01,
+        ),
+        # It has no momentum, because hospitals that average weights keep none between two rounds.
+        Task(
+            "actg175-mlp",
+            _mlp(13, 32, 32, 32, 32, 16, 16, 16, 2),
+            data=partial(_standardised, "actg175"),
+            batch=32,
+            lr=0.1,
+            momentum=0.0,
         ),
         Task(
             "bytes-gpt",

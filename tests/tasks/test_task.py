@@ -21,7 +21,9 @@ SMALL = tasks.get("digits-mlp")
 
 
 def test_the_tasks_have_the_names_that_labs_use():
-    assert tasks.names() == ["bytes-gpt", "cancer-mlp", "digits-cnn", "digits-mlp", "wide-mlp"]
+    assert tasks.names() == [
+        "actg175-mlp", "bytes-gpt", "cancer-mlp", "digits-cnn", "digits-mlp", "wide-mlp",
+    ]  # fmt: skip
     assert tasks.get(SMALL) is SMALL
 
 
