@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import numbers
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -166,6 +168,90 @@ def shard(array, rank: int, ranks: int):
     size, longer = divmod(len(array), ranks)
     start = rank * size + min(rank, longer)
     return array[start : start + size + (rank < longer)]
+
+
+def split_by_client(
+    y: Sequence | np.ndarray, clients: int, skew: float | None = None, seed: int = 0
+) -> list[np.ndarray]:
+    """Divide the rows of a data set among clients, such as hospitals; each row has one client.
+
+    y      the target of each row, shape (rows, ...)
+    skew   None: equal sizes (they differ by at most one), and the same mix of classes everywhere.
+           Or the parameter of a Dirichlet distribution, from which the clients' shares of each
+           class are drawn: sizes and mixes are then unequal. The smaller it is, the fewer clients
+           share a class: at 0.1 most rows of a class are at one client, at 100 the mix is even
+
+    Returns the row numbers of each client, in ascending order. No client is empty: a client without
+    rows gets one row of the largest client. Targets that are not one whole number for each row have
+    no classes, so they allow only skew=None.
+
+    Raises LabError if there are fewer rows than clients, if skew is not a number from 0.001 to
+    1000000, or if the targets are not classes.
+
+    The shares of a class are drawn as in Yurochkin et al. 2019, arXiv 1905.12022, section 4. Hsu et
+    al. 2019, arXiv 1909.06335, draw the mix of each client instead, and give all the same size.
+
+    >>> [rows.tolist() for rows in split_by_client([0, 0, 1, 1], clients=2)]
+    [[0, 2], [1, 3]]
+    """
+    y = np.asarray(y)
+    check_whole(1, clients=clients)
+    check_whole(0, seed=seed)
+    if len(y) < clients:
+        raise LabError(
+            "Each client needs at least one row.",
+            saw=f"{len(y)} rows for {clients} clients",
+            do=f"choose at most {len(y)} clients",
+        )
+    rng = np.random.default_rng(seed)
+    if skew is None:
+        order = np.concatenate([rng.permutation(rows) for rows in _rows_of_classes(y)])
+        return [np.sort(order[client::clients]) for client in range(clients)]
+    _check_skew(y, skew)
+    parts = [np.empty(0, np.int64) for _ in range(clients)]
+    for rows in _rows_of_classes(y):
+        shares = rng.dirichlet([skew] * clients)
+        ends = np.round(np.cumsum(shares)[:-1] * len(rows)).astype(int)
+        given = np.split(rng.permutation(rows), ends)
+        parts = [np.concatenate(pair) for pair in zip(parts, given)]
+    return [np.sort(part) for part in _without_empty(parts)]
+
+
+def _rows_of_classes(y):
+    """Return the rows of each class; all rows together if the targets are not classes."""
+    if not _are_classes(y):
+        return [np.arange(len(y))]
+    return [np.flatnonzero(y.ravel() == label) for label in np.unique(y)]
+
+
+def _are_classes(y):
+    return y.size == len(y) and y.dtype.kind in "biuf" and bool(np.all(y == np.floor(y)))
+
+
+def _check_skew(y, skew):
+    is_number = isinstance(skew, numbers.Real) and not isinstance(skew, bool)
+    if not is_number or not 1e-3 <= skew <= 1e6:
+        raise LabError(
+            "skew must be a number from 0.001 to 1000000, or None.",
+            saw=f"skew={skew!r}",
+            do="write, for example, skew=0.5: most rows of a class are then at few clients",
+        )
+    if not _are_classes(y):
+        raise LabError(
+            "Only classes can be skewed, and these targets are not classes.",
+            saw=f"targets of shape {y.shape} and type {y.dtype}",
+            do="choose skew=None, or give one whole number for each row",
+        )
+
+
+def _without_empty(parts):
+    """Return the parts; each empty one has got a row of the part that was the largest."""
+    parts = list(parts)
+    for empty in [number for number, part in enumerate(parts) if not len(part)]:
+        largest = max(range(len(parts)), key=lambda number: len(parts[number]))
+        parts[empty] = parts[largest][-1:]
+        parts[largest] = parts[largest][:-1]
+    return parts
 
 
 def _every_fifth(samples):

@@ -19,6 +19,19 @@ def flattened(weights, ranks: int):
     return flat
 
 
+def flattened_with_gradients(module, ranks: int = 1) -> tuple:
+    """Make the module's trained weights, and their gradients, views of two flat buffers.
+
+    Returns (weights, gradients), two arrays with zeros at their ends up to a multiple of `ranks`.
+    """
+    weights = trained(module).values()
+    flat = flattened(weights, ranks)
+    gradients = flat.new_zeros(len(flat))
+    for weight, value, gradient in zip(weights, views(flat, weights), views(gradients, weights)):
+        weight.data, weight.grad = value, gradient
+    return flat, gradients
+
+
 def views(flat, weights) -> list:
     """Return views of a flat buffer with the shapes of the weights; nothing is copied."""
     weights = list(weights)

@@ -19,6 +19,7 @@ FAMILIES = (
     "pipeline",
     "tensor",
     "combined",
+    "federated",
     "restart",
     "own",
 )

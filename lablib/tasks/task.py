@@ -128,9 +128,12 @@ class Task:
         batch = self.batch if batch is None else batch
         check_whole(0, step=step, seed=seed)
         check_whole(1, batch=batch)
+        return self.rows(batches.rows(step, batch, self.samples, seed))
+
+    def rows(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return new arrays with these rows of the samples and targets. Integers are int64."""
         x, y = self.data()
-        rows = batches.rows(step, batch, len(x), seed)
-        return _wide(x[rows]), _wide(y[rows])
+        return _wide(x[numbers]), _wide(y[numbers])
 
     def cut(self, stages: int) -> list[range]:
         """Return ranges of blocks for a pipeline, balanced by the FLOPs of their forward passes.

@@ -5,7 +5,7 @@ It updates this shard. Then the ranks gather the updated shards.
 
 from lablib.strategies.activations import saved_bytes
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
-from lablib.strategies.flat_buffer import flattened, only_float32, padded, trained, views
+from lablib.strategies.flat_buffer import flattened_with_gradients, only_float32, padded
 from lablib.strategies.strategy import Job, Strategy
 
 STRATEGY = Strategy(
@@ -25,11 +25,7 @@ def train(me, job: Job) -> dict:
     import torch.distributed as dist
 
     task, model = job.task, me.put(job.task.torch_model(job.seed))
-    weights = trained(model).values()
-    flat = flattened(weights, me.ranks)
-    gradients = torch.zeros_like(flat)
-    for weight, value, gradient in zip(weights, views(flat, weights), views(gradients, weights)):
-        weight.data, weight.grad = value, gradient
+    flat, gradients = flattened_with_gradients(model, me.ranks)
     shard = flat.chunk(me.ranks)[me.rank]  # a view of `flat`: updating it updates the model
     shard.grad = torch.empty_like(shard)
     optimizer = torch.optim.SGD([shard], lr=task.lr, momentum=task.momentum)

@@ -1,0 +1,132 @@
+"""Federated training: each rank is a hospital that trains on its own records, which stay there.
+
+A step is one pass of every hospital over its own records. A round is `local_epochs` steps, and only
+at its end do the hospitals send something: their weights, which are averaged.
+
+Each rank knows how many records every hospital has and which hospitals take part in a round. In a
+real system the server knows this, because hospitals report it.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lablib import datasets
+from lablib.errors import LabError, is_whole
+from lablib.strategies.flat_buffer import only_float32
+from lablib.strategies.strategy import Job
+from lablib.tasks import Task
+
+# skew           as in `datasets.split_by_client`
+# local_epochs   passes over the records of a hospital between two averages
+# drop           probability that a hospital misses a round
+OPTIONS = {"skew": None, "local_epochs": 1, "drop": 0.0}
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of federated training, the same on every rank.
+
+    number   0 for the first round
+    shares   each hospital's share of the records that are used in this round; 0.0 if the hospital
+             misses the round. They add up to 1
+    """
+
+    number: int
+    shares: tuple[float, ...]
+
+
+def fits(task: Task, ranks: int, batch: int, **options: Any) -> str:
+    """Return why this cannot be trained; "" if it can.
+
+    Weights become one vector, so all must be float32.
+    """
+    local_epochs = options.get("local_epochs", 1)
+    if batch < ranks:
+        return f"{ranks} hospitals share a batch, so it needs at least {ranks} records"
+    if not is_whole(local_epochs) or local_epochs < 1:
+        return f"local_epochs={local_epochs!r} is not a whole number of at least 1"
+    if why := not_between(0, 1, drop=options.get("drop", 0.0)):
+        return why
+    try:
+        datasets.split_by_client(task.data()[1], ranks, options["skew"])
+    except LabError as error:
+        return f"{error.wrong} ({error.saw})"
+    return only_float32(task, ranks, batch)
+
+
+def not_between(least: float, most: float, **given: object) -> str:
+    """Return why the first given value that is not a number in [least, most] is wrong, or ""."""
+    for name, number in given.items():
+        is_number = isinstance(number, numbers.Real) and not isinstance(number, bool)
+        if not is_number or not least <= number <= most:
+            return f"{name}={number!r} is not a number from {least:g} to {most:g}"
+    return ""
+
+
+def train(
+    me: Any,
+    job: Job,
+    put: Callable[[tuple], tuple],
+    learn: Callable[[Any, Any], Any],
+    average: Callable[[Round], float | None],
+) -> list[float]:
+    """Train on this rank's records for `job.steps` steps; return the loss of each step.
+
+    put       moves the arrays (x, y) of a mini-batch to where the rank computes
+    learn     (x, y) -> the mean loss of the mini-batch, before it changes the rank's weights
+    average   is called on every rank at the end of each round, and may send messages. Every rank
+              must take the average as its new weights, even if it misses the round. Returns the
+              drift: the distance between the rank's weights and the average, divided by the norm of
+              the average; None if it has no average
+
+    The mean of a step's losses over the ranks is the mean over all records of the round.
+    """
+    hospitals = datasets.split_by_client(
+        job.task.data()[1], me.ranks, job.options["skew"], job.seed
+    )
+    records = hospitals[me.rank]
+    losses = []
+    for step in range(job.steps):
+        now = round_at(step, job, [len(each) for each in hospitals])
+        share = now.shares[me.rank]
+        rng = np.random.default_rng([job.seed, step, me.rank])
+        rows = list(_mini_batches(records, job.batch // me.ranks, rng)) if share else []
+        batches = [put(job.task.rows(numbers)) for numbers in rows]
+        loss, drift = 0.0, None
+        with me.step(samples=sum(map(len, rows))):
+            for x, y in batches:
+                loss = loss + learn(x, y) * (len(x) / len(records))
+            if ends_round(step, job):
+                drift = average(now)
+        losses.append(float(loss) * share * me.ranks)
+        if share and drift is not None:
+            me.log(round=now.number, drift=drift)
+    return losses
+
+
+def round_at(step: int, job: Job, records: list[int]) -> Round:
+    """Return the round of a step. A hospital drops out at random, but at least one takes part.
+
+    records   the number of records of each hospital
+    """
+    number = step // job.options["local_epochs"]
+    draws = np.random.default_rng([job.seed, number]).random(len(records))
+    takes_part = (draws >= job.options["drop"]) | (draws == draws.max())
+    used = np.where(takes_part, records, 0)
+    return Round(number, tuple((used / used.sum()).tolist()))
+
+
+def ends_round(step: int, job: Job) -> bool:
+    """Return True if a round ends with this step. The last round may be shorter than the others."""
+    return (step + 1) % job.options["local_epochs"] == 0 or step + 1 == job.steps
+
+
+def _mini_batches(records: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Divide shuffled records into the fewest parts of at most `size`, which are almost equal."""
+    yield from np.array_split(rng.permutation(records), -(-len(records) // size))
