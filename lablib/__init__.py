@@ -28,6 +28,7 @@ _MODULES = {
     "cluster": "cluster",
     "datasets": "datasets",
     "hardware": "hardware",
+    "interruptions": "training.interruptions",
     "machine": "computer.facts",
     "ops": "ops",
     "record": "record",
