@@ -11,6 +11,7 @@ import statistics
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lablib.record import intervals
@@ -119,10 +120,13 @@ def wire_bytes_per_rank(trace: Trace) -> float:
     return max(wire_bytes(trace).values(), default=NAN)
 
 
-def last_step_wire_bytes(trace: Trace) -> float:
-    """Return the wire bytes of the last step on the busiest rank, even if it is the only step."""
-    *_, last = _messages_by_step(trace, _windows(trace, first=0)) or [None]
-    return NAN if last is None else float(max(_carried(last).values(), default=0))
+def last_steps_wire_bytes(trace: Trace, steps: int = 1) -> float:
+    """Return the wire bytes of the last `steps` steps on the busiest rank; the first step counts.
+
+    Returns NaN if the trace has no step.
+    """
+    last = _messages_by_step(trace, _windows(trace, first=0))[-steps:]
+    return float(max(_carried(chain(*last)).values(), default=0)) if last else NAN
 
 
 def payload_bytes_per_step(trace: Trace) -> float:
@@ -130,7 +134,8 @@ def payload_bytes_per_step(trace: Trace) -> float:
 
     An all-reduce of n bytes on R ranks counts R n, and an all-gather to n bytes counts n. So the
     payloads of different collectives cannot be compared; compare `wire_bytes` instead. A message
-    between two ranks counts once, at its send. Returns NaN if no rank has two steps.
+    between two ranks counts once, at its send. Returns NaN if no rank has two steps, and 0 for a
+    strategy that sends in fewer than half of its steps, such as `fedavg` with local_epochs=3.
     """
     steps = _messages_by_step(trace, _windows(trace))
     totals = [sum(event.sent_bytes for event in messages) for messages in steps]
@@ -161,16 +166,16 @@ def _carried(messages):
     return sent | received  # `|` of two counters takes the larger value of each
 
 
-def step_messages(trace: Trace) -> dict[str, tuple[int, int]]:
-    """Return name -> (calls, payload bytes) of the last step, on all ranks together.
+def step_messages(trace: Trace, steps: int = 1) -> dict[str, tuple[int, int]]:
+    """Return name -> (calls, payload bytes) of the last `steps` steps, on all ranks together.
 
     A call belongs to the step in which its rank made it. Bytes count only at the send.
     """
-    last = {rank: steps[-1] for rank, steps in _steps(trace).items()}
+    last = {rank: of_rank[-steps:] for rank, of_rank in _steps(trace).items()}
     totals: dict[str, tuple[int, int]] = {}
     for event in trace.of(kind="message"):
-        step = last.get(event.rank)
-        if step and step.start_s <= event.start_s <= step.end_s:
+        inside = last.get(event.rank, [])
+        if any(step.start_s <= event.start_s <= step.end_s for step in inside):
             calls, nbytes = totals.get(event.name, (0, 0))
             totals[event.name] = calls + 1, nbytes + event.sent_bytes
     return totals

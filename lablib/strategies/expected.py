@@ -1,4 +1,4 @@
-"""Compute by closed form what one step of a strategy sends and holds, and compare a run with it."""
+"""Compute by closed form what steps of a strategy send and hold, and compare a run with it."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ WITHIN = 0.1
 
 @dataclass(frozen=True)
 class Expected:
-    """What one step sends and holds after the warm-up.
+    """What one step, or a few steps together, send and hold after the warm-up.
 
     messages    {name: (calls, payload bytes)}, of all ranks together
     wire_bytes  bytes that the link of the busiest rank carries (`record.wire_bytes`)
     live_bytes  the most bytes of tensors on the fullest rank; None if no closed form is known
+    every       the number of steps with these messages: 1, or more if some steps send nothing
     """
 
     messages: Mapping[str, tuple[int, int]]
     wire_bytes: float
     live_bytes: float | None = None
+    every: int = 1
 
     def complaints(self, run: Run) -> list[str]:
-        """Return a sentence for each difference between this and the last step of a run.
+        """Return a sentence for each difference between this and the last `every` steps of a run.
 
-        Memory may differ by a tenth. It is not compared for measured runs, which do not record it.
+        The run must have a multiple of `every` steps. Memory may differ by a tenth. It is not
+        compared for measured runs, which do not record it.
         """
-        seen = metrics.step_messages(run.trace)
+        steps = len(metrics.step_s(run.trace, rank=0))
+        if steps % self.every:
+            return [f"steps: {steps}, not a multiple of {self.every}"]
+        seen = metrics.step_messages(run.trace, self.every)
         found = [
             f"{name}: {_calls(seen.get(name))}, not {_calls(self.messages.get(name))}"
             for name in sorted(seen.keys() | self.messages.keys())
             if seen.get(name) != self.messages.get(name)
         ]
-        found += self.wire_complaints(metrics.last_step_wire_bytes(run.trace))
+        found += self.wire_complaints(metrics.last_steps_wire_bytes(run.trace, self.every))
         if run.hardware:
             found += self.memory_complaints(run.metrics.live_bytes.max())
         return found
 
     def wire_complaints(self, carried: float) -> list[str]:
-        """Return what is wrong with the bytes that the busiest rank's link carried in a step."""
+        """Return what is wrong with the bytes that the busiest rank's link carried."""
         if math.isclose(carried, self.wire_bytes, rel_tol=1e-9):
             return []
         return [f"wire: {carried:.0f} bytes on the busiest rank, not {self.wire_bytes:.0f}"]

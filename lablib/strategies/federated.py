@@ -10,7 +10,7 @@ real system the server knows this, because hospitals report it.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +35,12 @@ class Round:
     number   0 for the first round
     shares   each hospital's share of the records that are used in this round; 0.0 if the hospital
              misses the round. They add up to 1
+    records  the number of records of each hospital, whether it takes part or not
     """
 
     number: int
     shares: tuple[float, ...]
+    records: tuple[int, ...]
 
 
 def fits(task: Task, ranks: int, batch: int, **options: Any) -> str:
@@ -69,6 +71,13 @@ def not_between(least: float, most: float, **given: object) -> str:
     return ""
 
 
+def mini_batch(task: Task, ranks: int, batch: int, skew: float | None = None) -> int:
+    """Return the number of records in the largest mini-batch of any hospital."""
+    hospitals = datasets.split_by_client(task.data()[1], ranks, skew)
+    rng = np.random.default_rng()
+    return max(len(part) for each in hospitals for part in _mini_batches(each, batch // ranks, rng))
+
+
 def train(
     me: Any,
     job: Job,
@@ -87,13 +96,12 @@ def train(
 
     The mean of a step's losses over the ranks is the mean over all records of the round.
     """
-    hospitals = datasets.split_by_client(
-        job.task.data()[1], me.ranks, job.options["skew"], job.seed
-    )
+    targets = job.task.data()[1]
+    hospitals = datasets.split_by_client(targets, me.ranks, job.options["skew"], job.seed)
     records = hospitals[me.rank]
     losses = []
     for step in range(job.steps):
-        now = round_at(step, job, [len(each) for each in hospitals])
+        now = round_at(step, job, tuple(map(len, hospitals)))
         share = now.shares[me.rank]
         rng = np.random.default_rng([job.seed, step, me.rank])
         rows = list(_mini_batches(records, job.batch // me.ranks, rng)) if share else []
@@ -110,7 +118,7 @@ def train(
     return losses
 
 
-def round_at(step: int, job: Job, records: list[int]) -> Round:
+def round_at(step: int, job: Job, records: tuple[int, ...]) -> Round:
     """Return the round of a step. A hospital drops out at random, but at least one takes part.
 
     records   the number of records of each hospital
@@ -119,12 +127,21 @@ def round_at(step: int, job: Job, records: list[int]) -> Round:
     draws = np.random.default_rng([job.seed, number]).random(len(records))
     takes_part = (draws >= job.options["drop"]) | (draws == draws.max())
     used = np.where(takes_part, records, 0)
-    return Round(number, tuple((used / used.sum()).tolist()))
+    return Round(number, tuple((used / used.sum()).tolist()), records)
 
 
 def ends_round(step: int, job: Job) -> bool:
     """Return True if a round ends with this step. The last round may be shorter than the others."""
     return (step + 1) % job.options["local_epochs"] == 0 or step + 1 == job.steps
+
+
+def named(rank: int, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights of a hospital that shares them with nobody, with its number in the names.
+
+    >>> list(named(2, {"0.dense.bias": np.zeros(3)}))
+    ['hospital 2: 0.dense.bias']
+    """
+    return {f"hospital {rank}: {name}": array for name, array in weights.items()}
 
 
 def _mini_batches(records: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -40,6 +40,7 @@ class Strategy:
                    for conditions that the fields above cannot express
     roles          ranks -> number of ranks in each role, if TensorFlow needs roles
     synchronous    True if its losses and weights equal those of the single process
+    step_is_epoch  True if a step is a pass over all records; False if it is one batch
     """
 
     name: str
@@ -55,6 +56,7 @@ class Strategy:
     fits: Callable[..., str] = lambda task, ranks, batch, **options: ""
     roles: Callable[[int], Mapping[str, int]] | None = None
     synchronous: bool = True
+    step_is_epoch: bool = False
 
     def check_hardware(self, hardware: object) -> None:
         """Raise LabError if it cannot be modelled but should be, before any process starts."""

@@ -93,7 +93,8 @@ def train(
     with cluster:
         shown = watch or Steps(f"{described.name} on {ranks}", steps, progress)
         run = cluster.run(partial(module.train, job=job), watch=shown)
-    run = replace(run, history=_history(run.values, job.batch))
+    samples = task.samples if described.step_is_epoch else job.batch
+    run = replace(run, history=_history(run.values, samples))
     return replace(run, caution=busy_computer.ranks_lacked_cores(run))
 
 

@@ -109,9 +109,9 @@ def test_a_message_that_was_only_derived_counts_at_both_ends():
 def test_the_last_step_counts_alone_and_without_steps_nothing_is_known():
     early = Event(0, "message", "send", 0.5, 0.6, 9, (0, 1))
     trace = in_a_step(*one_message("all_reduce", N), early)
-    assert metrics.last_step_wire_bytes(trace) == FORMULAS["all_reduce"]
+    assert metrics.last_steps_wire_bytes(trace) == FORMULAS["all_reduce"]
     empty = Trace([Event(0, "message", "send", 0, 1, N, (0, 1))])
-    assert math.isnan(metrics.last_step_wire_bytes(empty))
+    assert math.isnan(metrics.last_steps_wire_bytes(empty))
     assert math.isnan(metrics.wire_bytes_per_rank(empty)) and metrics.wire_bytes(empty) == {}
 
 

@@ -3,7 +3,8 @@
 The mean is weighted by the number of records of each hospital.
 """
 
-from lablib.strategies import federated
+from lablib.strategies import federated, torch_hospital
+from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 from lablib.strategies.torch_hospital import Hospital
 
@@ -19,12 +20,15 @@ STRATEGY = Strategy(
     options=federated.OPTIONS,
     fits=federated.fits,
     synchronous=False,
+    step_is_epoch=True,
 )
 
 
 def train(me, job: Job) -> dict:
     hospital = Hospital(me, job)
-    losses = federated.train(
-        me, job, me.put, hospital.learn, lambda now: hospital.average(now, me.rank)
-    )
-    return hospital.result(me, losses)
+    losses = federated.train(me, job, me.put, hospital.learn, hospital.average)
+    return hospital.result(losses)
+
+
+def expected(task, ranks, batch, skew=None, local_epochs=1, drop=0.0) -> Expected:
+    return torch_hospital.expected(task, ranks, batch, skew, local_epochs, sent=1, kept=0)
