@@ -2,9 +2,10 @@
 
 `timeline` shows one run and `comparison` many. `losses`, `steps`, `messages`, `matrix`,
 `time_split`, `pipeline`, `collective`, `scaling`, `staleness`, `ledger` and `roofline` show one
-aspect each; `traffic` shows the requests to a served model. Every figure is a `Picture`: a
-matplotlib Figure with a white background and a text (`.alt`) that says what it shows and whether
-its times were measured or modelled.
+aspect each; `traffic` shows the requests to a served model, `useful_shares` a run with failures.
+`concordance` and `events` show tables of published facts. Every figure is a `Picture`: a matplotlib
+Figure with a white background and a text (`.alt`) that says what it shows and whether its times
+were measured or modelled.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from lablib.record.event import PHASES
 from lablib.record.trace import Trace
 from lablib.units import show_bytes, show_s
 from lablib.views import palette
+from lablib.views.plots.agreement_chart import concordance
+from lablib.views.plots.checkpoint_chart import useful_shares
 from lablib.views.plots.collective_steps import collective
 from lablib.views.plots.communication_matrix import matrix
+from lablib.views.plots.event_list import events
 from lablib.views.plots.loss_curves import draw_losses
 from lablib.views.plots.memory_ledger import ledger
 from lablib.views.plots.pipeline_schedule import pipeline
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 __all__ = [
     "collective",
     "comparison",
+    "concordance",
+    "events",
     "ledger",
     "losses",
     "matrix",
@@ -51,6 +57,7 @@ __all__ = [
     "time_split",
     "timeline",
     "traffic",
+    "useful_shares",
 ]
 
 _MOST_LINES = 8
