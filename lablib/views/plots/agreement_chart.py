@@ -47,7 +47,7 @@ def concordance(table: pandas.DataFrame) -> Picture:
         for number, words in enumerate(counted):
             axes.plot([], [], _marker(number), color=_color(number), label=words)
         handles = axes.get_legend_handles_labels()
-        picture.legend(*handles, loc="outside lower right", ncols=3)
+        picture.legend(*handles, loc="outside lower right", ncols=2)
     picture.alt = f"{_TITLE}. {'; '.join(map(_described, rows))}."
     return picture
 
