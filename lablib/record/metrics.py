@@ -121,10 +121,7 @@ def wire_bytes_per_rank(trace: Trace) -> float:
 
 
 def last_steps_wire_bytes(trace: Trace, steps: int = 1) -> float:
-    """Return the wire bytes of the last `steps` steps on the busiest rank; the first step counts.
-
-    Returns NaN if the trace has no step.
-    """
+    """Return the wire bytes of the last `steps` steps on the busiest rank; NaN without steps."""
     last = _messages_by_step(trace, _windows(trace, first=0))[-steps:]
     return float(max(_carried(chain(*last)).values(), default=0)) if last else NAN
 
