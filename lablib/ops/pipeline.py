@@ -179,13 +179,14 @@ class Pipeline:
         return f"<Pipeline in {self.folder}, {len(self._folders())} deliveries, {state}>"
 
     def _used_registry(self):
-        """Return the registry. Raises LabError if it has no version."""
+        """Return the registry, once its server answers. Raises LabError if it has no version."""
         if self._registry.versions().empty:
             raise LabError(
                 "No version is registered yet.",
                 saw=f"{len(self._folders())} pushes, and none of them has passed the gate",
                 do='push a commit that passes: pipeline.push("First model")',
             )
+        self._service.wait_for_server()
         return self._registry
 
     def _follow(self, commit, before):

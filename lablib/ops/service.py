@@ -9,6 +9,7 @@ It listens at `state/service.sock`. A request and an answer are a line of JSON e
 
     {"op": "deliver", "commit": "..."}   -> {"line": "..."} for each thing that happens
     {"op": "status"}                     -> {"busy": false}
+    {"op": "wait"}                       -> {"ready": true}, once the model server answers
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ _END_WITHIN_S, _SETTLE_WITHIN_S = 5, 30
 class Request(msgspec.Struct, forbid_unknown_fields=True):
     """A line that a client sends."""
 
-    op: Literal["deliver", "status"]
+    op: Literal["deliver", "status", "wait"]
     commit: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")] = ""
 
 
@@ -142,6 +143,8 @@ class Service:
             request = msgspec.json.decode(await reader.readline(), type=Request)
             if request.op == "status":
                 say(busy=self.busy)
+            elif request.op == "wait":
+                say(ready=await self._server_is_ready())
             elif self.busy:
                 say(line="Another delivery is running. Push again when it has ended.")
             else:
@@ -217,24 +220,20 @@ class Service:
             saw = f"{workflow_file.PATH}: {error.strerror}"
             raise LabError("The commit has no workflow file.", saw=saw, do="add it") from None
         log.plan(workflow_file.planned(workflow_file.read(content)))
-        await self._server_is_ready()
+        if not await self._server_is_ready():
+            raise service_process.server_not_started(self.state)
         environment = self._environment() | outcome.remember_statuses(log.folder)
         own = self.state / "runner"
         own.mkdir(exist_ok=True)
         status = await runner.run(source, environment, own, log)
         return outcome.conclude(log, status)
 
-    async def _server_is_ready(self):
+    async def _server_is_ready(self) -> bool:
         """Wait for the model server, which also creates MLflow's database."""
         until_s = time.monotonic() + _SERVER_WITHIN_S
-        while not self._server_answers():
-            if time.monotonic() > until_s:
-                raise LabError(
-                    "The model server does not start.",
-                    saw=service_process.end_of_log(self.state / "server.log"),
-                    do=f"read {self.state / 'server.log'}",
-                )
+        while not self._server_answers() and time.monotonic() < until_s:
             await asyncio.sleep(_LOOK_EVERY_S)
+        return self._server_answers()
 
     def _server_answers(self):
         """Return whether `server.json` is that of the server that runs now."""

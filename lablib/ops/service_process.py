@@ -85,13 +85,24 @@ class ServiceProcess:
 
     def is_busy(self) -> bool:
         """Return whether a delivery is running. Raises LabError if the service does not answer."""
+        return self._ask("status")["busy"]
+
+    def wait_for_server(self) -> None:
+        """Wait until the model server answers, which takes a few seconds after its start.
+
+        Raises LabError if it does not start, or if the service does not answer.
+        """
+        if not self._ask("wait")["ready"]:
+            raise server_not_started(self.state)
+
+    def _ask(self, op):
         connection = connect(self.state, "service.sock")
         if connection is None:
             raise _not_started(self.state, False)
         with connection, connection.makefile("rw") as stream:
-            stream.write('{"op": "status"}\n')
+            stream.write(json.dumps({"op": op}) + "\n")
             stream.flush()
-            return json.loads(stream.readline())["busy"]
+            return json.loads(stream.readline())
 
     def close(self) -> None:
         """End the service and all processes of the pipeline. Calling it twice is harmless."""
@@ -117,6 +128,15 @@ def _not_started(state, is_open):
         "The service of the pipeline has ended.",
         saw=end_of_log(state / "service.log"),
         do="open the pipeline again: lab.ops.Pipeline('pipeline')",
+    )
+
+
+def server_not_started(state: Path) -> LabError:
+    """Return the error that says why the model server does not answer."""
+    return LabError(
+        "The model server does not start.",
+        saw=end_of_log(state / "server.log"),
+        do=f"read {state / 'server.log'}",
     )
 
 

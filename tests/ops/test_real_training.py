@@ -50,3 +50,11 @@ def test_the_push_after_the_kills_is_promoted(pipeline):
     delivery = pipeline.push("again")
     assert delivery.outcome == "promoted", delivery
     assert kills.complaints(pipeline) == []
+
+
+def test_a_pipeline_that_is_opened_again_answers_as_soon_as_it_is_asked(pipeline):
+    """The server takes a few seconds to start, so the first question has to wait for it."""
+    pipeline.close()
+    images, _ = ops.traffic.stream()
+    with ops.Pipeline(pipeline.folder) as again:
+        assert again.ask(images[:1]).status == 200
