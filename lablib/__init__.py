@@ -31,6 +31,7 @@ _MODULES = {
     "interruptions": "training.interruptions",
     "machine": "computer.facts",
     "ops": "ops",
+    "privacy": "training.privacy",
     "record": "record",
     "strategies": "strategies",
     "tasks": "tasks",

@@ -8,8 +8,9 @@ arithmetic modulo 2^32 does not round.
 This is the core of the protocol of Bonawitz et al. 2017. The kit simplifies it, and is not safe for
 real patients:
 
-- The hospitals send their seeds to each other. In the protocol they agree on them by a
-  Diffie-Hellman key exchange, so that somebody who reads all messages does not learn them.
+- The hospitals agree on seeds by a Diffie-Hellman key exchange, so that somebody who reads all
+  messages does not learn them. But nobody signs a public key, so a server that replaces keys by its
+  own would learn everything.
 - Everybody knows who misses a round. The others then reveal the masks that they share with the
   missing hospitals. In the protocol they reveal secret shares, with which the server recovers the
   keys of the missing hospitals. It needs a minimum number of survivors for this.
@@ -21,7 +22,6 @@ real patients:
 from __future__ import annotations
 
 import hashlib
-import secrets
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -29,7 +29,7 @@ import numpy as np
 from lablib.errors import LabError, is_whole
 from lablib.strategies.federated import Round
 
-SEED_BYTES = 32
+KEY_NUMBERS = 8  # a public key has 32 bytes, and a collective of TensorFlow sends no single bytes
 # With fewer bits, rounding would be visible; with more, float32 has no more digits to offer.
 LEAST_BITS, MOST_BITS = 8, 24
 
@@ -41,17 +41,19 @@ def why_not(fraction_bits: object) -> str:
     return f"fraction_bits={fraction_bits!r} is not a whole number from {LEAST_BITS} to {MOST_BITS}"
 
 
-def agree(ranks: int, exchange: Callable[[np.ndarray], np.ndarray]) -> list[bytes]:
-    """Return the secret seeds that this rank shares with each rank; the one with itself is unused.
+def agree(all_gather: Callable[[np.ndarray], np.ndarray]) -> list[bytes]:
+    """Return the secret seed that this rank shares with each rank; the one with itself is unused.
 
-    exchange   an all-to-all of uint8 [ranks, SEED_BYTES]: row r goes to rank r, and row r of the
-               result comes from rank r
+    all_gather   int32 [KEY_NUMBERS] of this rank -> int32 [ranks, KEY_NUMBERS], the public keys
 
-    Both ranks of a pair combine what they sent with what they received, so they get the same seed.
+    This is a Diffie-Hellman key exchange on the curve X25519 (RFC 7748).
     """
-    sent = np.frombuffer(bytearray(secrets.token_bytes(ranks * SEED_BYTES)), np.uint8)
-    sent = sent.reshape(ranks, SEED_BYTES)
-    return [(mine ^ theirs).tobytes() for mine, theirs in zip(sent, exchange(sent), strict=True)]
+    from cryptography.hazmat.primitives.asymmetric import x25519
+
+    private = x25519.X25519PrivateKey.generate()
+    public = np.frombuffer(bytearray(private.public_key().public_bytes_raw()), np.int32)
+    keys = [x25519.X25519PublicKey.from_public_bytes(key.tobytes()) for key in all_gather(public)]
+    return [private.exchange(key) for key in keys]
 
 
 def mask(seed: bytes, number: int, length: int) -> np.ndarray:

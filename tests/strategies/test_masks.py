@@ -166,27 +166,30 @@ def test_that_claim_about_noise_can_fail(name):
 
 
 def agreed(ranks):
-    """Return the seeds of each rank; every rank is a thread that exchanges rows with the others."""
-    sent, together = {}, threading.Barrier(ranks, timeout=10)
+    """Return the seeds of each rank, and the public keys; every rank is a thread."""
+    keys, together = {}, threading.Barrier(ranks, timeout=10)
 
     def seeds(rank):
-        def exchange(rows):
-            sent[rank] = rows
+        def all_gather(key):
+            keys[rank] = key
             together.wait()
-            return np.array([sent[other][rank] for other in range(ranks)])
+            return np.array([keys[other] for other in range(ranks)])
 
-        return masks.agree(ranks, exchange)
+        return masks.agree(all_gather)
 
     with ThreadPoolExecutor(ranks) as pool:
-        return list(pool.map(seeds, range(ranks)))
+        return list(pool.map(seeds, range(ranks))), keys
 
 
 @pytest.mark.timeout(30)
 def test_both_ranks_of_a_pair_get_one_seed_that_no_other_pair_has():
-    seeds = agreed(4)
+    seeds, keys = agreed(4)
     assert all(seeds[a][b] == seeds[b][a] for a in range(4) for b in range(4))
     assert len({seeds[a][b] for a in range(4) for b in range(a)}) == 6
-    assert all(len(seeds[a][b]) == masks.SEED_BYTES for a in range(4) for b in range(4))
+    assert {len(key) for key in keys.values()} == {masks.KEY_NUMBERS}
+    sent = b"".join(key.tobytes() for key in keys.values())
+    assert not any(seeds[a][b][n : n + 8] in sent
+                   for a in range(4) for b in range(a) for n in range(24))  # fmt: skip
 
 
 def test_numbers_are_right_within_half_of_the_last_digit_of_each_hospital():
