@@ -144,6 +144,27 @@ def named(rank: int, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
     return {f"hospital {rank}: {name}": array for name, array in weights.items()}
 
 
+def of_hospital(number: int, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the weights of one hospital from those of a run of `local_only`, without its number.
+
+    Raises LabError if there is no such hospital.
+
+    >>> list(of_hospital(2, named(2, {"0.dense.bias": np.zeros(3)})))
+    ['0.dense.bias']
+    """
+    start = f"hospital {number}: "
+    found = {
+        name.removeprefix(start): array for name, array in weights.items() if name.startswith(start)
+    }
+    if not found:
+        raise LabError(
+            f"There are no weights of hospital {number!r}.",
+            saw=f"names such as {next(iter(weights), None)!r}",
+            do="pass run.history.weights of the strategy local_only, and one of its ranks",
+        )
+    return found
+
+
 def _mini_batches(records: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Divide shuffled records into the fewest parts of at most `size`, which are almost equal."""
     yield from np.array_split(rng.permutation(records), -(-len(records) // size))

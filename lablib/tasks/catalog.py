@@ -77,6 +77,14 @@ def _standardised(name):
 
 
 @cache
+def _standardised_test(name):
+    """Return the test set, scaled with the mean and the standard deviation of the training set."""
+    data = datasets.load(name)
+    x, y = data.test
+    return (x - data.train[0].mean(0)) / data.train[0].std(0), y
+
+
+@cache
 def _text_windows():
     x, y = datasets.load("stdlib-text").train
     windows = len(x) // TOKENS
@@ -111,6 +119,7 @@ _TASKS = {
             "cancer-mlp",
             _mlp(30, 64, 64, 64, 64, 32, 32, 32, 2),
             data=partial(_standardised, "cancer"),
+            test=partial(_standardised_test, "cancer"),
             batch=32,
             lr=0.01,
         ),
@@ -119,6 +128,7 @@ _TASKS = {
             "actg175-mlp",
             _mlp(13, 32, 32, 32, 32, 16, 16, 16, 2),
             data=partial(_standardised, "actg175"),
+            test=partial(_standardised_test, "actg175"),
             batch=32,
             lr=0.1,
             momentum=0.0,

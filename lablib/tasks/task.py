@@ -28,6 +28,8 @@ class Task:
             torch
     data    a function that returns the training samples and their targets, (x, y)
     batch   samples in one step, on all ranks together
+    test    a function that returns samples and targets that are not trained on, scaled as `data`
+            is; None if the task has none
     """
 
     name: str
@@ -36,6 +38,7 @@ class Task:
     batch: int
     lr: float
     momentum: float = 0.9
+    test: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
     @classmethod
     def from_torch(

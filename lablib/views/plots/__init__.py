@@ -3,9 +3,10 @@
 `timeline` shows one run and `comparison` many. `losses`, `steps`, `messages`, `matrix`,
 `time_split`, `pipeline`, `collective`, `scaling`, `staleness`, `ledger` and `roofline` show one
 aspect each; `traffic` shows the requests to a served model, `useful_shares` a run with failures.
-`concordance` and `events` show tables of published facts. Every figure is a `Picture`: a matplotlib
-Figure with a white background and a text (`.alt`) that says what it shows and whether its times
-were measured or modelled.
+`concordance` and `events` show tables of published facts. `scores`, `drift` and `messages_seen`
+show federated training; `calibration` and `privacy` show a model's probabilities and their price.
+Every figure is a `Picture`: a matplotlib Figure with a white background and a text (`.alt`) that
+says what it shows and whether its times were measured or modelled.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from lablib.views.plots.checkpoint_chart import useful_shares
 from lablib.views.plots.collective_steps import collective
 from lablib.views.plots.communication_matrix import matrix
 from lablib.views.plots.event_list import events
+from lablib.views.plots.federated_charts import drift, messages_seen, scores
 from lablib.views.plots.loss_curves import draw_losses
+from lablib.views.plots.medical_charts import calibration, privacy
 from lablib.views.plots.memory_ledger import ledger
 from lablib.views.plots.pipeline_schedule import pipeline
 from lablib.views.plots.roofline_chart import roofline
@@ -41,17 +44,22 @@ if TYPE_CHECKING:
     from lablib.views.picture import Picture
 
 __all__ = [
+    "calibration",
     "collective",
     "comparison",
     "concordance",
+    "drift",
     "events",
     "ledger",
     "losses",
     "matrix",
     "messages",
+    "messages_seen",
     "pipeline",
+    "privacy",
     "roofline",
     "scaling",
+    "scores",
     "staleness",
     "steps",
     "time_split",
