@@ -144,6 +144,17 @@ def test_a_wrong_function_gets_little_more_than_half(one, name, home):
         ("6.5", "forgets accuracy", "without an error, and wrongly"),
         ("6.5", "rolls back too soon", "rolls back healthy models"),
         ("6.5", "always promotes", "Does your rule look at"),
+        ("7.4", "no masks", "The server can read an update"),
+        ("7.4", "one mask number for all", "a number of its own"),
+        ("7.4", "masks the upper half only", "any of the 2**32 values"),
+        ("7.4", "the same masks in each round", "the same mask in two rounds"),
+        ("7.4", "public masks", "With other secret seeds"),
+        ("7.4", "ignores drop-outs", "as long as nobody drops out"),
+        ("7.4", "reveals all masks", "the server has both messages"),
+        ("7.4", "sends the update again", "also at one after a drop-out"),
+        ("7.4", "always adds", "Do the masks of each pair cancel"),
+        ("7.4", "forgets the sign", "negative numbers come back as negative"),
+        ("7.4", "sends the plain update beside", "Send nothing by yourself"),
     ],
 )
 def test_a_hint_fits_the_mistake(number, name, words, home):
