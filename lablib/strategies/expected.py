@@ -20,7 +20,8 @@ class Expected:
 
     messages    {name: (calls, payload bytes)}, of all ranks together
     wire_bytes  bytes that the link of the busiest rank carries (`record.wire_bytes`)
-    live_bytes  the most bytes of tensors on the fullest rank; None if no closed form is known
+    live_bytes  the most bytes of tensors on the fullest rank in the median step, as in
+                `run.metrics`; None if no closed form is known
     every       the number of steps with these messages: 1, or more if some steps send nothing
     """
 

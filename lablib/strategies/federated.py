@@ -10,7 +10,7 @@ real system the server knows this, because hospitals report it.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from lablib.tasks import Task
 # local_epochs   passes over the records of a hospital between two averages
 # drop           probability that a hospital misses a round
 OPTIONS = {"skew": None, "local_epochs": 1, "drop": 0.0}
+FEDPROX_OPTIONS = {**OPTIONS, "mu": 0.1}  # mu: strength of the pull towards the last average
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,15 @@ def fits(task: Task, ranks: int, batch: int, **options: Any) -> str:
 
     Weights become one vector, so all must be float32.
     """
-    local_epochs = options.get("local_epochs", 1)
+    given = FEDPROX_OPTIONS | options
     if batch < ranks:
         return f"{ranks} hospitals share a batch, so it needs at least {ranks} records"
-    if not is_whole(local_epochs) or local_epochs < 1:
-        return f"local_epochs={local_epochs!r} is not a whole number of at least 1"
-    if why := not_between(0, 1, drop=options.get("drop", 0.0)):
+    if not is_whole(given["local_epochs"]) or given["local_epochs"] < 1:
+        return f"local_epochs={given['local_epochs']!r} is not a whole number of at least 1"
+    if why := not_between(0, 1, drop=given["drop"]) or not_between(0, 1e6, mu=given["mu"]):
         return why
     try:
-        datasets.split_by_client(task.data()[1], ranks, options["skew"])
+        datasets.split_by_client(task.data()[1], ranks, given["skew"])
     except LabError as error:
         return f"{error.wrong} ({error.saw})"
     return only_float32(task, ranks, batch)
@@ -74,8 +75,16 @@ def not_between(least: float, most: float, **given: object) -> str:
 def mini_batch(task: Task, ranks: int, batch: int, skew: float | None = None) -> int:
     """Return the number of records in the largest mini-batch of any hospital."""
     hospitals = datasets.split_by_client(task.data()[1], ranks, skew)
-    rng = np.random.default_rng()
-    return max(len(part) for each in hospitals for part in _mini_batches(each, batch // ranks, rng))
+    return max(len(part) for each in hospitals for part in _mini_batches(each, batch // ranks))
+
+
+def median_bytes(training: int, average: int, every: int) -> int:
+    """Return the most bytes that a hospital holds in the median step, as `run.metrics` counts.
+
+    training   the most bytes while it trains
+    average    the most bytes while weights are averaged, which only one step in `every` does
+    """
+    return max(training, average) if every <= 2 else training
 
 
 def train(
@@ -104,15 +113,13 @@ def train(
         now = round_at(step, job, tuple(map(len, hospitals)))
         share = now.shares[me.rank]
         rng = np.random.default_rng([job.seed, step, me.rank])
-        rows = list(_mini_batches(records, job.batch // me.ranks, rng)) if share else []
-        batches = [put(job.task.rows(numbers)) for numbers in rows]
-        loss, drift = 0.0, None
-        with me.step(samples=sum(map(len, rows))):
-            for x, y in batches:
-                loss = loss + learn(x, y) * (len(x) / len(records))
-            if ends_round(step, job):
-                drift = average(now)
-        losses.append(float(loss) * share * me.ranks)
+        shuffled = rng.permutation(records)
+        mini_batches = _mini_batches(shuffled, job.batch // me.ranks) if share else []
+        with me.step(samples=len(records) if share else 0):
+            parts = [(learn(*put(job.task.rows(rows))), len(rows)) for rows in mini_batches]
+            drift = average(now) if ends_round(step, job) else None
+        total = sum(float(mean_loss) * size for mean_loss, size in parts)
+        losses.append(total / len(records) * share * me.ranks)
         if share and drift is not None:
             me.log(round=now.number, drift=drift)
     return losses
@@ -165,6 +172,6 @@ def of_hospital(number: int, weights: Mapping[str, np.ndarray]) -> dict[str, np.
     return found
 
 
-def _mini_batches(records: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Divide shuffled records into the fewest parts of at most `size`, which are almost equal."""
-    yield from np.array_split(rng.permutation(records), -(-len(records) // size))
+def _mini_batches(records, size):
+    """Divide the records into the fewest parts of at most `size`, which are almost equal."""
+    return np.array_split(records, -(-len(records) // size))

@@ -76,8 +76,9 @@ def expected(
     messages = {"all_reduce": (ranks, ranks * sent * vector)}
     # At the end of a round: what is sent, except the weights, and the difference for the drift.
     average = task.weight_bytes + vector + (sent + 1) * vector
-    held = kept * vector + max(average, training_bytes(task, ranks, batch, skew))
-    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held, every)
+    held = federated.median_bytes(training_bytes(task, ranks, batch, skew), average, every)
+    carried = wire_bytes_of_collectives(messages, ranks)
+    return Expected(messages, carried, kept * vector + held, every)
 
 
 def training_bytes(task: Task, ranks: int, batch: int, skew: float | None) -> int:

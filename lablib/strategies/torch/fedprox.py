@@ -4,17 +4,10 @@ The gradient of the penalty mu/2 |w - w_average|^2 is added to the gradients of 
 The returned losses do not include the penalty. mu=0 is `fedavg`.
 """
 
-from math import inf
-
 from lablib.strategies import federated, torch_hospital
 from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 from lablib.strategies.torch_hospital import Hospital
-
-
-def fits(task, ranks: int, batch: int, mu: float, **options) -> str:
-    return federated.not_between(0, inf, mu=mu) or federated.fits(task, ranks, batch, **options)
-
 
 STRATEGY = Strategy(
     name="fedprox",
@@ -25,8 +18,8 @@ STRATEGY = Strategy(
     read="Li et al. 2020, Federated optimization in heterogeneous networks, "
     "https://arxiv.org/abs/1812.06127",
     splits="nothing",
-    options={**federated.OPTIONS, "mu": 0.1},
-    fits=fits,
+    options=federated.FEDPROX_OPTIONS,
+    fits=federated.fits,
     synchronous=False,
     step_is_epoch=True,
 )
