@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from scipy import stats
+from noise import looks_like_noise
 
 import lablib as lab
 from lablib.strategies import masks
@@ -17,7 +17,6 @@ from lablib.strategies.federated import Round
 BITS = 20
 WEIGHTS = np.concatenate([a.ravel() for a in lab.tasks.get("actg175-mlp").weights().values()])
 SEEDS = range(100)
-RARE = 1e-6  # a test on noise fails by accident as rarely as this
 
 
 def seeds_of(ranks, seed):
@@ -103,30 +102,6 @@ def test_that_claim_can_fail_masks_that_both_add_do_not_cancel(monkeypatch):
     monkeypatch.setattr(masks, "masks", both_add)
     now = hospitals(4)
     assert np.mean(total(messages(now)[0]) == total(plain(now))) < 0.01
-
-
-def surprise(numbers, weights):
-    """Return the smallest p-value of tests whether uint32 numbers are noise without the weights.
-
-    The numbers are compared with uniform bytes, by position in the number, and with the weights:
-    the correlation of the values, and of the highest bit with the sign.
-    """
-    each_byte = numbers.view(np.uint8).reshape(-1, 4).T
-    counts = [stats.chisquare(np.bincount(byte, minlength=256)).pvalue for byte in each_byte]
-    value = stats.pearsonr(numbers.astype(float), weights).pvalue
-    table = [[np.sum((numbers >> 31 == bit) & (weights < 0) == sign) for sign in (0, 1)]
-             for bit in (0, 1)]  # fmt: skip
-    return min(*counts, value, stats.chi2_contingency(table).pvalue)
-
-
-def looks_like_noise(sums, weights):
-    """Return True if none of many messages surprises, and all together do not.
-
-    sums   a message, or a sum of messages, for each of many seeds
-    """
-    worst = min(surprise(numbers, weights) for numbers in sums)
-    together = np.concatenate(sums)
-    return min(worst, surprise(together, np.tile(weights, len(sums)))) > RARE
 
 
 @pytest.mark.parametrize("some", [[0], [3], [1, 2], [0, 1, 2]])
