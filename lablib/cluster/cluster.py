@@ -101,7 +101,12 @@ class Cluster:
         Temporary files that a rank makes end with the run.
 
         The notebook's functions and classes that it uses are in `__main__` on the ranks, too.
-        Unseeded random numbers differ between ranks and between runs. The ranks have the
+        `globals()["NAME"]` finds NAME there if this text is in the function, but not if the text
+        is composed while the function runs.
+
+        Unseeded random numbers differ between ranks and between runs. A generator that was made in
+        the notebook is copied to every rank, so it gives the same numbers on all ranks; a note
+        says so. The ranks have the
         notebook's `os.environ` of now, and over it the names that a launcher sets (RANK, TF_CONFIG,
         OMP_NUM_THREADS, ...). Names that the framework reads when it is imported, such as
         TF_CPP_MIN_LOG_LEVEL, have an effect only if they are set before the first cluster.

@@ -20,6 +20,9 @@ from typing import Any
 
 import cloudpickle
 
+from lablib.cluster import classes_on_rank
+from lablib.cluster.classes_on_rank import is_found_by_name
+from lablib.cluster.names_as_text import names_as_text
 from lablib.errors import LabError
 from lablib.record import learners_code
 
@@ -34,6 +37,13 @@ _BY_NAME = {
     typing.ParamSpec: ("__name__",),
     typing.TypeVarTuple: ("__name__",),
 }
+_GENERATORS = {
+    "numpy.random._generator.Generator",
+    "numpy.random.mtrand.RandomState",
+    "random.Random",
+    "torch._C.Generator",
+}
+_noted: set[int] = set()  # the generators about which a note was printed
 if hasattr(typing, "TypeAliasType"):  # from Python 3.12 on: what `type X = int` makes
     _BY_NAME[typing.TypeAliasType] = ("__name__", "__value__")
 
@@ -43,14 +53,7 @@ def packed(function: Any) -> bytes:
 
     Raises the errors of cloudpickle for objects that cannot be pickled.
     """
-    file = io.BytesIO()
-    pickler = _Pickler(file)
-    pickler.dump(function)
-    sent: dict[str, Any] = {}
-    while more := {n: d for n, d in pickler.definitions.items() if n not in sent}:
-        pickler.dump(more)  # these may need further definitions
-        sent |= more
-    return file.getvalue()
+    return _pickled(function).file.getvalue()
 
 
 def payload(function: Any) -> bytes:
@@ -62,7 +65,9 @@ def payload(function: Any) -> bytes:
             do="define `def work(me): ...` and write cluster.run(work)",
         )
     try:
-        return packed(function)
+        pickler = _pickled(function)
+        _note_generators(pickler.generators)
+        return pickler.file.getvalue()
     except Exception as error:
         code = getattr(function, "__code__", None)
         line = code and learners_code.place(f"{code.co_filename}:{code.co_firstlineno}")
@@ -110,6 +115,30 @@ def of_a_parent() -> dict[str, Any]:
     return {name: value for name, value in _main_names().items() if not name.startswith("__")}
 
 
+def _pickled(function):
+    """Return the pickler that has written the function and its definitions into its `file`."""
+    pickler = _Pickler(io.BytesIO())
+    pickler.dump(function)
+    sent: dict[str, Any] = {}
+    while more := {n: d for n, d in pickler.definitions.items() if n not in sent}:
+        pickler.dump(more)  # these may need further definitions
+        sent |= more
+    return pickler
+
+
+def _note_generators(generators):
+    """Say once for each generator of the notebook that every rank gets a copy of it."""
+    new = {id(generator) for generator in generators} - _noted
+    for name, value in _main_names().items():
+        if id(value) in new and not name.startswith("_"):
+            _noted.add(id(value))
+            print(
+                f"Note: every rank gets a copy of the random generator {name}, so all ranks draw "
+                "the same numbers. If they must differ, make the generator in the function, for "
+                "example with np.random.default_rng([seed, me.rank])."
+            )
+
+
 def _next(unpickler):
     try:
         return unpickler.load()
@@ -133,10 +162,12 @@ class _Pickler(cloudpickle.Pickler):
 
     def __init__(self, file):
         super().__init__(file)
+        self.file = file
         self.definitions: dict[str, Any] = {}
+        self.generators: list[Any] = []
 
     def reducer_override(self, obj):
-        if _is_found_by_name(obj):
+        if is_found_by_name(obj):
             return super().reducer_override(obj)
         if isinstance(obj, functools._lru_cache_wrapper):
             self._collect(obj)
@@ -149,6 +180,8 @@ class _Pickler(cloudpickle.Pickler):
         if type(obj) in _BY_NAME:
             self._collect(obj)
             return _of_main, (type(obj), *(getattr(obj, name) for name in _BY_NAME[type(obj)]))
+        if f"{type(obj).__module__}.{type(obj).__qualname__}" in _GENERATORS:
+            self.generators.append(obj)
         if isinstance(obj, types.FunctionType):
             self._collect(obj)
         return self._class(obj) if isinstance(obj, type) else super().reducer_override(obj)
@@ -157,7 +190,9 @@ class _Pickler(cloudpickle.Pickler):
         self._collect(made)
         reduced = super().reducer_override(made)
         if isinstance(reduced, tuple) and len(reduced) == 6:  # pickled by value, with a state
-            reduced[2][0].setdefault("__qualname__", made.__qualname__)  # cloudpickle omits it
+            maker, arguments, state, *rest = reduced
+            state[0].setdefault("__qualname__", made.__qualname__)  # cloudpickle omits it
+            return classes_on_rank.make, (maker, arguments, type(made)), state, *rest
         return reduced
 
     def _collect(self, obj):
@@ -165,23 +200,14 @@ class _Pickler(cloudpickle.Pickler):
             return
         if isinstance(obj, types.FunctionType):
             self.globals_ref.setdefault(id(obj.__globals__), _MainNames())
+            named = names_as_text(obj) & _main_names().keys()
+            self.definitions |= {name: _main_names()[name] for name in named if name[:2] != "__"}
         name, *inner = getattr(obj, "__qualname__", obj.__name__).split(".")
         found = getattr(sys.modules[_MAIN], name, _MISSING)
         if found is not _MISSING:
             self.definitions[name] = found
         elif not inner and name.isidentifier():
             self.definitions[name] = obj
-
-
-def _is_found_by_name(obj):
-    """Return True if a rank can import the object by name from a module that is a file."""
-    module = sys.modules.get(getattr(obj, "__module__", None) or "")
-    if module is None or module.__name__ == _MAIN:
-        return False
-    found = module
-    for name in getattr(obj, "__qualname__", "<none>").split("."):
-        found = getattr(found, name, _MISSING)
-    return found is obj
 
 
 def _of_main(kind, *arguments):

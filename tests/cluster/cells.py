@@ -186,6 +186,54 @@ def again(value):
     return pickle.loads(pickle.dumps(value))
 
 
+class Registered(type):
+    """Puts its classes into two registries, and needs an argument."""
+
+    known = {}
+
+    def __new__(metaclass, name, bases, names, *, key):
+        made = super().__new__(metaclass, name, bases, names)
+        metaclass.known[key] = made
+        return made
+
+    def __init__(cls, name, bases, names, *, key):
+        super().__init__(name, bases, names)
+        REGISTRY.append(cls)
+
+
+REGISTRY = []
+
+
+class Plug(metaclass=Registered, key="plug"):
+    pass
+
+
+class SmallPlug(Plug, key="small"):
+    pass
+
+
+class Tagged:
+    kinds = []
+
+    def __init_subclass__(cls, *, tag):
+        super().__init_subclass__()
+        cls.tag = tag
+        Tagged.kinds.append(cls)
+
+
+class First(Tagged, tag="first"):
+    pass
+
+
+class AnyCase(enum.EnumMeta):
+    def __getitem__(cls, name):
+        return super().__getitem__(name.upper())
+
+
+class Level(enum.Enum, metaclass=AnyCase):
+    LOW = 1
+
+
 def job_a_dataclass_is_gathered(me):
     gathered = everybodys(me, Metric(me.rank))
     return gathered == [Metric(0), Metric(1)] and all(isinstance(m, Metric) for m in gathered)
@@ -262,3 +310,30 @@ def job_a_pool_of_new_processes(me):
 def job_spawned_workers_of_a_loader(me):
     loader = torch.utils.data.DataLoader(Rows(), num_workers=1, multiprocessing_context="spawn")
     return [int(row) for row in loader] == [0, 3, 6, 9]
+
+
+def job_a_registry_of_a_metaclass(me):
+    fits = SmallPlug.__bases__ == (Plug,) and type(SmallPlug) is Registered
+    known = Registered.known == {"plug": Plug, "small": SmallPlug}
+    return fits and known and REGISTRY == [Plug, SmallPlug]
+
+
+def job_a_registry_of_subclasses(me):
+    return First.tag == "first" and First.__bases__ == (Tagged,) and Tagged.kinds == [First]
+
+
+def job_an_enumeration_with_a_metaclass(me):
+    return Level["low"] is Level.LOW and Level(1) is Level.LOW
+
+
+AS_TEXT, AS_ATTRIBUTE, IN_AN_EXPRESSION = 2, 3, 4
+
+
+def job_names_as_text(me):
+    import __main__
+
+    def inner():
+        return globals()["AS_TEXT"]
+
+    values = inner(), __main__.AS_ATTRIBUTE, eval("IN_AN_EXPRESSION + 1")
+    return values == (2, 3, 5)

@@ -50,3 +50,22 @@ def test_a_cell_that_ran_twice_sends_its_last_definitions(notebook, monkeypatch)
         assert lab.Cluster(2).run(notebook.newest).values == [(True, False)] * 2
     finally:
         notebook.Metric = old
+
+
+@pytest.mark.parametrize(
+    "made", ["np.random.default_rng()", "np.random.RandomState()", "random.Random()"]
+)
+def test_a_note_says_once_that_a_generator_of_the_notebook_is_copied(notebook, made, capsys):
+    exec(f"import random\nrng = {made}\ndef draw(me):\n    return rng.random()", vars(notebook))
+    one, other = lab.Cluster(2).run(notebook.draw).values
+    assert one == other
+    assert "copy of the random generator rng, so all ranks draw" in capsys.readouterr().out
+    lab.Cluster(2).run(notebook.draw)
+    assert "Note" not in capsys.readouterr().out
+
+
+def test_no_note_about_a_generator_made_in_the_function(notebook, capsys):
+    code = "def draw(me):\n    rng = np.random.default_rng()\n    return rng.random()"
+    exec(code, vars(notebook))
+    one, other = lab.Cluster(2).run(notebook.draw).values
+    assert one != other and "Note" not in capsys.readouterr().out
