@@ -1,7 +1,7 @@
 """Make a notebook's class again on a rank, without running again what its definition ran.
 
 A class is sent as its name, its bases and its attributes. cloudpickle calls the metaclass and
-`__init_subclass__` of the bases once more to make it, so a registry that they fill would get the
+`__init_subclass__` of the bases again to make it, so a registry that they fill would get the
 class twice, and arguments such as `class A(Base, tag="a")` would be missing.
 """
 

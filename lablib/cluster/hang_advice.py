@@ -17,6 +17,10 @@ _PAIR = (
     "and both use the same tag, group and order"
 )
 _COLLECTIVES = "every rank of a group must make the same calls in the same order"
+_NEW_GROUP = (
+    "every rank of the cluster must call new_group, in the same order, also the ranks that are not "
+    "in the new group; or pass use_local_synchronization=True, then only its members call it"
+)
 
 
 def explain(boards: Sequence[Board], issued: Issued, timeout_s: float) -> tuple[str, str]:
@@ -45,6 +49,8 @@ def advice(boards: Sequence[Board], issued: Issued) -> str:
 
 
 def _of_calls(names, waiting):
+    if "new_group" in names:
+        return _NEW_GROUP
     if names == {"recv"}:
         return _RECEIVE
     if names == {"send"}:
@@ -70,7 +76,8 @@ def _after_its_end(name, waits, ended):
             f"rank {ended} has ended, but rank {waits} still waits for it to receive: let rank "
             f"{ended} call recv, or remove that send"
         )
-    return f"rank {ended} has ended, but rank {waits} still waits for it in {name}: {_COLLECTIVES}"
+    rule = _NEW_GROUP if name == "new_group" else _COLLECTIVES
+    return f"rank {ended} has ended, but rank {waits} still waits for it in {name}: {rule}"
 
 
 def _while_it_works(name, waits, works):

@@ -18,7 +18,7 @@ def names_as_text(function: FunctionType) -> set[str]:
     The words are those of its texts and the attributes that it reads. Names that it composes while
     it runs, such as `globals()["F" + letter]`, are not among them.
     """
-    codes = list(_codes(function.__code__))
+    codes = list(codes_inside(function.__code__))
     if not any(map(_looks_up, codes)):
         return set()
     texts = [text for code in codes for text in code.co_consts if isinstance(text, str)]
@@ -27,12 +27,12 @@ def names_as_text(function: FunctionType) -> set[str]:
     return {*words, *(name for code in codes for name in code.co_names)}
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
+def codes_inside(code: CodeType) -> Iterator[CodeType]:
     """Yield the code and that of the functions inside it."""
     yield code
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
-            yield from _codes(inner)
+            yield from codes_inside(inner)
 
 
 def _looks_up(code):

@@ -132,6 +132,19 @@ class Recorder:
         """Record a wait whose end cannot be observed: it ends with the message."""
         self.rows.append(Waited(number, self.waits(number), -1.0))
 
+    @contextmanager
+    def meets(self, name: str, group: tuple[int, ...], channel: str):
+        """Show that the rank waits in the `with` block until all ranks of `group` do the same.
+
+        This is for calls that wait for other ranks, but send nothing that a program contains.
+        """
+        order = self._count(channel)
+        self._show("waiting", name, group, channel, order, learners_line())
+        try:
+            yield
+        finally:
+            self._show_running()
+
     def derived(self, name, nbytes, group, line) -> None:
         """Record a message that follows from the framework's placement and cannot be observed."""
         self.rows.append(Derived(self.clock(), name, nbytes, group, line))

@@ -240,6 +240,49 @@ def receives_beside_an_all_reduce(me):
     dist.all_reduce(torch.zeros(1))
 
 
+def one_alone_makes_a_group(me):
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.new_group([0, 1])
+
+
+def one_makes_a_group_for_itself_first(me):
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.new_group([0])
+    dist.new_group([0, 1])
+
+
+def one_makes_a_group_beside_an_all_reduce(me):
+    import torch
+    import torch.distributed as dist
+
+    if me.rank == 0:
+        dist.new_group()
+    dist.all_reduce(torch.ones(1))
+
+
+def one_makes_the_default_group_again(me):
+    import torch.distributed as dist
+
+    dist.destroy_process_group()
+    if me.rank == 0:
+        dist.init_process_group("gloo")
+
+
+def makes_groups_without_the_others(me):
+    import torch
+    import torch.distributed as dist
+
+    x = torch.ones(1)
+    if me.rank == 0:
+        dist.all_reduce(x, group=dist.new_group([0], use_local_synchronization=True))
+    dist.all_reduce(x, group=dist.new_group([0, 1]))
+    return x.item()
+
+
 def two_orders_of_groups(me):
     import torch
     import torch.distributed as dist
@@ -381,6 +424,14 @@ def asks_for_input(me):
     return input("how many? ")  # here
 
 
+def reads_bytes_from_the_keyboard(me):
+    return sys.stdin.buffer.read()  # here
+
+
+def reads_a_line_of_bytes(me):
+    return next(iter(sys.stdin.buffer))  # here
+
+
 def calls_breakpoint(me):
     breakpoint()  # here
     return 1
@@ -413,6 +464,31 @@ def times_with_timeit(me):
 
 def reads_the_time_of_its_processor(me):
     return time.process_time() >= 0 and time.clock_gettime(time.CLOCK_MONOTONIC) > 0
+
+
+def reads_the_date(me):
+    import datetime
+
+    return datetime.datetime.now().year > 2000
+
+
+def reads_the_date_in_a_helper(me):
+    from datetime import datetime as date_and_time
+
+    def stamp():
+        return date_and_time.utcnow().year
+
+    return stamp() > 2000
+
+
+class Plan:
+    now = True
+
+
+def reads_no_date(me):
+    import datetime
+
+    return Plan().now and datetime.timedelta(1).days == 1
 
 
 def reads_the_clock(me):

@@ -18,6 +18,7 @@ from lablib.record.board import Board, BoardFile
 IN_ORDER = "every rank of a group must make the same calls in the same order"
 RECEIVE = "every rank is waiting to receive: let one rank send first, or use isend and irecv"
 SEND = "every rank is waiting to send: let one rank receive first, or use isend and irecv"
+NEW_GROUP = "every rank of the cluster must call new_group"
 HANGS = [
     (jobs.both_receive, RECEIVE,
      ["rank 0 waits in recv from rank 1", "rank 1 waits in recv from rank 0"]),
@@ -29,6 +30,14 @@ HANGS = [
      ["rank 0 waits in recv from rank 1", "rank 1 has returned"]),
     (jobs.receives_beside_an_all_reduce, "both sides of the recv", ["rank 1 waits in all_reduce"]),
     (jobs.two_orders_of_groups, IN_ORDER, ["rank 0 waits in all_reduce"]),
+    (jobs.one_alone_makes_a_group, NEW_GROUP,
+     ["rank 0 waits in new_group", "rank 1 has returned"]),
+    (jobs.one_makes_a_group_for_itself_first, NEW_GROUP,
+     ["rank 0 waits in new_group"]),  # rank 1 may find the address of the first group
+    (jobs.one_makes_a_group_beside_an_all_reduce, NEW_GROUP,
+     ["rank 0 waits in new_group", "rank 1 waits in all_reduce"]),
+    (jobs.one_makes_the_default_group_again, IN_ORDER,
+     ["rank 0 waits in init_process_group", "rank 1 has returned"]),
 ]  # fmt: skip
 
 
@@ -45,6 +54,11 @@ def test_a_deadlock_is_found_at_once_and_explained_with_fitting_advice(job, advi
     assert not error.timed_out
     assert error.waiting == [rank for rank in range(2) if "waits in" in error.waits[rank]] != []
     assert time.monotonic() - started_s < 30  # much less than its limit of 60 s
+
+
+def test_members_alone_can_make_a_group_with_local_synchronization():
+    run = lab.Cluster(2, timeout_s=60).run(jobs.makes_groups_without_the_others)
+    assert run.values == [2, 2]
 
 
 MANY = [jobs.hangs_after_many_tags, jobs.hangs_after_many_groups]

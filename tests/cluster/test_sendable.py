@@ -77,7 +77,8 @@ def test_an_error_below_compiled_code_names_the_learners_line():
 
 
 @pytest.mark.parametrize(
-    "job", [jobs.asks_for_input, jobs.calls_breakpoint, jobs.calls_pdb, jobs.calls_interact],
+    "job", [jobs.asks_for_input, jobs.reads_bytes_from_the_keyboard, jobs.reads_a_line_of_bytes,
+            jobs.calls_breakpoint, jobs.calls_pdb, jobs.calls_interact],
     ids=lambda job: job.__name__,
 )  # fmt: skip
 def test_a_rank_has_no_keyboard_and_says_so_at_the_line(job):
@@ -105,6 +106,8 @@ def test_a_run_that_reads_no_clock_notes_nothing(capsys):
         (jobs.reads_the_clock_of_timeit, "timeit.default_timer"),
         (jobs.times_with_timeit, "timeit.timeit"),
         (jobs.reads_the_time_of_its_processor, "time.process_time"),
+        (jobs.reads_the_date, "datetime.now"),
+        (jobs.reads_the_date_in_a_helper, "datetime.utcnow"),
     ],
 )
 def test_so_are_the_other_clocks_of_pythons_library(job, clock, capsys):

@@ -88,6 +88,15 @@ def calls_remotely_at_an_address(me):
     return answer.item()
 
 
+def twice_if_it_may(me):
+    for _ in range(2):
+        try:
+            dist.init_process_group("gloo")
+        except ValueError as error:  # torch raises the same
+            refused = str(error)
+    return "twice" in refused
+
+
 ACCEPTED = [
     (as_with_torchrun, [(2, "gloo", False)] * 2),
     (as_with_spawn, [(2, True, True)] * 2),
@@ -95,6 +104,7 @@ ACCEPTED = [
     (without_any, [(2, "gloo", 2)] * 2),
     (again_after_destroying, [([4, 4, 4], 2)] * 2),
     (leaves_while_others_need_its_data, [500_000] * 2),
+    (twice_if_it_may, [True, True]),
     (calls_remotely, [1, 2]),
     (calls_remotely_at_an_address, [1, 2]),
 ]

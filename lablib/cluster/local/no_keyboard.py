@@ -20,12 +20,16 @@ class NoKeyboard(io.TextIOBase):
     def readline(self, size: int = -1) -> str:
         raise LabError(
             "A rank cannot read from the keyboard.",
-            saw="input(), breakpoint(), pdb or code.interact() on a rank",
+            saw="input(), sys.stdin, breakpoint(), pdb or code.interact() on a rank",
             do="pass the value to the function before the run; to look at a value, print it or "
             "record it with me.log",
         )
 
-    read = readlines = readline
+    read = readlines = read1 = readinto = readinto1 = peek = detach = readline
+
+    @property
+    def buffer(self) -> NoKeyboard:
+        return self
 
     def readable(self) -> bool:
         return True

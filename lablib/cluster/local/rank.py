@@ -122,6 +122,8 @@ def live(job: messages.RankJob, sock: socket.socket) -> None:
         if job.modelled:
             clock_warnings.notice()
         function = definitions.load(job.payload)
+        if job.modelled:
+            clock_warnings.look_for_dates(function)
         own = [wire.receive(sock)[0]["own"]] if job.has_own and not job.serves else []
         framework.join(recorder, job)
         _begin(sock, job, framework)

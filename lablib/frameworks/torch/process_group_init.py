@@ -16,6 +16,10 @@ from lablib.errors import LabError
 from lablib.frameworks.torch import compat
 
 
+class CalledTwice(LabError, ValueError):
+    """A second `init_process_group`, for which torch raises ValueError, and programs catch it."""
+
+
 class Membership:
     """This rank's place in the default group.
 
@@ -48,7 +52,7 @@ class Membership:
             self._check_numbers(rank, world_size)
             made = dist.is_initialized()
             if made and self._asked:
-                raise LabError(
+                raise CalledTwice(
                     "init_process_group was called twice.",
                     saw="a second call while the default process group exists",
                     do="call it once, or call dist.destroy_process_group() in between",

@@ -8,10 +8,12 @@ collectives.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
 import tempfile
+import zlib
 from datetime import timedelta
 
 import torch
@@ -286,10 +288,13 @@ def _channel(options):
 
 
 def _recorded_too(make):
-    """Record also groups for which the program names a backend: dist.new_group(backend="gloo")."""
+    """Record also groups for which the program names a backend: dist.new_group(backend="gloo").
+
+    The members of a group wait for one another while it is made, so show this on the board.
+    """
 
     @functools.wraps(make)
-    def call(size, rank, members, backend, store, *args, **options):
+    def call(size, rank, members, backend, store, name, *args, **options):
         global _times_made
         # The default group: the store may contain the addresses of the previous one.
         if not members:
@@ -298,9 +303,20 @@ def _recorded_too(make):
         asked = dist.BackendConfig(backend).device_backend_map.get("cpu")
         if _kind().name.lower() in (backend, asked):
             backend = dist.Backend("lab")
-        return make(size, rank, members, backend, store, *args, **options)
+        with _shown_wait(size, rank, members, name):
+            return make(size, rank, members, backend, store, name, *args, **options)
 
     return call
+
+
+def _shown_wait(size, rank, members, name):
+    """Return a context in which the board shows that the members of a new group meet."""
+    if rank is None or (not members and _times_made == 1):  # no member; no board shows anything yet
+        return contextlib.nullcontext()
+    call = "new_group" if members else "init_process_group"
+    group = tuple(members or range(size))
+    key = zlib.crc32(repr(group).encode())  # the groups of two ranks may differ under one name
+    return _recorder.meets(call, group, f"{_times_made}.{call} {name} {key}")
 
 
 def _relayed(options):
