@@ -329,6 +329,16 @@ def test_reset_twice_does_not_lose_the_work(root):
     assert kept == ["my work"]
 
 
+def test_resets_in_the_same_second_each_keep_a_copy(root, monkeypatch):
+    monkeypatch.setattr(learners_copies.time, "strftime", lambda form: "2026-01-01_00-00-00")
+    learners_copies.bring(root)
+    for work in ("first", "second", "third"):
+        (root / "my_labs" / "03_data.ipynb").write_text(work)
+        learners_copies.reset("03", root)
+    kept = {path.read_text() for path in (root / "my_labs").glob("03_data.*.ipynb")}
+    assert kept == {"first", "second", "third"}
+
+
 def test_a_reset_that_fails_leaves_the_work_in_its_place(root, monkeypatch):
     learners_copies.bring(root)
     (root / "my_labs" / "03_data.ipynb").write_text("my work")

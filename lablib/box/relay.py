@@ -9,6 +9,7 @@ import os
 import selectors
 import socket
 import threading
+from collections import deque
 
 from lablib.box.relayed_collectives import results
 from lablib.frameworks.torch.relay_link import (
@@ -28,12 +29,14 @@ _MOST_WAITING_BYTES = 128 << 20  # for one receiver; if there are more, senders 
 _MOST_MESSAGES = 200_000
 _MOST_IN_COLLECTIVES_BYTES = 64 << 20  # of all ranks together, until the last rank has joined
 _PIECE_BYTES = 1 << 20
+# A message's tag carries four bytes of the sender's choice, so no message counts as smaller.
+_TAG_BYTES = 4
 
 
 class Relay:
     """A connection to each of `ranks` ranks.
 
-    messages   (source, target, nbytes) of all sends, in order
+    messages   (source, target, nbytes) of all sends, in order; a send counts as 4 bytes or more
     put_in     (rank, name, nbytes) of all sends and collectives
     forged     the ranks that sent frames that the kit never sends; their connections are closed
     """
@@ -44,7 +47,9 @@ class Relay:
         self.theirs = [theirs for _, theirs in pairs]
         self.messages: list[tuple[int, int, int]] = []
         self.put_in: list[tuple[int, str, int]] = []
-        self._begun: list[list[tuple]] = [[] for _ in pairs]  # collectives: code, root, data
+        # By rank, the collectives that some ranks have not begun yet: code, root, data.
+        self._begun: list[deque[tuple]] = [deque() for _ in pairs]
+        self._waiting_bytes = 0  # of the data in `_begun`
         self._collectives = [0] * ranks
         self.forged: set[int] = set()
         self._sent = [0] * ranks
@@ -143,8 +148,9 @@ class Relay:
         if kind == TAKEN:
             self._untaken.remove((peer, rank, tag, number))
             return
-        self.messages.append((rank, peer, nbytes))
-        self.put_in.append((rank, "send", nbytes))
+        counted = max(nbytes, _TAG_BYTES)
+        self.messages.append((rank, peer, counted))
+        self.put_in.append((rank, "send", counted))
         self._sent[rank] = number
         self._untaken.add((rank, peer, tag, number))
 
@@ -171,16 +177,18 @@ class Relay:
 
     def _come_to_collective(self, rank, root, tag, number, data):
         code = tag & 255, tag >> 8 & 255, tag >> 16
-        if any(at >= len(known) for at, known in zip(code, (NAMES, DTYPES, OPERATIONS))):
+        if not all(0 <= at < len(known) for at, known in zip(code, (NAMES, DTYPES, OPERATIONS))):
             raise ValueError("no collective")
+        heads = PARTS.size * len(self._ours) if NAMES[code[0]] == "all_to_all" else 0
+        if len(data) < heads:
+            raise ValueError("an all-to-all without the lengths of its pieces")
         if number != self._collectives[rank] + 1:
             raise ValueError("out of its turn")
         self._collectives[rank] = number
         self._begun[rank].append((code, root, data))
-        heads = PARTS.size * len(self._ours) if NAMES[code[0]] == "all_to_all" else 0
-        self.put_in.append((rank, NAMES[code[0]], max(0, len(data) - heads)))
-        waiting = sum(len(data) for begun in self._begun for *_, data in begun)
-        if waiting > _MOST_IN_COLLECTIVES_BYTES:
+        self.put_in.append((rank, NAMES[code[0]], len(data) - heads))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > _MOST_IN_COLLECTIVES_BYTES:
             raise ValueError("more than collectives may hold")
         while all(self._begun) and self._end_collective():
             pass
@@ -191,14 +199,17 @@ class Relay:
         Returns False if they began different ones. Such ranks wait forever, as they would without
         the relay.
         """
-        calls = [(code, root) for (code, root, _), *_ in self._begun]
+        first = [begun[0] for begun in self._begun]
+        calls = [(code, root) for code, root, _ in first]
         if len(set(calls)) > 1:
             return False
-        found = results(*calls[0], [data for (*_, data), *_ in self._begun])
+        parts = [data for *_, data in first]
+        found = results(*calls[0], parts)
         if found is None:
             return False
+        self._waiting_bytes -= sum(map(len, parts))
         for rank, data in enumerate(found):
-            self._begun[rank].pop(0)
+            self._begun[rank].popleft()
             number = self._collectives[rank] - len(self._begun[rank])
             self._out[rank] += HEADER.pack(COLLECTIVE, 0, 0, number, len(data)) + data
         return True

@@ -30,8 +30,10 @@ def results(code: tuple[int, int, int], root: int, parts: Sequence[bytes]) -> li
     name, ranks = NAMES[code[0]], len(parts)
     if name in ("all_reduce", "reduce", "reduce_scatter"):
         total = _reduced(DTYPES[code[1]], OPERATIONS[code[2]], parts)
-        if total is None or name == "all_reduce":
-            return total and [total] * ranks
+        if total is None:
+            return None
+        if name == "all_reduce":
+            return [total] * ranks
         return _only(root, total, ranks) if name == "reduce" else _cut(total, ranks)
     if name == "broadcast":
         return [parts[root]] * ranks

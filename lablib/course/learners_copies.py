@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import chain, count
 from pathlib import Path
 
 from lablib.computer import processes
@@ -56,7 +57,7 @@ def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
     with _writing(root):
         kept = ""
         if mine.exists() and _digest(mine) != _digest(lab):
-            kept = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}.ipynb"
+            kept = _unused_name(mine)
             _copy(mine, mine.with_name(kept))  # it stays here, too, until the fresh one is written
         if restored:
             write_completely(mine, restored)
@@ -67,6 +68,13 @@ def reset(name: str, root: Path = ROOT, *, exercise: str = "") -> str:
             _write_record(root, _read_record(root) | {lab.name: _digest(lab)})
     what = f"exercise {exercise} of my_labs/{lab.name}" if restored else f"my_labs/{lab.name}"
     return f"Restored {what}." + (f" Your version is now my_labs/{kept}." if kept else "")
+
+
+def _unused_name(mine):
+    """Return a name with the time, for a copy that replaces no other copy of the same second."""
+    stem = f"{mine.stem}.{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+    names = (f"{stem}{more}.ipynb" for more in chain([""], (f"-{n}" for n in count(2))))
+    return next(name for name in names if not mine.with_name(name).exists())
 
 
 def _with_exercise(mine, lab, exercise):

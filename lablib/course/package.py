@@ -29,8 +29,12 @@ _ALWAYS = (2020, 1, 1, 0, 0, 0)
 def package(out: Path, root: Path = ROOT) -> list[str]:
     """Write the zip and return the names of its files.
 
-    Raises LabError, and writes nothing, if labs/ is out of date or a file contains an answer.
+    Raises LabError, and writes nothing, if labs/ is out of date, a file contains an answer, or
+    `out` is a file of another kind.
     """
+    if out.exists() and not zipfile.is_zipfile(out):
+        do = "name a new file, such as class.zip"
+        raise LabError("The package replaces only a zip archive.", saw=str(out), do=do)
     handed_out = list(files(root))
     found = release.complaints(root)
     if found:

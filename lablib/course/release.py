@@ -165,13 +165,30 @@ def _misplaced(saw, due):
 def _made(root) -> dict[str, str]:
     made = {}
     for name, text in solutions(root).items():
-        lab = lab_of(json.loads(text), name)
+        try:
+            lab = lab_of(json.loads(text), name)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _unreadable(f"solutions/{name}", error) from None
         made[name] = json.dumps(lab, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     return made
 
 
 def _found(folder) -> dict[str, str]:
-    return {path.name: path.read_text("utf-8") for path in sorted(folder.glob(_NAMES))}
+    found = {}
+    for path in sorted(folder.glob(_NAMES)):
+        try:
+            found[path.name] = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _unreadable(f"{folder.name}/{path.name}", error) from None
+    return found
+
+
+def _unreadable(name, error):
+    return LabError(
+        "This file is not a notebook, so nothing was written.",
+        saw=f"{name}: {type(error).__name__}: {error}",
+        do="restore it, for example with git, or move it to another folder",
+    )
 
 
 def _differing(made, there):

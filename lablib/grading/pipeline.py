@@ -37,6 +37,7 @@ from lablib.grading.intake.submissions import HANDED_IN, UNREADABLE, Submission
 from lablib.grading.results import (
     class_report,
     feedback,
+    folder_lock,
     gradebook,
     lateness,
     overrides,
@@ -138,16 +139,18 @@ class _Grading:
         self.policy = lateness.read(self.asked.late, ids) if self.asked.late else None
 
     def run(self):
-        self._prepare()
-        try:
-            self._log("began", submissions=len(self.found), lab=self.asked.lab)
-            self._read()
-            self._try()
-            rows = [self._row(one) for one in self.found]
-            self._write(rows)
-            self._log("ended", submissions=len(rows))
-        finally:
-            shutil.rmtree(self.asked.out / _WORK, ignore_errors=True)
+        self._make_folders()
+        with folder_lock.only_run_in(self.asked.out):
+            self._prepare()
+            try:
+                self._log("began", submissions=len(self.found), lab=self.asked.lab)
+                self._read()
+                self._try()
+                rows = [self._row(one) for one in self.found]
+                self._write(rows)
+                self._log("ended", submissions=len(rows))
+            finally:
+                shutil.rmtree(self.asked.out / _WORK, ignore_errors=True)
         return rows
 
     def _overrides(self, ids):
@@ -156,19 +159,23 @@ class _Grading:
         most = {number: one.points for number, one in self.questions.items()}
         return overrides.read(given, ids, self.numbers, most) if given else []
 
-    def _prepare(self):
+    def _make_folders(self):
         out = self.asked.out
         if out.resolve().is_relative_to(self.asked.folder.resolve()):
             wrong = "The grades cannot be in the folder of submissions."
             raise LabError(wrong, saw=str(out), do="choose a folder outside")
         try:
-            shutil.rmtree(out / _WORK, ignore_errors=True)
             (out / "feedback").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _not_written(out, error) from None
+
+    def _prepare(self):
+        out = self.asked.out
+        shutil.rmtree(out / _WORK, ignore_errors=True)
+        try:
             (out / _WORK).mkdir(mode=0o755)
         except OSError as error:
-            saw = f"{out}: {error.strerror}"
-            do = "choose a folder that you may write to"
-            raise LabError("The grades cannot be written.", saw=saw, do=do) from None
+            raise _not_written(out, error) from None
         self.seed = secret_seed.seed_of(out, self.asked.seed)
         write_completely(out / "overrides.csv", overrides.text_of(self.changes))
 
@@ -314,7 +321,7 @@ class _Grading:
         for row in rows:
             text = feedback.feedback(row, self.asked.lab, titles)
             write_completely(out / "feedback" / names[row.id], text)
-        for path in (out / "feedback").iterdir():
+        for path in (out / "feedback").glob("*.html"):
             if path.name not in names.values():
                 path.unlink()  # its submission no longer exists
         left_out = submissions.left_out(self.asked.folder)
@@ -343,6 +350,12 @@ class _Grading:
         line = json.dumps({"at": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event} | told)
         with open(self.asked.out / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def _not_written(out, error):
+    saw = f"{out}: {error.strerror}"
+    do = "choose a folder that you may write to"
+    return LabError("The grades cannot be written.", saw=saw, do=do)
 
 
 def file_names(ids: Sequence[str]) -> dict[str, str]:

@@ -51,10 +51,14 @@ class SubmitReport:
 
 
 def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
-    """Write the file for lab "03"; raise LabError if the notebook is missing or unreadable."""
+    """Write the file for lab "03".
+
+    Raises LabError if the notebook is missing or unreadable, or if `out` is another kind of file.
+    """
     lab = lab.zfill(2)
     exercises = exercise.every(root / "labs/checks", None, lab)
     path = _notebook(lab, root)
+    _check_replaces_nothing_else(out, path)
     data = path.read_bytes()
     found = safe_reading.read(data, exercises, root / "labs" / path.name)
     if found.problem:
@@ -76,6 +80,19 @@ def submit(lab: str, out: Path, root: Path = ROOT) -> SubmitReport:
         )
     write_completely(out, text + "\n")
     return SubmitReport(out, _run(exercises, found), tuple(notes))
+
+
+def _check_replaces_nothing_else(out, notebook):
+    """Raise LabError if `out` is the learner's notebook, or a file that `submit` did not write."""
+    if not out.exists():
+        return
+    try:
+        ours = "quizzes" in json.loads(out.read_bytes())["metadata"]["lablib"]
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours or out.samefile(notebook):
+        raise LabError("This file would be replaced, and it is not an earlier file to hand in.",
+                       saw=str(out), do="name a new file with --out")  # fmt: skip
 
 
 def _run(exercises, found):

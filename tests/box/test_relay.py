@@ -18,7 +18,15 @@ import pytest
 from lablib.box.box import Box
 from lablib.box.limits import Limits
 from lablib.box.relay import Relay
-from lablib.frameworks.torch.relay_link import COLLECTIVE, DATA, HEADER, TAKEN, RelayLink
+from lablib.frameworks.torch.relay_link import (
+    COLLECTIVE,
+    DATA,
+    HEADER,
+    NAMES,
+    PARTS,
+    TAKEN,
+    RelayLink,
+)
 
 pytestmark = pytest.mark.timeout(120)
 boxed = pytest.mark.needs("bubblewrap")
@@ -289,6 +297,8 @@ FORGED = {
     "thanks for nothing, which nobody counts": (TAKEN, 1, 4242, 4242, 0),
     "a collective that nobody knows": (COLLECTIVE, 0, 99, 1, 0),
     "a collective with a number that is something else": (COLLECTIVE, 0, 0, 4242, 0),
+    "an operation below zero": (COLLECTIVE, 0, -5 << 16, 1, 0),
+    "an all-to-all without lengths": (COLLECTIVE, 0, NAMES.index("all_to_all"), 1, 0),
 }
 
 
@@ -303,7 +313,41 @@ def test_a_forged_frame_closes_that_line_only(frame):
     kept = []
     lines[2].wait(lines[2].receive(1, 5, kept.append))
     relay.close()
-    assert (kept, relay.messages, relay.forged) == ([b"abc"], [(1, 2, 3)], {0})
+    assert (kept, relay.messages, relay.forged) == ([b"abc"], [(1, 2, 4)], {0})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_collective_of_empty_tensors_ends(name):
+    relay = Relay(2)
+    lines, kept = [RelayLink(sock) for sock in relay.theirs], []
+    data = bytes(PARTS.size * 2) if name == "all_to_all" else b""
+    pending = [line.collective((NAMES.index(name), 0, 0), 0, data, kept.append) for line in lines]
+    for line, one in zip(lines, pending):
+        line.sock.settimeout(5)
+        line.wait(one)
+    relay.close()
+    assert kept == [b"", b""] and [entry[1:] for entry in relay.put_in] == [(name, 0)] * 2
+
+
+def test_a_flood_of_collectives_that_nobody_joins_takes_little_time():
+    """If each one took time in proportion to those before it, this test would exceed its limit."""
+    relay, many = Relay(2), 150_000
+    relay.theirs[0].sendall(b"".join(HEADER.pack(COLLECTIVE, 0, 0, n + 1, 0) for n in range(many)))
+    line = RelayLink(relay.theirs[1])
+    line.wait(line.collective((0, 0, 0), 0, b"", lambda data: None))
+    relay.close()
+    assert relay.forged == set() and relay.put_in[0] == (0, "all_reduce", 0)
+
+
+def test_the_tag_of_an_empty_message_counts():
+    relay = Relay(2)
+    line = RelayLink(relay.theirs[0])
+    for data in (b"", b"abc", bytes(8)):
+        line.send(1, 4242, data)
+    line.barrier(), RelayLink(relay.theirs[1]).barrier()
+    line.wait(line._barriers[0])
+    relay.close()
+    assert relay.messages == [(0, 1, 4), (0, 1, 4), (0, 1, 8)]
 
 
 def test_parts_that_do_not_fit_together_give_nobody_a_result():
@@ -316,7 +360,7 @@ def test_parts_that_do_not_fit_together_give_nobody_a_result():
     lines[0].wait(lines[0].receive(1, 5, kept.append))
     relay.close()
     assert kept == [b"abc"]
-    assert sorted(relay.put_in) == [(0, "all_reduce", 8), (1, "all_reduce", 4), (1, "send", 3)]
+    assert sorted(relay.put_in) == [(0, "all_reduce", 8), (1, "all_reduce", 4), (1, "send", 4)]
 
 
 def test_an_all_reduce_tells_a_rank_the_sum_and_nothing_else():

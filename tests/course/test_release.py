@@ -162,6 +162,43 @@ def test_nothing_is_removed_when_a_lab_cannot_be_written(tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "labs").iterdir()} == {NAME, "08_other.ipynb"}
 
 
+def not_a_file(path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("folder", ["solutions", "labs"])
+@pytest.mark.parametrize("spoil", [not_a_file, lambda path: path.write_bytes(b"\xff")])
+def test_a_notebook_that_cannot_be_read_is_named_and_nothing_is_removed(tmp_path, spoil, folder):
+    released(tmp_path, notebook(code("1")))
+    lab_without_solution(tmp_path)
+    spoil(tmp_path / folder / NAME)
+    with pytest.raises(LabError, match="is not a notebook") as error:
+        release.release(tmp_path, remove=True)
+    assert error.value.saw.startswith(f"{folder}/{NAME}: ")
+    assert (tmp_path / "labs" / "08_other.ipynb").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "5", '{"cells": 5}', '{"cells": [{}]}',
+                                  '{"cells": [], "metadata": 5}'])  # fmt: skip
+def test_a_solution_that_is_no_notebook_is_named(tmp_path, text):
+    released(tmp_path, notebook(code("1")))
+    before = (tmp_path / "labs" / NAME).read_bytes()
+    (tmp_path / "solutions" / NAME).write_text(text)
+    with pytest.raises(LabError, match="is not a notebook") as error:
+        release.release(tmp_path, remove=True)
+    assert error.value.saw.startswith(f"solutions/{NAME}: ")
+    assert (tmp_path / "labs" / NAME).read_bytes() == before
+
+
+def test_a_package_replaces_no_notebook(tmp_path):
+    released(tmp_path, notebook(code("1")))
+    before = (tmp_path / "labs" / NAME).read_bytes()
+    with pytest.raises(LabError, match="replaces only a zip"):
+        package.package(tmp_path / "labs" / NAME, tmp_path)
+    assert (tmp_path / "labs" / NAME).read_bytes() == before
+
+
 @pytest.fixture(scope="module")
 def learners_kit(tmp_path_factory):
     """Unpack the kit that a class gets: each file of `release --package`."""

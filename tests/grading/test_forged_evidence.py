@@ -45,9 +45,9 @@ def part_earned(place, number, answer, **changes):
     return earned((case.answer, case.share) for case in found)
 
 
-@pytest.mark.parametrize("number", FORGED)
-def test_a_forged_record_earns_no_points_for_the_technique(place, number):
-    assert part_earned(place, number, FORGED[number]) < 0.5
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_record_earns_no_points_for_the_technique(place, name):
+    assert part_earned(place, name.partition(",")[0], FORGED[name]) < 0.5
 
 
 @pytest.mark.parametrize("number", ["1.2", "1.3", "3.2"])

@@ -22,7 +22,7 @@ from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 from lablib.files import write_completely
 from lablib.grading import pipeline
-from lablib.grading.results import class_report, feedback
+from lablib.grading.results import class_report, feedback, folder_lock
 from lablib.grading.results.lateness import Lateness
 from lablib.grading.trial import worker_pool
 from lablib.grading.trial.hidden_cases import hidden_cases
@@ -116,6 +116,26 @@ def test_a_grader_that_is_killed_goes_on(base):
     assert not (out / "grades.csv").exists()
     pipeline.grade(asked(base, "killed"))
     assert files(out) == files(base / "out")
+
+
+def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(base):
+    before = files(base / "out")
+    refused = pytest.raises(LabError, match="Another run of grade")
+    with folder_lock.only_run_in(base / "out"), refused:
+        pipeline.grade(asked(base, regrade=True))
+    assert files(base / "out") == before
+    pipeline.grade(asked(base))  # the lock has ended
+
+
+def test_only_pages_of_feedback_are_removed(base):
+    folder = base / "out" / "feedback"
+    (folder / "nobody.html").write_text("a submission that no longer exists")
+    (folder / "notes.txt").write_text("the instructor's own")
+    (folder / "more").mkdir()
+    pipeline.grade(asked(base))
+    names = {path.name for path in folder.iterdir()}
+    assert "nobody.html" not in names and {"notes.txt", "more"} <= names
+    (folder / "notes.txt").unlink(), (folder / "more").rmdir()
 
 
 def test_feedback_tells_nothing_that_is_hidden(base):

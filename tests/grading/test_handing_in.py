@@ -91,6 +91,24 @@ def test_a_notebook_that_is_broken_is_not_handed_in(root, tmp_path, text):
     assert not (tmp_path / "mine.ipynb").exists()
 
 
+@pytest.mark.parametrize("name", ["labs/09_small.ipynb", "my_labs/09_small.ipynb", "notes.txt"])
+def test_the_file_to_hand_in_replaces_nothing_else(root, name):
+    (root / "notes.txt").write_text("mine")
+    before = (root / name).read_bytes()
+    with pytest.raises(LabError, match="would be replaced"):
+        submit.submit("09", root / name, root)
+    assert (root / name).read_bytes() == before
+
+
+def test_an_earlier_file_to_hand_in_is_replaced_but_not_if_it_is_the_notebook(root, tmp_path):
+    out = tmp_path / "mine.ipynb"
+    submit.submit("09", out, root)
+    submit.submit("09", out, root)
+    shutil.copy(out, root / "my_labs/09_small.ipynb")
+    with pytest.raises(LabError, match="would be replaced"):
+        submit.submit("09", root / "my_labs/09_small.ipynb", root)
+
+
 def test_a_lab_that_was_never_opened_cannot_be_handed_in(root, tmp_path):
     with pytest.raises(LabError, match="no notebook of this lab"):
         submit.submit("08", tmp_path / "mine.ipynb", root)

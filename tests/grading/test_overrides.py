@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from itertools import product
 
 import pytest
@@ -14,7 +15,8 @@ from lablib.grading.results.overrides import Override
 FORMULAS = ["=1+1", "+1", "-1", "@x", "|x", "%x", " =1", "\t=1", "'=1", '"=1', "\uff1d1"]
 TEXTS = [
     "Nice.", "a;b", "it's", "'tis", "''=1", "two\nlines", "x\r\ny", "=", "'", "1 000,5", "é", "a,b",
-    *FORMULAS, *(before + text for before, text in product(("a;", "a\n", "a; '", ";;"), FORMULAS)),
+    *FORMULAS,
+    *(before + text for before, text in product(("a;", "a\n", "a\t", "a; '", ";;"), FORMULAS)),
 ]  # fmt: skip
 
 
@@ -32,12 +34,13 @@ def test_a_comment_is_read_back_as_it_was_given(tmp_path, text):
 
 
 @pytest.mark.parametrize("text", FORMULAS, ids=ascii)
-@pytest.mark.parametrize("before", ["", "a;", "a\n", "a\r", "a;\n "], ids=ascii)
+@pytest.mark.parametrize("before", ["", "a;", "a\n", "a\r", "a\t", "a;\n "], ids=ascii)
 def test_no_spreadsheet_takes_a_cell_for_a_formula(before, text):
     cell = before + text
     written = overrides.text_of([Override(cell, "3.2", 1.0, cell)])
     cells = [one for line in csv.reader(io.StringIO(written, newline="")) for one in line]
-    parts = [part for one in cells for line in one.splitlines() for part in line.split(";")]
+    parts = [part for one in cells for line in one.splitlines()
+             for part in re.split("[;\t]", line)]  # fmt: skip
     assert not [part for part in parts if part.lstrip(" '\"\t")[:1] in tuple("=+-@|%\uff1d")
                 and part and not part.startswith("'")]  # fmt: skip
 

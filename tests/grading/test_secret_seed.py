@@ -57,7 +57,11 @@ def test_a_given_seed_is_stored_and_another_one_is_refused(tmp_path):
     assert seed_of(tmp_path, 7) == seed_of(tmp_path, 7) == seed_of(tmp_path) == 7
     with pytest.raises(LabError, match="made with another seed"):
         seed_of(tmp_path, 8)
-    (tmp_path / NAME).write_text("7x")
+
+
+@pytest.mark.parametrize("text", ["7x", "", "-7", "7\n8", "9" * 5000])
+def test_a_file_without_one_whole_number_is_refused(tmp_path, text):
+    (tmp_path / NAME).write_text(text)
     with pytest.raises(LabError, match="cannot be read"):
         seed_of(tmp_path)
 

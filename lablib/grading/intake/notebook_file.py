@@ -104,7 +104,7 @@ def _notebook(parsed):
     version = parsed.get("nbformat", 4)
     if version not in (2, 3, 4):
         raise Unreadable(
-            f"the notebook has format {str(version)[:20]}, but only 2, 3 and 4 can be read"
+            f"the notebook has format {repr(version)[:20]}, but only 2, 3 and 4 can be read"
         )
     if len(entries) > MOST_CELLS:
         raise Unreadable(f"it has {len(entries)} cells, more than {MOST_CELLS}")

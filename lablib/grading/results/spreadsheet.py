@@ -7,9 +7,10 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
-# A semicolon may part cells in some countries, and a line's end begins a row when quotes are not
-# where a reader expects them. Wide characters count as their plain ones in some countries, too.
-_STARTS = r"(^|[;\n\r])"
+# A semicolon may part cells in some countries, and a tab does in LibreOffice. A line's end begins a
+# row when quotes are not where a reader expects them. Wide characters count as their plain ones in
+# some countries, too.
+_STARTS = r"(^|[;\t\n\r])"
 _FORMULA = r"(?=[\s'\"]*[=+\-@|%＝＋－＠])"
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import sys
 from functools import cache
 from pathlib import Path
+
+from lablib.computer.facts import ROOT
 
 _NOT_SHOWN = "..."
 # A path in quotes may hold spaces. In a text that is quoted itself, a path may follow "\\n".
@@ -18,6 +21,8 @@ _QUOTED = re.compile(r"""(?P<quote>['"])(?:/[^/'"\n]+)+/(?P<name>[^/'"\n]*)(?P=q
 _BARE = re.compile(r"(?:(?<![\w./~-])|(?<=\\[nrt]))(?:/[\w.+@~%-]+)+/(?P<name>[\w.+@~%-]*)")
 _FILE_ADDRESS = re.compile(r"\bfile://(?=/)")
 _LEAST_LINE = 8  # a shorter one is no command line
+# JSON may write a slash as "\\/", an address as "%2F".
+_SLASH = r"(?:\\?/|%2F)+"
 
 
 def scrubbed(text: str) -> str:
@@ -28,6 +33,7 @@ def scrubbed(text: str) -> str:
     """
     for words in _of_this_computer():
         text = words.sub(_NOT_SHOWN, text)
+    text = _folders_of_the_kit().sub("/...", text)
     text = _QUOTED.sub(r"\g<quote>\g<name>\g<quote>", _FILE_ADDRESS.sub("", text))
     return _BARE.sub(r"\g<name>", text)
 
@@ -42,4 +48,13 @@ def _of_this_computer() -> tuple[re.Pattern[str], ...]:
     host = socket.gethostname()
     if host and host != "localhost":
         told.append(rf"(?<!\w){re.escape(host)}(?!\w)")
-    return tuple(map(re.compile, told))
+    return tuple(re.compile(words, re.IGNORECASE) for words in told)
+
+
+@cache
+def _folders_of_the_kit() -> re.Pattern[str]:
+    """The patterns above miss a path that has, for example, a bracket in a folder's name."""
+    folders = {*map(Path, (ROOT, sys.prefix, sys.base_prefix)), Path.home()}
+    paths = [_SLASH + _SLASH.join(map(re.escape, folder.parts[1:]))
+             for folder in sorted(folders, reverse=True) if len(folder.parts) > 2]  # fmt: skip
+    return re.compile("|".join(paths) or "$^", re.IGNORECASE)

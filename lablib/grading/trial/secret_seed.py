@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import sys
 from pathlib import Path
 
 from lablib.errors import LabError
@@ -60,9 +61,10 @@ def _stored(path):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, type(error).__name__) from None
-    if not text.strip().isdecimal():
+    number = text.strip()
+    if not number.isdecimal() or len(number) > sys.int_info.default_max_str_digits:
         raise _unreadable(path, "it does not hold one whole number")
-    return int(text)
+    return int(number)
 
 
 def _unreadable(path, saw):
