@@ -43,11 +43,21 @@ __all__ = [*_PUBLIC, *_MODULES]
 
 
 def __getattr__(name: str):
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f"lablib.{_PUBLIC[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"lablib.{_MODULES[name]}")
-    raise AttributeError(f"lablib has no {name!r}; it has {', '.join(sorted(__all__))}")
+    if name not in __all__:
+        raise AttributeError(f"lablib has no {name!r}; it has {', '.join(sorted(__all__))}")
+    module = _imported(_PUBLIC.get(name) or _MODULES[name])
+    return getattr(module, name) if name in _PUBLIC else module
+
+
+def _imported(name):
+    try:
+        return importlib.import_module(f"lablib.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "lablib":
+            raise
+        from lablib.computer import missing_package
+
+        raise missing_package.explained(error.name) from None
 
 
 def __dir__():

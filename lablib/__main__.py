@@ -20,6 +20,13 @@ def run() -> int:
             file=sys.stderr,
         )  # fmt: skip
         return 2
+    if not __package__:
+        print(
+            "The kit cannot be started by the name of its file or folder.\n"
+            "  do:  type, in the folder that contains lablib: .venv/bin/python -m lablib",
+            file=sys.stderr,
+        )
+        return 2
     from lablib.computer import processes
 
     processes.forget_current_folder()

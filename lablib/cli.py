@@ -9,12 +9,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import platform
-import shlex
 import sys
 from pathlib import Path
 
 from lablib import __version__, cli_run, cli_teaching, frameworks
+from lablib.computer import missing_package
 from lablib.computer.facts import ROOT
 from lablib.errors import LabError
 
@@ -32,34 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         return asked.command(asked)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "lablib":
+            raise
+        print(missing_package.explained(error.name, typed), file=sys.stderr)
+        return 2
     except LabError as error:
         print(error, file=sys.stderr)
         # A subclass means that the command was called correctly, but then a rank failed.
         return 2 if type(error) is LabError else 1
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "lablib":
-            raise
-        print(_package_is_missing(error.name, arguments or sys.argv[1:]), file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 130
-
-
-def _package_is_missing(name, arguments):
-    """Return the error for a user whose Python does not have the kit's packages."""
-    saw = f"no module {name!r} in {sys.executable} (Python {platform.python_version()})"
-    environment = ROOT / ".venv"
-    if Path(sys.prefix) == environment:
-        do = f"install it: cd {ROOT} && .venv/bin/python -m pip install -c constraints.txt -e ."
-        return LabError("A package is missing from the kit's environment.", saw=saw, do=do)
-    python = environment / "bin" / "python"
-    first = "" if python.exists() else f"make the environment: cd {ROOT} && make environment. Then "
-    typed = shlex.join([str(python), "-m", "lablib", *arguments])
-    return LabError(
-        "This Python does not have a package that the kit needs.",
-        saw=saw,
-        do=f"{first}use the Python of the kit's environment: {typed}",
-    )
 
 
 def _parser():

@@ -22,6 +22,7 @@ import pytest
 
 import lablib
 from lablib import cli
+from lablib.computer import missing_package
 from lablib.computer.facts import ROOT, Finding, Report
 from lablib.course import learners_copies
 from lablib.errors import LabError
@@ -95,7 +96,28 @@ def test_nor_does_lab_end_in_a_traceback_there(monkeypatch, capsys):
 @pytest.mark.parametrize("prefix, says", [(ROOT / ".venv", "pip install"), ("/usr", "use the Py")])
 def test_what_to_do_about_a_missing_package_depends_on_the_python(monkeypatch, prefix, says):
     monkeypatch.setattr(sys, "prefix", str(prefix))
-    assert says in cli._package_is_missing("numpy", ["doctor"]).do
+    assert says in missing_package.explained("numpy", ["doctor"]).do
+    assert says in missing_package.explained("numpy").do
+
+
+USES = ["lab.Cluster(2)", "lab.train('ddp')", "lab.views", "from lablib import compare"]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_kernel_without_the_packages_names_the_python_to_use(use):
+    bare = [str(Path(sys.executable).resolve()), "-S", "-P", "-c", f"import lablib as lab; {use}"]
+    done = subprocess.run(bare, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    assert "no module " in done.stderr and f"{ROOT}/.venv/bin/python" in done.stderr
+    assert done.stderr.splitlines()[-3].startswith("lablib.computer.missing_package.Package")
+
+
+@pytest.mark.parametrize("file", ["lablib", "lablib/__main__.py"])
+def test_the_kit_as_a_file_says_how_to_start_it(file):
+    done = subprocess.run([sys.executable, ROOT / file, "doctor"], capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "") and "-m lablib" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_error_in_the_kits_own_imports_is_not_taken_for_a_missing_package(monkeypatch):

@@ -12,7 +12,6 @@ import ctypes
 import json
 import os
 import platform
-import signal
 
 from lablib.box.namespaces import (
     ALL_BUT_USER,
@@ -23,6 +22,7 @@ from lablib.box.namespaces import (
     RECURSIVE,
     REMOUNT,
     call,
+    end_with_the_parent,
     mount,
     unshare_with_a_user,
 )
@@ -30,7 +30,6 @@ from lablib.cluster.local.private_network import raise_loopback
 
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _DETACH = 2
-_PR_SET_PDEATHSIG = 1
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _OWN_BYTES = 64 << 20
 # These flags cannot be removed from a mount that belongs to another user: man 7 mount_namespaces.
@@ -40,14 +39,14 @@ _KEPT = os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME | os.ST_RELATIME
 def main(arguments: list[str]) -> None:
     """Start the box's first process as a child, and end with its exit status."""
     folder, contents, *command = arguments
-    call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    end_with_the_parent()
     if os.getuid() == 0:
         call("unshare", ALL_BUT_USER)
     else:
         unshare_with_a_user()
     pid = os.fork()
     if pid == 0:
-        call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        end_with_the_parent()
         raise_loopback()
         _build(folder, json.loads(contents))
         _move_into(folder)

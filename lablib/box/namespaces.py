@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import struct
 import sys
 
@@ -37,7 +38,7 @@ _OF_THIS_COMPUTER = (
     "keys", "key-users", "kallsyms", "iomem", "ioports", "interrupts", "partitions", "diskstats",
     "swaps", "timer_list", "sched_debug",
 )  # fmt: skip
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _CAPABILITIES_V3 = 0x20080522
 
 
@@ -127,6 +128,12 @@ def become(user: int) -> None:
     os.setresuid(user, user, user)
     be_readable()
     drop_capabilities()
+    end_with_the_parent()  # the system forgets this at a change of the user: man 2 prctl
+
+
+def end_with_the_parent() -> None:
+    """Let the system kill this process when its parent ends, even while it imports a framework."""
+    call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def close_each(descriptors) -> None:

@@ -356,3 +356,34 @@ def test_the_death_of_the_keeper_is_told_and_the_next_exercise_passes(box):
         with pytest.raises(LabError, match="The sandbox for grading does not work"):
             running.result()
     assert box.run(sums, 2).status == "ok"
+
+
+_STOPPED = """
+import os, signal, sys
+import psutil
+from lablib.box.engine import BoxEngine
+from lablib.box.limits import Limits
+engine = BoxEngine("torch", int(sys.argv[1]), Limits())
+me, inside = psutil.Process(), ()
+while len(inside) < 2 or inside[-1].uids().real == 0 == os.getuid():
+    inside = me.children(recursive=True)
+os.kill(inside[-1].pid, signal.SIGSTOP)
+print(*(process.pid for process in inside), flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("tier", [1, 2])
+def test_a_box_that_cannot_notice_it_ends_with_its_grader(tier, tmp_path):
+    """A stopped box notices nothing, like a box that imports a framework."""
+    grader = subprocess.Popen(
+        [sys.executable, "-c", _STOPPED, str(tier)], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    with grader:
+        inside = [psutil.Process(int(pid)) for pid in grader.stdout.readline().split()]
+        grader.kill()
+    _, left = psutil.wait_procs(inside, timeout=10)
+    for process in left:
+        process.kill()
+    assert len(inside) >= 2 and not left
