@@ -169,6 +169,16 @@ def test_a_wrong_function_gets_little_more_than_half(one, name, home):
         ("7.5", "stops early", "There is budget left"),
         ("7.5", "divides by its own batch", "Divide the sum by the expected batch size"),
         ("7.5", "sends its batch size", "Each message of a hospital counts as a step"),
+        ("7.6", "mean of the hospitals' errors", "A mean of the hospitals' own errors is larger"),
+        ("7.6", "leaves out the ones", "a probability of exactly 1"),
+        ("7.6", "mean of the hospitals' rates", "A mean of the hospitals' rates counts"),
+        ("7.6", "of all patients in the group", "Which patients are in the denominator"),
+        ("7.6", "small groups, too", "does the rate of each group rest on"),
+        ("7.6", "zero for small groups", "does the rate of each group rest on"),
+        ("7.6", "gap of all groups", "of those groups whose rate is not None"),
+        ("7.6", "error from all patients", "How many patients does each of them rest on"),
+        ("7.6", "gathers the records", "Records stay in their hospital"),
+        ("7.6", "one hospital", "No hospital sent anything"),
     ],
 )
 def test_a_hint_fits_the_mistake(number, name, words, home):
