@@ -100,7 +100,7 @@ def test_what_to_do_about_a_missing_package_depends_on_the_python(monkeypatch, p
     assert says in missing_package.explained("numpy").do
 
 
-USES = ["lab.Cluster(2)", "lab.train('ddp')", "lab.views", "from lablib import compare"]
+USES = ["lab.Cluster(2)", "lab.train('ddp')", "lab.check", "from lablib import compare"]
 
 
 @pytest.mark.parametrize("use", USES)
