@@ -61,12 +61,12 @@ class Hospital:
     def _replaced_by_the_mean(self, share):
         import tensorflow as tf
 
-        mine = tf.concat([tf.reshape(weight, [-1]) for weight in self.weights], axis=0)
-        mean = self.strategy.run(_sum_over_ranks, args=(mine * share,))
-        sizes = [weight.shape.num_elements() for weight in self.weights]
-        for weight, part in zip(self.weights, tf.split(mean, sizes)):
-            weight.assign(tf.reshape(part, weight.shape))
-        return tf.norm(mine - mean) / tf.norm(mean)
+        mine = [tf.identity(weight) for weight in self.weights]
+        means = self.strategy.run(_sums_over_ranks, args=([share * array for array in mine],))
+        for weight, mean in zip(self.weights, means):
+            weight.assign(mean)
+        moved = [array - mean for array, mean in zip(mine, means)]
+        return tf.linalg.global_norm(moved) / tf.linalg.global_norm(means)
 
     def result(self, losses: list[float]) -> dict:
         """Return what the `train` of a strategy returns: the losses, and rank 0's weights."""
@@ -81,27 +81,30 @@ def put(records: tuple) -> tuple:
     return tuple(map(tf.constant, records))
 
 
-def _sum_over_ranks(mine):
+def _sums_over_ranks(arrays):
+    """Return the sum of each array over the ranks; one message has all of them."""
     import tensorflow as tf
 
-    # The identity places it on this worker's device, as the strategy of one worker requires.
-    return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(mine))
+    # The identity places them on this worker's device, as the strategy of one worker requires.
+    here = [tf.identity(array) for array in arrays]
+    return tf.distribute.get_replica_context().all_reduce("sum", here)
 
 
 def expected(
-    task: Task, ranks: int, batch: int, skew: float | None, every: int, kept: int
+    task: Task, ranks: int, batch: int, skew: float | None, every: int, *, kept: int, early: int
 ) -> Expected:
     """Return what a round sends and holds, if hospitals use one all-reduce at its end.
 
     every   steps in a round
     kept    copies of the weights that a hospital keeps in addition to its weights
+    early   such copies that a graph computes in the forward pass, because they need no gradient
     """
     sums = {"all_reduce": (ranks, ranks * task.weight_bytes)} if ranks > 1 else {}
-    # At the end of a round: the weights, the same end to end, their part of the mean, and the mean.
-    average = 4 * task.weight_bytes
-    held = federated.median_bytes(training_bytes(task, ranks, batch, skew), average, every)
     carried = wire_bytes_of_collectives(sums, ranks)
-    return Expected(sums, carried, kept * task.weight_bytes + held, every)
+    training = training_bytes(task, ranks, batch, skew) + early * task.weight_bytes
+    average = 3 * task.weight_bytes  # the weights, their share of the mean, and the mean
+    held = kept * task.weight_bytes + federated.median_bytes(training, average, every)
+    return Expected(sums, carried, held, every)
 
 
 def training_bytes(task: Task, ranks: int, batch: int, skew: float | None) -> int:

@@ -31,4 +31,4 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch, skew=None, local_epochs=1, drop=0.0) -> Expected:
-    return tensorflow_hospital.expected(task, ranks, batch, skew, local_epochs, kept=0)
+    return tensorflow_hospital.expected(task, ranks, batch, skew, local_epochs, kept=0, early=0)

@@ -46,4 +46,4 @@ def train(me, job: Job) -> dict:
 
 
 def expected(task, ranks, batch, skew=None, local_epochs=1, drop=0.0, mu=0.1) -> Expected:
-    return tensorflow_hospital.expected(task, ranks, batch, skew, local_epochs, kept=1)
+    return tensorflow_hospital.expected(task, ranks, batch, skew, local_epochs, kept=1, early=1)
