@@ -23,36 +23,48 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from lablib.errors import LabError, is_whole
+from lablib.strategies import federated
 from lablib.strategies.federated import Round
+from lablib.tasks import Task
 
-KEY_NUMBERS = 8  # a public key has 32 bytes, and a collective of TensorFlow sends no single bytes
+READ = (
+    "Bonawitz et al. 2017, Practical secure aggregation for privacy-preserving machine learning, "
+    "https://eprint.iacr.org/2017/281"
+)
+# fraction_bits   binary digits of a weight after the point
+OPTIONS = {**federated.OPTIONS, "fraction_bits": 20}
+KEY_BYTES = 32
 # With fewer bits, rounding would be visible; with more, float32 has no more digits to offer.
 LEAST_BITS, MOST_BITS = 8, 24
 
 
-def why_not(fraction_bits: object) -> str:
-    """Return why the weights cannot have this number of binary digits after the point, or ""."""
-    if is_whole(fraction_bits) and LEAST_BITS <= fraction_bits <= MOST_BITS:
-        return ""
-    return f"fraction_bits={fraction_bits!r} is not a whole number from {LEAST_BITS} to {MOST_BITS}"
+def fits(task: Task, ranks: int, batch: int, fraction_bits: int, **options: Any) -> str:
+    """Return why this cannot be trained; "" if it can."""
+    if not is_whole(fraction_bits) or not LEAST_BITS <= fraction_bits <= MOST_BITS:
+        bounds = f"from {LEAST_BITS} to {MOST_BITS}"
+        return f"fraction_bits={fraction_bits!r} is not a whole number {bounds}"
+    return federated.fits(task, ranks, batch, **options)
 
 
-def agree(all_gather: Callable[[np.ndarray], np.ndarray]) -> list[bytes]:
+def agree(rank: int, ranks: int, all_reduce: Callable[[np.ndarray], np.ndarray]) -> list[bytes]:
     """Return the secret seed that this rank shares with each rank; the one with itself is unused.
 
-    all_gather   int32 [KEY_NUMBERS] of this rank -> int32 [ranks, KEY_NUMBERS], the public keys
+    all_reduce   sums an array of uint32 over all ranks, modulo 2^32
 
-    This is a Diffie-Hellman key exchange on the curve X25519 (RFC 7748).
+    This is a Diffie-Hellman key exchange on the curve X25519 (RFC 7748). Each rank writes its
+    public key into its own row of a table, and the sum of the tables has the keys of all ranks.
     """
     from cryptography.hazmat.primitives.asymmetric import x25519
 
     private = x25519.X25519PrivateKey.generate()
-    public = np.frombuffer(bytearray(private.public_key().public_bytes_raw()), np.int32)
-    keys = [x25519.X25519PublicKey.from_public_bytes(key.tobytes()) for key in all_gather(public)]
+    table = np.zeros((ranks, KEY_BYTES // 4), np.uint32)
+    table[rank] = np.frombuffer(private.public_key().public_bytes_raw(), np.uint32)
+    keys = [x25519.X25519PublicKey.from_public_bytes(row.tobytes()) for row in all_reduce(table)]
     return [private.exchange(key) for key in keys]
 
 

@@ -62,7 +62,7 @@ class Hospital:
         import tensorflow as tf
 
         mine = [tf.identity(weight) for weight in self.weights]
-        means = self.strategy.run(_sums_over_ranks, args=([share * array for array in mine],))
+        means = self.strategy.run(sums_over_ranks, args=([share * array for array in mine],))
         for weight, mean in zip(self.weights, means):
             weight.assign(mean)
         moved = [array - mean for array, mean in zip(mine, means)]
@@ -81,8 +81,8 @@ def put(records: tuple) -> tuple:
     return tuple(map(tf.constant, records))
 
 
-def _sums_over_ranks(arrays):
-    """Return the sum of each array over the ranks; one message has all of them."""
+def sums_over_ranks(arrays):
+    """Return the sum of each array over the ranks, from one message. Call it by `strategy.run`."""
     import tensorflow as tf
 
     # The identity places them on this worker's device, as the strategy of one worker requires.

@@ -91,7 +91,11 @@ FEDERATED = [
     ("fedprox", UNEQUAL, {("all_reduce", VECTOR)}),
     ("scaffold", UNEQUAL, {("all_reduce", 2 * VECTOR)}),
     ("local_only", {"skew": 0.5}, set()),
-    ("secure_aggregation", UNEQUAL, {("all_gather", 32), ("all_reduce", VECTOR)}),
+    (
+        "secure_aggregation",
+        UNEQUAL,
+        {("all_reduce", RANKS * masks.KEY_BYTES), ("all_reduce", VECTOR)},
+    ),
     ("dp_sgd", {"skew": 0.5}, {("all_reduce", VECTOR)}),
     ("dp_sgd", {"noise": 0.0, "clip": 1e9}, {("all_reduce", VECTOR)}),
 ]

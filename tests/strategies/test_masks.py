@@ -141,30 +141,31 @@ def test_that_claim_about_noise_can_fail(name):
 
 
 def agreed(ranks):
-    """Return the seeds of each rank, and the public keys; every rank is a thread."""
-    keys, together = {}, threading.Barrier(ranks, timeout=10)
+    """Return the seeds of each rank, and what the ranks have sent; every rank is a thread."""
+    tables, together = {}, threading.Barrier(ranks, timeout=10)
 
     def seeds(rank):
-        def all_gather(key):
-            keys[rank] = key
+        def all_reduce(table):
+            tables[rank] = table
             together.wait()
-            return np.array([keys[other] for other in range(ranks)])
+            return total(np.array(list(tables.values())))
 
-        return masks.agree(all_gather)
+        return masks.agree(rank, ranks, all_reduce)
 
     with ThreadPoolExecutor(ranks) as pool:
-        return list(pool.map(seeds, range(ranks))), keys
+        return list(pool.map(seeds, range(ranks))), tables
 
 
 @pytest.mark.timeout(30)
 def test_both_ranks_of_a_pair_get_one_seed_that_no_other_pair_has():
-    seeds, keys = agreed(4)
+    seeds, tables = agreed(4)
     assert all(seeds[a][b] == seeds[b][a] for a in range(4) for b in range(4))
     assert len({seeds[a][b] for a in range(4) for b in range(a)}) == 6
-    assert {len(key) for key in keys.values()} == {masks.KEY_NUMBERS}
-    sent = b"".join(key.tobytes() for key in keys.values())
-    assert not any(seeds[a][b][n : n + 8] in sent
-                   for a in range(4) for b in range(a) for n in range(24))  # fmt: skip
+    assert {table.shape for table in tables.values()} == {(4, masks.KEY_BYTES // 4)}
+    sent = b"".join(table.tobytes() for table in tables.values())
+    assert not any(
+        seeds[a][b][n : n + 8] in sent for a in range(4) for b in range(a) for n in range(24)
+    )
 
 
 def test_numbers_are_right_within_half_of_the_last_digit_of_each_hospital():

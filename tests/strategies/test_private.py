@@ -19,12 +19,12 @@ from scipy import stats
 
 import lablib as lab
 from lablib import strategies
-from lablib.strategies import differential_privacy, federated
+from lablib.strategies import differential_privacy, federated, masks
 
 pytestmark = pytest.mark.timeout(300)
 cloudpickle.register_pickle_by_value(twins)
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
-FRAMEWORKS = ["torch"]
+FRAMEWORKS = ["torch", "tensorflow"]
 TASK = lab.tasks.get("actg175-mlp")
 ALL = TASK.samples
 STEPS = 6
@@ -109,7 +109,7 @@ def test_a_round_sends_the_weights_once_and_the_masks_of_missing_hospitals(frame
     rounds = [federated.round_at(step, plan, (ALL,) * 4) for step in range(0, STEPS, 2)]
     missed = sum(0.0 in each.shares for each in rounds)
     assert (missed > 0) == (options is ABSENT)
-    assert keys == ("all_gather", 32)
+    assert keys == ("all_reduce", 4 * masks.KEY_BYTES)
     assert sent == [("all_reduce", 4 * TASK.parameters)] * (len(rounds) + missed)
 
 
@@ -338,42 +338,83 @@ def gradients_in_torch(me, tasks, clips):
     return found
 
 
+def gradients_in_tensorflow(me, tasks, clips):
+    import tensorflow as tf
+
+    module = strategies.get("dp_sgd", "tensorflow")
+    found = {}
+    for name in tasks:
+        task = lab.tasks.get(name)
+        model = task.tensorflow_model(seed=1)
+        x, y = map(tf.constant, task.batch_at(0, 8))
+        rows, _ = module.gradients_of_each(model, task.tensorflow_loss, x, y)
+        one_by_one = []
+        for number in range(len(x)):
+            with tf.GradientTape() as tape:
+                loss = task.tensorflow_loss(model(x[number : number + 1]), y[number : number + 1])
+            gradients = tape.gradient(loss, model.trainable_variables)
+            one_by_one.append(tf.concat([tf.reshape(g, [-1]) for g in gradients], 0))
+        apart = tf.reduce_max(tf.abs(rows - tf.stack(one_by_one))) / tf.reduce_max(tf.abs(rows))
+        norms = {clip: np.linalg.norm(module.clipped(rows, clip), axis=1).tolist()
+                 for clip in clips}  # fmt: skip
+        found[name] = float(apart), np.linalg.norm(rows, axis=1).tolist(), norms
+    return found
+
+
 CLIPS = [0.01, 0.3, 1.0, math.inf]
+GRADIENTS = {"torch": gradients_in_torch, "tensorflow": gradients_in_tensorflow}
 
 
+@cache
+def gradients(framework):
+    tasks = ["actg175-mlp", "digits-cnn", "bytes-gpt"]
+    function = partial(GRADIENTS[framework], tasks=tasks, clips=CLIPS)
+    return lab.Cluster(1, framework=framework, timeout_s=200).run(function).values[0]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("name", ["actg175-mlp", "digits-cnn", "bytes-gpt"])
-def test_gradients_of_each_record_are_right_and_clipped_to_the_norm(name):
-    found = lab.Cluster(1).run(partial(gradients_in_torch, tasks=[name], clips=CLIPS)).values[0]
-    apart, before, norms = found[name]
+def test_gradients_of_each_record_are_right_and_clipped_to_the_norm(framework, name):
+    apart, before, norms = gradients(framework)[name]
     assert apart < 1e-5
     for clip in CLIPS:
         assert norms[clip] == pytest.approx(np.minimum(before, clip), rel=1e-5)
     assert max(before) > 1.01 * CLIPS[0]
 
 
-def clipped_in_torch(me):
-    """Return the largest norms after clipping of many random rows, right and wrong, in clips."""
-    import torch
+def largest_after_clipping(me, cases):
+    """Return the largest norm after clipping, in clips, by the kit and value by value.
 
-    clipped = strategies.get("dp_sgd", "torch").clipped
-    generator = torch.Generator().manual_seed(0)
+    cases   (rows, clip) of many sizes; the first row is zero
+    """
+    to_tensor = me.put
+    if me.framework == "tensorflow":
+        import tensorflow as tf
+
+        to_tensor = tf.constant
+    clipped = strategies.get("dp_sgd", me.framework).clipped
     worst = {"right": 0.0, "value by value": 0.0}
-    for power in range(-18, 19, 3):
-        for length in (1, 7, 4096):
-            rows = torch.randn(64, length, generator=generator) * 10.0**power
-            rows[0] = 0
-            clip = 10.0 ** torch.randint(-3, 4, (1,), generator=generator).item()
-            after = clipped(rows, clip)
-            short = rows.norm(dim=1) < 0.999 * clip
-            assert torch.equal(after[short], rows[short])
-            worst["right"] = max(worst["right"], (after.norm(dim=1) / clip).max().item())
-            by_value = rows.clamp(-clip, clip).norm(dim=1) / clip
-            worst["value by value"] = max(worst["value by value"], by_value.max().item())
+    for rows, clip in cases:
+        after = np.asarray(clipped(to_tensor(rows), clip))
+        short = np.linalg.norm(rows, axis=1) < 0.999 * clip
+        assert np.array_equal(after[short], rows[short])
+        by_value = np.clip(rows, -clip, clip)
+        for name, found in (("right", after), ("value by value", by_value)):
+            worst[name] = max(worst[name], float(np.linalg.norm(found, axis=1).max() / clip))
     return worst
 
 
-def test_no_gradient_exceeds_the_clip_whatever_its_size():
-    worst = lab.Cluster(1).run(clipped_in_torch).values[0]
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_gradient_exceeds_the_clip_whatever_its_size(framework):
+    rng = np.random.default_rng(0)
+    cases = []
+    for power in range(-15, 16, 3):
+        for length in (1, 7, 4096):
+            rows = (rng.standard_normal((64, length)) * 10.0**power).astype(np.float32)
+            rows[0] = 0
+            cases.append((rows, float(10.0 ** rng.integers(-3, 4))))
+    function = partial(largest_after_clipping, cases=cases)
+    worst = lab.Cluster(1, framework=framework, timeout_s=120).run(function).values[0]
     assert worst["right"] < 1 + 1e-5
     assert worst["value by value"] > 10  # so the test can fail
 

@@ -14,23 +14,17 @@ from lablib.strategies.expected import Expected
 from lablib.strategies.strategy import Job, Strategy
 from lablib.strategies.torch_hospital import Hospital
 
-
-def fits(task, ranks: int, batch: int, fraction_bits: int, **options) -> str:
-    return masks.why_not(fraction_bits) or federated.fits(task, ranks, batch, **options)
-
-
 STRATEGY = Strategy(
     name="secure_aggregation",
     framework="torch",
     family="federated",
     about="As fedavg; in addition, pairs of hospitals mask their weights with random numbers that "
     "cancel in the sum, so that only the average can be read.",
-    read="Bonawitz et al. 2017, Practical secure aggregation for privacy-preserving machine "
-    "learning, https://eprint.iacr.org/2017/281",
+    read=masks.READ,
     splits="nothing",
     least_ranks=2,
-    options={**federated.OPTIONS, "fraction_bits": 20},
-    fits=fits,
+    options=masks.OPTIONS,
+    fits=masks.fits,
     synchronous=False,
     step_is_epoch=True,
 )
@@ -40,19 +34,13 @@ def train(me, job: Job) -> dict:
     import torch
     import torch.distributed as dist
 
-    def all_gather(key):
-        mine = me.put(key)
-        keys = [torch.empty_like(mine) for _ in range(me.ranks)]
-        dist.all_gather(keys, mine)
-        return torch.stack(keys).cpu().numpy()
-
     def all_reduce(numbers):
         total = me.put(numbers.astype(np.int32))  # backends have no uint32; both types wrap alike
         dist.all_reduce(total)
         return total.cpu().numpy().view(np.uint32)
 
     hospital = Hospital(me, job)
-    seeds = masks.agree(all_gather)
+    seeds = masks.agree(me.rank, me.ranks, all_reduce)
 
     def average(now):
         mine = hospital.weights.clone()
