@@ -13,7 +13,7 @@ from dataclasses import replace
 from statistics import median
 
 import cloudpickle
-from _paired import Claim, in_turn, ratio, report, spread
+from _paired import Claim, in_turn, ratio, refusal, report, spread
 
 import lablib as lab
 from lablib.box.box import Box, containment
@@ -87,7 +87,7 @@ def main() -> int:
         with Box(framework, limits=LIMITS, tier=tier) as box:
             measure_a_run(framework, function, box, claims, notes)
             measure_hangs(framework, box, claims, notes)
-    return report("What the box costs", claims, notes)
+    return report("What the box costs", claims, notes, refusal())
 
 
 def measure_a_run(framework, function, box, claims, notes):

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _paired import Claim, report, seconds
+from _paired import Claim, refusal, report, seconds
 from _right_answers import notebook
 
 from lablib.computer.facts import ROOT
@@ -106,7 +106,7 @@ def main() -> int:
         for framework, within_s in (("torch", 2), ("tensorflow", 4)):
             text = f"lab.check of an answer in {framework}, warm, the slowest of the lab, s"
             claims.append(Claim(text, check_s(framework), within_s))
-    return report("Grading", claims, notes)
+    return report("Grading", claims, notes, refusal())
 
 
 if __name__ == "__main__":

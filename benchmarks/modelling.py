@@ -10,7 +10,7 @@ import threading
 from statistics import median
 
 import psutil
-from _paired import Claim, in_turn, ratio, report, seconds
+from _paired import Claim, in_turn, ratio, refusal, report, seconds
 
 import lablib as lab
 from lablib.record.rows import StepEnded
@@ -143,7 +143,7 @@ def main():
         ),
         f"{len(machines)} machines at once / one: {ratio(each, once):.1f}",
     ]
-    return report("modelled hardware", claims, notes)
+    return report("modelled hardware", claims, notes, refusal())
 
 
 if __name__ == "__main__":

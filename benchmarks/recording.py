@@ -9,7 +9,7 @@ import sys
 from functools import partial
 from statistics import median
 
-from _paired import Claim, report
+from _paired import Claim, refusal, report
 
 import lablib as lab
 
@@ -88,7 +88,7 @@ def main():
         added = " ".join(f"{cost:.0f}" for cost in costs)
         notes.append(f"{framework}, {kind}: bare {bare_us:.0f} us, recording adds {added}")
         claims.append(Claim(f"{framework}, {kind}, us a recorded message", median(costs), 50))
-    return report("cost of recording", claims, notes)
+    return report("cost of recording", claims, notes, refusal())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from statistics import median
 
-from _paired import Claim, report
+from _paired import Claim, refusal, report
 
 import lablib as lab
 from lablib.record import metrics
@@ -31,7 +31,7 @@ def main():
         notes.append(f"{strategy}: {one:.0f} samples/s on 1 rank, {two:.0f} on 2, ratios "
                      + " ".join(f"{ratio:.2f}" for ratio in ratios))  # fmt: skip
         claims.append(Claim(f"{strategy}, 2 ranks / 1 rank", median(ratios), 1.6, at_most=False))
-    return report("scaling of digits-cnn, one thread a rank", claims, notes)
+    return report("scaling of digits-cnn, one thread a rank", claims, notes, refusal())
 
 
 if __name__ == "__main__":

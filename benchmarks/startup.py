@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from _paired import Claim, in_turn, ratio, report, seconds, spread
+from _paired import Claim, in_turn, ratio, refusal, report, seconds, spread
 
 import lablib as lab
 from lablib.cluster.local import launch
@@ -129,7 +129,7 @@ def main():
     took_s, pss_bytes = sixteen()
     claims.append(Claim("16 torch ranks, seconds", took_s, 1.0))
     claims.append(Claim("16 torch ranks, GiB (PSS)", pss_bytes / 2**30, 1.0))
-    return report("start-up", claims, notes)
+    return report("start-up", claims, notes, refusal())
 
 
 if __name__ == "__main__":

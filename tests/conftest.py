@@ -29,8 +29,9 @@ with contextlib.suppress(ImportError):
 NAME = "LABLIB_TEST_SESSION"
 VANISH_WITHIN_S = 5
 CHECKOUT = Path(__file__).resolve().parents[1]
-# Written by git, by the set-up, and by the caches of Python, pytest and ruff.
-NOT_LOOKED_AT = {".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache"}
+# Written by the set-up, and by the caches of Python, pytest and ruff.
+NOT_LOOKED_AT = {".venv", "__pycache__", ".pytest_cache", ".ruff_cache"}
+OF_GIT = {"hooks", "config"}  # git itself writes the rest of .git
 # Variables that make programs write somewhere else than into the home folder.
 BEFORE_HOME = """
     JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_RUNTIME_DIR IPYTHONDIR MPLCONFIGDIR KERAS_HOME
@@ -82,18 +83,23 @@ def pytest_unconfigure(config):
 
 
 def state_of(checkout: Path) -> dict[str, tuple]:
-    """Return {path: size and time} of every file, and the names of all folders.
+    """Return {path: mode, size and time} of every file, and the names of all folders.
 
-    Files that git ignores are included.
+    Files that git ignores are included. No program can choose the time of a file's last change
+    (ctime), which a change of the mode also updates.
     """
     found = {}
     for where, folders, files in os.walk(checkout):
         folders[:] = [name for name in folders if name not in NOT_LOOKED_AT]
+        if where == os.path.join(checkout, ".git"):
+            folders[:], files = (OF_GIT.intersection(names) for names in (folders, files))
         found |= {os.path.relpath(os.path.join(where, name), checkout): () for name in folders}
         for name in files:
             path = os.path.join(where, name)
             status = os.lstat(path)
-            found[os.path.relpath(path, checkout)] = (status.st_size, status.st_mtime_ns)
+            found[os.path.relpath(path, checkout)] = (
+                status.st_mode, status.st_size, status.st_ctime_ns,
+            )  # fmt: skip
     return found
 
 

@@ -74,3 +74,13 @@ def test_it_refuses_where_no_rank_had_a_core(fidelity, monkeypatch, capsys):
     monkeypatch.setattr(fidelity, "claims", lambda link: lacking)
     assert fidelity.measured_and_judged("Fidelity", "as it is") == 2
     assert "NOT JUDGED: the ranks lacked cores" in capsys.readouterr().out
+
+
+MEASURING = sorted(path.stem for path in Path(BENCHMARKS).glob("[!_]*.py"))
+MEASURING.remove("horovod")  # it compares models with a published table and measures nothing
+
+
+@pytest.mark.parametrize("name", MEASURING)
+def test_no_benchmark_that_measures_judges_on_a_busy_computer(name):
+    text = Path(BENCHMARKS, f"{name}.py").read_text()
+    assert "= refusal()" in text or ", refusal())" in text

@@ -37,6 +37,9 @@ def test_that_changes_the_checkout():
     (ROOT / "demo" / "index.html").write_text("a page")
     (ROOT / ".lablib" / "logs" / "old").unlink()
     os.utime(ROOT / "README.md", ns=(1, 1))
+    (ROOT / "tests" / "conftest.py").chmod(0o600)
+    (ROOT / ".git" / "hooks").mkdir()
+    (ROOT / ".git" / "index").write_text("written by git")
     tempfile.mkdtemp(prefix="lablib-")
 def test_that_writes_where_it_may(tmp_path):
     for folder in (tmp_path, home(), Path.home()):
@@ -53,7 +56,7 @@ def test_done(): pass
 
 def session(folder, test, *options, **environment):
     """Run one test file with a copy of our conftest; return (exit status, output)."""
-    for name in ("tests", ".lablib/logs"):
+    for name in ("tests", ".lablib/logs", ".git"):
         (folder / name).mkdir(parents=True)
     (folder / "README.md").write_text("A checkout.")
     (folder / ".lablib" / "logs" / "old").write_text("a developer's own log")
@@ -95,10 +98,11 @@ def test_what_a_test_changes_outside_of_the_sessions_folders_fails_the_session(t
     status, output = session(tmp_path, CHANGES, *options)
     found = re.findall(r"nothing_else_is_changed - (.*)", output)
     assert found[:-1] == [
-        "removed .lablib/logs/old", "changed README.md", "made demo", "made demo/index.html",
+        "made .git/hooks", "removed .lablib/logs/old", "changed README.md", "made demo",
+        "made demo/index.html", "changed tests/conftest.py",
     ], output  # fmt: skip
     assert re.fullmatch(r"left lablib-\w+", found[-1])
-    assert status == 1 and "2 passed, 5 errors" in output.splitlines()[-1]
+    assert status == 1 and "2 passed, 7 errors" in output.splitlines()[-1]
 
 
 def test_what_writes_into_the_home_folder_finds_the_sessions_own():

@@ -327,6 +327,8 @@ def _cautions(measured, table, threads, hardware):
     """Yield the reasons, in words, why measured times are doubtful."""
     if hardware:
         return
+    if len(next(iter(measured.rates.values()))) == 1:
+        yield "every run was measured only once, so its range is unknown; use repeats=3 or more"
     most_ranks = max(count for *_, count in measured.runs)
     if why := busy_computer.too_busy(max(measured.other_cores), most_ranks * threads):
         yield f"the computer was busy: {why} between the repeats"

@@ -49,9 +49,13 @@ def efficiency(row: Mapping) -> str:
     '70%'
     >>> efficiency(row | {"ranks": 1, "speedup_low": 0.9, "finding": "no difference"})
     '≈ 100%'
+    >>> efficiency({"ranks": 1, "efficiency": 1.19, "finding": "measured once"})
+    '119% (once)'
     """
     if math.isnan(row["efficiency"]):
         return "–"
+    if row.get("finding") == MEASURED_ONCE:
+        return f"{row['efficiency']:.0%} (once)"
     if not has_range(row):
         return f"{row['efficiency']:.0%}"
     low = row["speedup_low"] / row["ranks"]

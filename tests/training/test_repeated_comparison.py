@@ -12,6 +12,7 @@ import pytest
 
 import lablib as lab
 from lablib.record.trace import Event, Trace
+from lablib.views import speedup_words
 from lablib.views.pages import comparison_report, comparison_table
 
 QUIET, BUSY = 0.0, 99.0
@@ -138,6 +139,8 @@ def test_one_measurement_has_no_range_and_says_so(compared, tmp_path):
     row = ddp_of(comparison)
     assert row["finding"] == "measured once" and row["speedup_low"] != row["speedup_low"]
     assert "1.5 (once)" in comparison_table.text(comparison.table)
+    assert speedup_words.efficiency(row) == "75% (once)"
+    assert "measured only once" in comparison.conditions["caution"]
 
 
 def test_modelled_times_are_computed_once_and_are_exact(compared):
