@@ -131,6 +131,8 @@ def compare(
     )  # fmt: skip
     table = _table(measured)
     conditions = _conditions(task, measured.runs, steps, seed, threads, repeats)
+    if epochs := {each.name for each in measured.described.values() if each.step_is_epoch}:
+        conditions["epochs"] = f"a step of {', '.join(sorted(epochs))} passes over all samples"
     if device != devices.CPU:
         conditions["device"] = f"{device}: {'; '.join(gpus())}"
     if left_out:

@@ -38,6 +38,20 @@ def test_a_modelled_comparison_is_the_same_everywhere_and_says_what_it_modelled(
     assert "loss measured, memory counted" in first.plot().alt
 
 
+def test_a_rate_counts_all_samples_of_a_step_that_is_an_epoch():
+    asked = ASKED | {"ranks": [2], "strategies": ["ddp", "fedavg"]}
+    comparison = lab.compare(**asked, hardware="ethernet-10")
+    rate = dict(zip(comparison.table.strategy, comparison.table.samples_per_s))
+    run = comparison.runs["fedavg", "torch", 2]
+    ends_s = [max(e.end_s for e in run.trace.of(kind="step", name=f"step {n}")) for n in (0, 2)]
+    assert rate["fedavg"] == pytest.approx(
+        2 * lab.tasks.get("digits-mlp").samples / (ends_s[1] - ends_s[0])
+    )
+    assert comparison.conditions["epochs"] == "a step of fedavg passes over all samples"
+    without = lab.compare(**asked | {"strategies": ["ddp"]}, hardware="ethernet-10")
+    assert "epochs" not in without.conditions
+
+
 def test_what_cannot_be_modelled_is_left_out_and_named():
     asked = ASKED | {"framework": "tensorflow", "ranks": [2], "strategies": None}
     comparison = lab.compare(**asked, hardware="ethernet-10")
