@@ -6,10 +6,11 @@ TensorFlow: the ranks have a network of their own, on which rank 0 captures ever
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from lablib.box import boxed_ranks
 from lablib.box.relay import Relay
@@ -17,6 +18,7 @@ from lablib.box.relay import Relay
 _ALL_PROTOCOLS = 3
 _OUTGOING = 4  # on the loopback device each packet comes twice: when it leaves and when it arrives
 _STATISTICS, _SOL_PACKET = 6, 263
+_RECEIVE_BUFFER_FORCE = 33  # the module `socket` does not name it
 _BUFFER_BYTES = 1 << 28
 _TCP = 6
 
@@ -58,7 +60,8 @@ def captured():
     """
     flows, stop = {}, threading.Event()
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ALL_PROTOCOLS))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, _BUFFER_BYTES)
+    with suppress(PermissionError):  # then packets may be lost, which is reported
+        sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, _BUFFER_BYTES)
     sock.bind(("lo", 0))
     sock.settimeout(0.1)
     reader = threading.Thread(target=_read, args=(sock, flows, stop), daemon=True)
@@ -71,6 +74,18 @@ def captured():
         statistics = sock.getsockopt(_SOL_PACKET, _STATISTICS, 8)
         flows["lost"] = struct.unpack("II", statistics)[1]
         sock.close()
+
+
+def own_network(outside: str) -> bool:
+    """Return True if this process has a network of its own, and may read all its packets.
+
+    outside   the network of the process that started the ranks: the link /proc/self/ns/net
+    """
+    if os.readlink("/proc/self/ns/net") == outside:
+        return False
+    with suppress(PermissionError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW):
+        return True
+    return False
 
 
 def _read(sock, flows, stop):

@@ -7,14 +7,15 @@ the last test reads a record from the weights of a hospital that has no other re
 
 from __future__ import annotations
 
-import pickle
 import sys
 from functools import partial
 
+import canaries
 import cloudpickle
 import numpy as np
 import pytest
 import sent_bytes
+from canaries import FEATURES, MODEL, RANKS, STEPS, TASK, VECTOR, a_record, found_in
 from noise import looks_like_noise
 
 import lablib as lab
@@ -25,38 +26,8 @@ from lablib.frameworks.torch.relay_link import HEADER
 from lablib.strategies import masks
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("bubblewrap")]
-cloudpickle.register_pickle_by_value(sys.modules[__name__])
-RANKS, RECORDS, STEPS = 4, 48, 4
-MODEL = lab.tasks.get("actg175-mlp").model
-FEATURES, PARAMETERS = 13, lab.tasks.get("actg175-mlp").parameters
-
-
-def canaries(records=RECORDS):
-    """Return records in which every number is unlike all others, with two classes."""
-    x = np.random.default_rng(7).standard_normal((records, FEATURES)).astype(np.float32)
-    return x, np.arange(records) % 2
-
-
-TASK = lab.Task("canaries", MODEL, canaries, batch=16, lr=0.1, momentum=0.0)
-
-
-def found_in(sent: bytes) -> list[str]:
-    """Return which records are in these bytes, if two neighbouring values are, in what form."""
-    x, _ = canaries()
-    forms = {str(np.dtype(dtype)): x.astype(dtype) for dtype in ("<f4", ">f4", "<f8", ">f8", "<f2")}
-    return [
-        f"record {number} as {form}"
-        for form, rows in forms.items()
-        for number, row in enumerate(rows)
-        if any(pair in sent for pair in _pieces(row))
-    ] + [f"record {number} as text" for number, row in enumerate(x)
-         if any(repr(float(value))[:10].encode() in sent for value in row)]  # fmt: skip
-
-
-def _pieces(row):
-    """Return pieces of a record that are long enough not to occur by accident."""
-    step = max(1, 8 // row.itemsize)
-    return [row[start : start + step].tobytes() for start in range(len(row) - step + 1)]
+for module in (canaries, sys.modules[__name__]):
+    cloudpickle.register_pickle_by_value(module)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +53,6 @@ def of(name, **options):
     return module.train, module.STRATEGY.chosen(options)
 
 
-VECTOR = 4 * PARAMETERS
 UNEQUAL = {"skew": 0.5, "local_epochs": 2, "drop": 0.3}
 # The only messages that each strategy may send.
 FEDERATED = [
@@ -102,39 +72,19 @@ FEDERATED = [
 
 
 def test_every_federated_strategy_is_tested_here():
-    names = strategies.names("torch")
-    family = {
-        name for name in names if strategies.get(name, "torch").STRATEGY.family == "federated"
-    }
-    assert family == {name for name, *_ in FEDERATED}
+    assert canaries.federated("torch") == {name for name, *_ in FEDERATED}
 
 
 @pytest.mark.parametrize("name, options, allowed", FEDERATED)
 def test_no_record_is_in_any_byte_that_a_rank_sends_or_returns(relayed, name, options, allowed):
     train, chosen = of(name, **options)
     done, sent = relayed(train, **chosen)
-    assert found_in(b"".join(sent) + returned(done)) == []
+    assert found_in(b"".join(sent) + canaries.returned(done.values, done.run.logged)) == []
     assert {(message, nbytes) for _, message, nbytes in done.put_in} == allowed
     recorded = {(event.name, event.nbytes) for event in done.run.trace.of(kind="message")}
     assert recorded == allowed
     # Every frame is a header and a payload, so nothing was overlooked.
     assert sum(map(len, sent)) == sum(HEADER.size + nbytes for *_, nbytes in done.put_in)
-
-
-def returned(done):
-    """Return the values and the logged numbers of a run as bytes."""
-    arrays = [
-        array.tobytes() for value in done.values.values() for array in value["weights"].values()
-    ]
-    return b"".join(arrays) + pickle.dumps((repr(done.values), repr(done.run.logged)))
-
-
-def a_record(me, job):
-    """Return the first record of this rank's hospital."""
-    from lablib.datasets import split_by_client
-
-    x, y = job.task.data()
-    return x[split_by_client(y, me.ranks, None, job.seed)[me.rank][0]]
 
 
 def fedavg(me, job):
@@ -200,7 +150,7 @@ LEAKS = [
 @pytest.mark.parametrize("twin, form, messages", LEAKS, ids=lambda of: getattr(of, "__name__", ""))
 def test_that_claim_can_fail_a_record_that_leaves_is_found(relayed, twin, form, messages):
     done, sent = relayed(twin, **of("fedavg")[1])
-    leaks = found_in(b"".join(sent) + returned(done))
+    leaks = found_in(b"".join(sent) + canaries.returned(done.values, done.run.logged))
     assert sum(leak.endswith(form) for leak in leaks) >= RANKS
     assert {(message, nbytes) for _, message, nbytes in done.put_in} == messages
 
@@ -244,7 +194,7 @@ def test_that_claim_about_noise_can_fail(relayed, name):
     assert not looks_like_noise(all_reduces(sent[0], np.uint32), in_order_of_torch())
 
 
-ALONE = lab.Task("one each", MODEL, partial(canaries, 2), batch=2, lr=0.1, momentum=0.0)
+ALONE = lab.Task("one each", MODEL, partial(canaries.records, 2), batch=2, lr=0.1, momentum=0.0)
 
 
 def moved_by_fedavg(frames):
@@ -288,5 +238,5 @@ def test_weights_are_not_anonymous_unless_masks_or_noise_hide_them(
     train, chosen = strategy
     _, sent = relayed(train, task=ALONE, ranks=2, steps=1, **chosen)
     guess = record_read_from(moved(sent[0]))
-    is_a_record = min(np.abs(guess - row).max() for row in canaries(2)[0]) < 0.02
+    is_a_record = min(np.abs(guess - row).max() for row in canaries.records(2)[0]) < 0.02
     assert is_a_record == reveals
