@@ -69,6 +69,10 @@ def _grade(asked: argparse.Namespace) -> int:
 def add_submit(commands, add) -> None:
     about = "check your notebook and write the file to hand in"
     end = (
+        "This runs the cells of your notebook once, from top to bottom, to find your answers. They "
+        "run on your computer without a sandbox, as they do in Jupyter: if a cell changes files by "
+        "their full path, or uses the network, it does so again. Relative paths lead into an empty "
+        "folder, as they do when the notebook is graded. "
         "The exit status is 1 if an exercise is missing or has a syntax error. The file is "
         "written in this case, too."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,6 +11,7 @@ from typing import Any
 from lablib.errors import LabError
 from lablib.tasks.own_code import attempt
 
+_IN_NUMPY = ("float16", "float32", "float64")
 _TRY = "call it yourself on the first samples, correct the error, and run this again"
 
 
@@ -57,7 +59,7 @@ def tried(model: Any, loss: Callable, x: Any, y: Any) -> tuple[OwnBlock, ...]:
     outputs = x
     for number, layer in enumerate(layers):
         what = "The model" if len(layers) == 1 else f"Layer {number} of the model, {layer},"
-        seen, outputs = _pass(what, layer, outputs, len(x), looks, _cure(x, model))
+        seen, outputs = _pass(what, layer, outputs, len(x), looks, _cure(x, model, layer))
         passes.append(seen)
     _check_loss(loss, outputs, y, looks)
     shapes = [*(seen.shape_in for seen in passes), _shape(outputs)]
@@ -127,7 +129,7 @@ def _block(layers, passes, shapes, where):
 
 
 def _check_loss(loss, outputs, y, looks):
-    value = attempt("The loss", _TRY, loss, outputs, y, given=looks)
+    value = attempt("The loss", _cure_of_loss(y), loss, outputs, y, given=looks)
     if getattr(value, "shape", None) != () or not hasattr(value, "backward"):
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise LabError(
@@ -164,11 +166,34 @@ def _check_mean(loss, outputs, y, whole):
         )
 
 
-def _cure(x, model):
+def _cure_of_loss(y):
+    if y.is_floating_point():
+        return _TRY
+    return f"{_TRY}; if the loss needs floats, such as BCEWithLogitsLoss, give y as float32"
+
+
+def _cure(x, model, layer):
     weights = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    if not _takes_one_tensor(layer):
+        return "let forward(x) take one tensor and split it, for example u, v = x[:, 0], x[:, 1]"
     if x.is_floating_point() and len(weights) == 1 and x.dtype not in weights:
-        return f"convert x to the type of the weights: {_types(model)}"
+        if _types(model) in _IN_NUMPY:
+            return f"convert x to the type of the weights: {_types(model)}"
+        return (
+            f"give model.float(), or let forward(x) convert x to {_types(model)}: the data are "
+            "NumPy arrays, which do not have this type"
+        )
     return _TRY
+
+
+def _takes_one_tensor(layer):
+    try:
+        inspect.signature(layer.forward).bind("x")
+    except TypeError:
+        return False
+    except ValueError:
+        pass  # functions written in C may have no signature
+    return True
 
 
 def _types(model):

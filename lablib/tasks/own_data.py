@@ -107,6 +107,7 @@ def _item(dataset, number):
 def _pair(data):
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         _refuse(_kind(data), f"write {_FORMS}")
+    _check_one_input(*data)
     x, y = (_array(name, values) for name, values in zip("xy", data))
     for name, array in (("x", x), ("y", y)):
         if not array.shape or not len(array):
@@ -119,10 +120,25 @@ def _pair(data):
     return x, y
 
 
+def _check_one_input(x, y):
+    several = isinstance(x, (tuple, list)) and np.ndim(y) and len(x) != len(y)
+    if (
+        isinstance(x, dict)
+        or several
+        and [np.shape(part)[:1] for part in x] == [(len(y),)] * len(x)
+    ):
+        _refuse(
+            f"x is {_kind(x)}, for a model with several inputs",
+            "put them into one array, for example np.stack([u, v], axis=1), and let the model's "
+            "forward(x) split it: u, v = x[:, 0], x[:, 1]",
+        )
+
+
 def _array(name, values):
     array = attempt(
         f"{name} cannot be read as an array, because it",
-        "give an array, or a tensor of a type that NumPy has, for example x.float()",
+        "give an array, or a tensor of a type that NumPy has, for example x.float(); a model "
+        "with other weights converts x in its forward(x)",
         _as_array,
         values,
     )

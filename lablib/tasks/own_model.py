@@ -23,11 +23,13 @@ class OwnModel:
     make        makes a new module at each call; the user's own function, or `Saved`
     torch_loss  (outputs, y) -> a scalar tensor, the mean over the samples
     blocks      several for an nn.Sequential that can be cut; else one
+    moving      names of the buffers that a forward pass changes, such as "1.running_mean"
     """
 
     make: Callable[[], Any]
     loss: Callable
     blocks: tuple[OwnBlock, ...] = ()
+    moving: tuple[str, ...] = ()
     frameworks = ("torch",)
 
     def within(self, framework: str) -> OwnModel:
@@ -42,8 +44,13 @@ class OwnModel:
             torch.manual_seed(0)
             model = attempt("The function that makes the model", "correct it", self.make)
             _check(model)
+            _check_loss(self.loss)
+            before = {name: buffer.clone() for name, buffer in model.named_buffers()}
             samples = map(torch.from_numpy, (x, y))
-            return replace(self, blocks=own_blocks.tried(model, self.loss, *samples))
+            blocks = own_blocks.tried(model, self.loss, *samples)
+            after = dict(model.named_buffers())
+            moving = [name for name in before if not torch.equal(before[name], after[name])]
+            return replace(self, blocks=blocks, moving=tuple(moving))
 
     def weights(self, seed: int) -> dict[str, np.ndarray]:
         """Return the state_dict before training."""
@@ -156,6 +163,18 @@ def _check(model):
         _refuse("It is not on the CPU.", f"weights on {min(elsewhere)}", "give model.cpu()")
     if not any(weight.requires_grad for weight in model.parameters()):
         _refuse("It has no trainable weights.", "no parameter with requires_grad", "add weights")
+
+
+def _check_loss(loss):
+    loss = loss.loss if isinstance(loss, _MovingLoss) else loss
+    weights = loss.named_parameters() if hasattr(loss, "named_parameters") else ()
+    names = [name for name, weight in weights if weight.requires_grad]
+    if names:
+        raise LabError(
+            "The loss has trainable weights, which no strategy trains.",
+            saw=f"{type(loss).__name__} with {', '.join(names)}",
+            do="move these weights into the model, or freeze them: loss.requires_grad_(False)",
+        )
 
 
 def _refuse(why, saw, do):

@@ -69,10 +69,18 @@ class Task:
 
         The ranks get integers as int64 and all other numbers in their own type. Random numbers in
         training (dropout) depend only on the seed and are the same on every rank. The weights of a
-        run are the model's state_dict as NumPy arrays, with its buffers. Each rank has its own
-        buffers: BatchNorm's statistics are those of the samples that the rank has seen, and with
-        micro-batches those of each micro-batch. A run returns the buffers of the first rank that
-        runs the model forward. `from_torch` tries one forward and backward pass of the first batch
+        run are the model's state_dict as NumPy arrays, with its buffers.
+
+        If a forward pass changes buffers, as BatchNorm's does, a note says so. Where the batch is
+        split, each rank computes them from its own samples, and with micro-batches from each
+        micro-batch, so they differ from those of one process, and so do outputs that depend on
+        them. The strategies with DistributedDataParallel (ddp, zero1, restart,
+        gradient_accumulation) begin each forward pass with rank 0's buffers, as torch does; in the
+        other strategies each rank keeps its own. A run returns the buffers of the first rank that
+        runs the model forward. For statistics of the whole batch, replace BatchNorm by a layer
+        that normalises each sample, such as LayerNorm.
+
+        `from_torch` tries one forward and backward pass of the first batch
         on a copy of the model, and raises LabError if it cannot be trained.
         """
         from lablib.tasks import own_code, own_data, own_model
@@ -82,7 +90,9 @@ class Task:
         own, name = own_model.kept(model, loss), name or own_model.name_of(model)
         task = cls(name, own, own_data.kept(data), batch, lr, momentum)
         own_code.check_travels(task)
-        return replace(task, model=own.tried(*task.batch_at(0)))
+        task = replace(task, model=own.tried(*task.batch_at(0)))
+        _note_moving_buffers(task.model.moving)
+        return task
 
     def __repr__(self) -> str:
         blocks = f"{self.blocks} block{'s' if self.blocks > 1 else ''}"
@@ -230,6 +240,16 @@ class Task:
 
 def _wide(array):
     return array.astype(np.int64, copy=False) if array.dtype.kind in "iu" else array
+
+
+def _note_moving_buffers(names):
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        print(
+            f"Note: the forward pass of this model changes its buffers ({shown}). If a strategy "
+            "splits the batch, each rank computes them from its own samples, so the run can differ "
+            "from training in one process. See help(lab.Task.from_torch)."
+        )
 
 
 def _check_number(**given):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from lablib.cluster import definitions
 from lablib.cluster.cluster import Cluster
 from lablib.cluster.engine import messages
 from lablib.cluster.failures import ClusterHangs, RankFailed
@@ -165,11 +167,18 @@ def _way(exercise, case, answers, before) -> Way:
     if which >= len(answers):
         missing = Seen(problem=f"{exercise.names[which]}: {NOT_ATTEMPTED}", attempted=False)
         return lambda case: missing
-    if problem := exercises.misfit(exercise.answers[which], answers[which]):
+    problem = exercises.misfit(exercise.answers[which], answers[which]) or _oversize(answers[which])
+    if problem:
         return lambda case: Seen(problem=problem)
     if hung:
         return lambda case: hung.seen
     return lambda case: on_this_computer(case, Observer(exercise.module.observe, answers[which]))
+
+
+def _oversize(answer):
+    with contextlib.suppress(Exception):  # the cluster explains what cannot be sent
+        return exercises.oversize(definitions.packed(answer))
+    return ""
 
 
 def on_this_computer(case: Case, observer: Observer) -> Seen:

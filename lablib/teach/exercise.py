@@ -35,6 +35,7 @@ from lablib.errors import LabError
 
 CHECKS = ROOT / "labs" / "checks"
 HIDDEN = ROOT / "solutions" / "hidden"
+_MOST_BYTES = 8 << 20
 _FILE = re.compile(r"(\d+)_(\d+)_\w+\.py")
 
 
@@ -149,6 +150,19 @@ def misfit(due: str, answer: object) -> str:
     except ValueError:
         pass  # functions written in C may have no signature
     return ""
+
+
+def oversize(pickled: bytes) -> str:
+    """Return why an answer of this size is not graded; "" if it is.
+
+    pickled   the function with all objects of the notebook that it uses
+    """
+    if len(pickled) <= _MOST_BYTES:
+        return ""
+    return (
+        f"the function and the objects it uses take {len(pickled) / 2**20:.1f} MB, more than the "
+        f"{_MOST_BYTES >> 20} MB that are graded; make large arrays inside the function"
+    )
 
 
 def name_of(signature: str) -> str:

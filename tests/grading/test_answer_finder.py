@@ -31,6 +31,28 @@ def values(*sources, **more):
     return [pickle.loads(one["function"])(3) for one in run(*sources, **more)[0]]
 
 
+def test_a_value_is_found_by_the_number_with_which_its_cell_was_saved():
+    factor, other = Cell(0, "code", "2", count=7), Cell(1, "code", "5", count=3)
+    user = Cell(2, "code", "def double(x):\n    return Out[7] * x + len(In) - 8", count=4)
+    asked = NotebookRun((factor, other, user), {"9.2": ("double(x)",)})
+    found = asked(SimpleNamespace(framework="torch"), None)
+    (one,) = found["answers"]["9.2"][0]
+    assert pickle.loads(one["function"])(3) == 6
+
+
+def test_a_name_that_only_the_learners_kernel_knows_is_reported():
+    uses = "def double(x):\n    return (lambda: FACTOR * x)()"
+    assert run(uses)[0][0]["missing"] == "FACTOR"
+    assert run(uses, "FACTOR = 2")[0][0]["missing"] == ""
+
+
+def test_files_of_cells_are_written_into_a_folder_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write = "open('factor.txt', 'w').write('2')"
+    assert values(write, "FACTOR = int(open('factor.txt').read())", ANSWER) == [6]
+    assert run(write)[1] == {} and list(tmp_path.iterdir()) == []
+
+
 ENDS = {
     "an exit of the process": "import os\nos._exit(0)",
     "a signal": "import os\nos.kill(os.getpid(), 9)",

@@ -40,7 +40,7 @@ for name, sources in json.load(sys.stdin).items():
     shell = InteractiveShell(config=config)
     with open(os.devnull, "w") as silent, contextlib.redirect_stdout(silent):
         for source in sources:
-            shell.run_cell(source)
+            shell.run_cell(source, store_history=True)
     last = results[-1] if results else None
     said[name] = bool(last and last.points == last.of)
 print(json.dumps(said))

@@ -341,6 +341,18 @@ assert run.values[0] == 0
                      "    größe, 二 = x, 2\n    return größe * 二\n# %% check",
     "defaults": "# %% own\ndef double(x, /, *more, factor=2, **rest):\n    return factor * x\n"
                 "# %% check",
+    "a value by its number": with_factor("1 + 1", "FACTOR = Out[2]"),
+    "values by their names": with_factor("1 + 1", "3;", "_2", "len(In)", "FACTOR = _ - __ - _4"),
+    "a value in the function": "1 + 1\n# %% own\ndef double(x):\n    return Out[2] * x\n# %% check",
+    "the last value is the function": "# %% own\ndef double(x):\n    return 2 * x\ndouble",
+    "the learner's own underscore": "_ = 2\n# %%\n5\n" + _CONSTANT.replace("FACTOR", "_"),
+    "globals": _CONSTANT.replace("FACTOR", "globals()['FACTOR']").join(["FACTOR = 2\n", ""]),
+    "a module by its name": "import __main__\nFACTOR = 2\n"
+                            + _CONSTANT.replace("FACTOR", "__main__.FACTOR"),
+    "a constant of 6 MB": "import numpy as np\nFACTORS = np.full(6 << 20, 2, np.uint8)\n"
+                          + _CONSTANT.replace("FACTOR", "int(FACTORS[x % 9])"),
+    "12 MB that it does not use": "import numpy as np\nBIG = np.ones(12 << 20, np.uint8)\n"
+                                  + _PLAIN.format(2),
     "its cell has no id": "def double(x):\n    return 2 * x\n# %% check",
 }  # fmt: skip
 
@@ -363,6 +375,8 @@ WRONG = {
     "no helper": "# %% own\ndef double(x):\n    return twice(x)\n# %% check",
     "the wrong one is checked": "# %% own\ndef double(x):\n    return 2 * x\n# %%\n"
                                 "lab.check('9.2', lambda x: 3 * x)\n# %%\ndouble = lambda x: x",
+    "a constant of 12 MB": "import numpy as np\nFACTORS = np.full(12 << 20, 2, np.uint8)\n"
+                           + _CONSTANT.replace("FACTOR", "int(FACTORS[x])"),
     "nothing": "x = 1\n# %% check",
     "a lock": "import threading\nlock = threading.Lock()\n# %% own\ndef double(x):\n"
               "    with lock:\n        return 2 * x\n# %% check",

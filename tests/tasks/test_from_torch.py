@@ -320,6 +320,94 @@ def test_data_in_another_type_than_the_weights_are_answered_with_the_type():
         own(own_models.mlp(), (X.astype(np.float64), Y))
 
 
+def in_bfloat16():
+    return nn.Linear(64, 10).bfloat16()
+
+
+class Converts(nn.Linear):
+    def forward(self, x):
+        return super().forward(x.bfloat16()).float()
+
+
+class Pairs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.users, self.items = nn.Embedding(40, 8), nn.Embedding(60, 8)
+
+    def forward(self, u, v):
+        return (self.users(u) * self.items(v)).sum(1)
+
+
+class Centres(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.centres = nn.Parameter(torch.zeros(10, 10))
+
+    def forward(self, outputs, y):
+        return nn.functional.cross_entropy(outputs + outputs @ self.centres, y)
+
+
+U, V = np.arange(96) % 40, np.arange(96) % 60
+CURES = [
+    (dict(model=in_bfloat16), "give model.float(), or let forward(x) convert x to bfloat16"),
+    (dict(data=(torch.tensor(X).bfloat16(), Y)), "a model with other weights converts x"),
+    (dict(model=Pairs, data=((U, V), np.float32(U))), "np.stack([u, v], axis=1)"),
+    (dict(model=Pairs, data=({"u": U, "v": V}, np.float32(U))), "np.stack([u, v], axis=1)"),
+    (dict(model=Pairs, data=(np.stack([U, V], axis=1), np.float32(U))), "let forward(x) take one"),
+    (dict(loss=Centres()), "move these weights into the model"),
+    (
+        dict(
+            model=nn.Sequential(nn.Linear(64, 1), nn.Flatten(0)),
+            loss=nn.BCEWithLogitsLoss(),
+            data=(X, Y % 2),
+        ),
+        "give y as float32",
+    ),
+]
+
+
+@pytest.mark.parametrize("given, cure", CURES, ids=[cure for _, cure in CURES])
+def test_the_cure_fits_what_is_wrong(given, cure):
+    with pytest.raises(lab.LabError) as caught:
+        own(**dict(model=own_models.mlp()) | given)
+    assert cure in caught.value.do
+
+
+def converting():
+    return Converts(64, 10).bfloat16()
+
+
+def test_the_cures_for_bfloat16_work():
+    own(lambda: in_bfloat16().float())
+    assert len(trained("ddp", own(converting), 2, steps=2).loss) == 2
+
+
+class Counter(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    "model, noted",
+    [
+        (own_models.Halves(), "norm.running_mean"),
+        (Counter(64, 10), "(calls)"),
+        (own_models.Halves().eval(), ""),
+        (own_models.mlp(), ""),
+    ],
+)
+def test_a_note_before_training_names_the_buffers_that_each_rank_computes(model, noted, capsys):
+    own(model)
+    printed = capsys.readouterr().out
+    assert noted in printed
+    assert bool(noted) == ("each rank computes them from its own samples" in printed)
+
+
 @pytest.mark.parametrize(
     "strategy, words",
     [

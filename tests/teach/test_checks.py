@@ -53,6 +53,11 @@ def raises(x):
     raise ValueError("<b>oh</b>")
 
 
+def with_a_table_of(megabytes):
+    table = bytes(megabytes << 20)
+    return lambda x: 2 * x + table[x]
+
+
 @pytest.fixture(autouse=True)
 def one_exercise(tmp_path, monkeypatch):
     (tmp_path / "9_1_twice.py").write_text(FILE)
@@ -83,13 +88,27 @@ def test_half_of_the_answers_half_of_the_points():
         (3, "this is int"),
         (lambda x: object(), "cannot be sent"),
         (lambda x: {"x": x}, "saw on rank 0: {'x': 0}"),
+        (with_a_table_of(megabytes=12), "12.0 MB, more than the 8 MB that are graded"),
     ],
-    ids=["wrong", "raises", "hangs", "takes nothing", "no function", "an object", "a dict"],
+    ids=[
+        "wrong",
+        "raises",
+        "hangs",
+        "takes nothing",
+        "no function",
+        "an object",
+        "a dict",
+        "too large",
+    ],
 )
 def test_a_wrong_answer_is_told_why(answer, told):
     result = lab.check("9.1", answer, triple)
     assert result.points == 1 and told in repr(result)
     assert "<b>oh" not in result._repr_html_()
+
+
+def test_an_answer_with_a_table_that_can_be_graded_gets_its_points():
+    assert lab.check("9.1", with_a_table_of(megabytes=6), triple).points == 2
 
 
 def test_what_was_not_attempted_says_so_and_is_not_counted_as_a_try():

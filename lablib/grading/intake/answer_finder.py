@@ -12,11 +12,13 @@ import __future__
 import ast
 import asyncio
 import builtins
+import dis
 import inspect
 import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -24,18 +26,19 @@ from types import FunctionType, ModuleType
 
 from lablib.cluster import definitions
 from lablib.cluster.engine import wire
+from lablib.cluster.names_as_text import codes_inside
 from lablib.errors import NOT_ATTEMPTED
 from lablib.grading.intake.answer_on_rank import file_name, show_sources
 from lablib.grading.intake.answers import cell_ids
 from lablib.grading.intake.notebook_file import Cell
+from lablib.grading.intake.notebook_history import NotebookHistory
 from lablib.grading.intake.stand_ins import StandIn, install
-from lablib.teach.exercise import misfit, name_of
+from lablib.teach.exercise import misfit, name_of, oversize
 
 CELL_S = 20
 NOTEBOOK_S = 60
 _GRACE_S = 3  # how long an interrupted cell may take before its process is killed
 _MOST_LOST = 3  # how many cells may end the process
-_MOST_BYTES = 8 << 20
 _FUTURES = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
 
@@ -73,10 +76,12 @@ class NotebookRun:
     def _tried(self, framework, lost, until_s):
         """(what was found, the last cell that began, why nothing was found)."""
         ours, theirs = socket.socketpair()
+        folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         child = os.fork()
         if child == 0:
             try:
                 ours.close()
+                os.chdir(folder.name)  # `submit` runs the cells outside the box
                 _Session(self, framework, theirs, lost, until_s).run()
             finally:
                 os._exit(0)
@@ -87,6 +92,7 @@ class NotebookRun:
             ours.close()
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            folder.cleanup()
 
 
 def _follow(sock, until_s):
@@ -120,10 +126,11 @@ class _Session:
         self.flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         module = sys.modules["__main__"] = ModuleType("__main__")
         self.names = vars(module)
+        self.history = NotebookHistory(self.names)
         shell = {"display": StandIn(), "get_ipython": StandIn(), "input": _ask_nobody}
         vars(builtins).update(shell)
         install(framework, self._check)
-        sys.displayhook = _keep_value
+        sys.displayhook = self.history.keep
         sys.stdout = sys.stderr = open(os.devnull, "w")
         signal.signal(signal.SIGALRM, _interrupt)
 
@@ -156,6 +163,7 @@ class _Session:
     def _execute(self, cell):
         file = file_name(cell)
         show_sources([cell])
+        self.history.begins(cell)
         tree = ast.parse(cell.source, file)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         self._execute_tree(tree, file, "exec")
@@ -189,8 +197,8 @@ class _Session:
             found = self.names.get(name)
             return found if found is not before.get(name) else None
         file = file_name(cell)
-        changed = [value for key, value in self.names.items() if value is not before.get(key)]
-        functions = [value for value in changed if isinstance(value, FunctionType)]
+        changed = {id(it): it for key, it in self.names.items() if it is not before.get(key)}
+        functions = [value for value in changed.values() if isinstance(value, FunctionType)]
         new = [value for value in functions if value.__code__.co_filename == file]
         return new[0] if len(new) == 1 else None
 
@@ -213,6 +221,8 @@ class _Session:
             found.append(_candidate(self.names[name_of(due)], due))
         elif found:
             found = [one | {"renamed": True} for one in found]
+        missing = _undefined(first.function) if first else ""
+        found = [one | {"missing": missing} for one in found]
         return [one for at, one in enumerate(found) if one not in found[:at]]
 
 
@@ -231,9 +241,8 @@ def _candidate(function, due):
         if problem:
             return {"problem": problem}
         data = definitions.packed(function)
-        if len(data) > _MOST_BYTES:
-            size = f"{_MOST_BYTES >> 20} MB"
-            return {"problem": f"the function and the objects it uses are larger than {size}"}
+        if problem := oversize(data):
+            return {"problem": problem}
         return {"function": data, "where": _where(function), "called": _called(function)}
     except Exception as error:
         return {"problem": f"it cannot be sent to the ranks: {type(error).__name__}: {error}"}
@@ -243,6 +252,18 @@ def _where(function):
     """Return the name of the cell that defines it; "" if this is not known."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return code.co_filename if code else ""
+
+
+def _undefined(function):
+    """Return the names that the function uses and no cell has defined, such as "A, B"."""
+    function = inspect.unwrap(function)
+    if not isinstance(function, FunctionType):
+        return ""
+    steps = (
+        step for code in codes_inside(function.__code__) for step in dis.get_instructions(code)
+    )
+    names = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+    return ", ".join(sorted(names - function.__globals__.keys() - vars(builtins).keys()))
 
 
 def _is_starter(function):
@@ -269,11 +290,6 @@ def _words(error):
 
 def _interrupt(*_):
     raise _TooLong
-
-
-def _keep_value(value):
-    if value is not None:
-        builtins._ = value
 
 
 def _ask_nobody(*_):

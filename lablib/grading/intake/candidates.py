@@ -92,6 +92,10 @@ def _candidate(plain, name, own):
         notes.append(f"{name} was found in {where}")
     if called not in (name, "") and plain.get("renamed"):
         notes.append(f"the function is called {called}, not {name}")
+    if missing := _text(plain.get("missing")):
+        notes.append(
+            f"it uses {missing}, which the notebook's cells do not define when they run in order"
+        )
     return Candidate(function, notes=tuple(notes))
 
 

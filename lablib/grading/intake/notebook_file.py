@@ -10,9 +10,12 @@ import json
 import re
 from dataclasses import dataclass
 
+from lablib.errors import is_whole
+
 MOST_BYTES = 20 * 2**20
 MOST_CODE_CHARACTERS = 2**20
 MOST_CELLS = 5000
+_MOST_RUNS = 100_000
 _BYTE_ORDER_MARKS = [
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like that of UTF-16, so it is asked first
@@ -38,12 +41,16 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell. `number` counts from 0; `id` is "" if it has none that can be shown."""
+    """One cell. `number` counts from 0; `id` is "" if it has none that can be shown.
+
+    count   the number in brackets beside the cell, such as 3 for `In [3]`; 0 if it was not run
+    """
 
     number: int
     kind: str
     source: str
     id: str = ""
+    count: int = 0
 
     @property
     def label(self) -> str:
@@ -138,7 +145,9 @@ def _cell(number, entry):
     kind = "code" if entry.get("cell_type") == "code" else "markdown"
     known = entry.get("id") or _id_in(entry.get("metadata"))
     safe = isinstance(known, str) and _SAFE_ID.fullmatch(known)
-    return Cell(number, kind, source, known if safe else "")
+    count = entry.get("execution_count", entry.get("prompt_number"))  # second: format 3
+    ran = is_whole(count) and 0 < count <= _MOST_RUNS
+    return Cell(number, kind, source, known if safe else "", count if ran else 0)
 
 
 def _id_in(metadata):
