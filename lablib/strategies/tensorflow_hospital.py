@@ -99,12 +99,14 @@ def expected(
     kept    copies of the weights that a hospital keeps in addition to its weights
     early   such copies that a graph computes in the forward pass, because they need no gradient
     """
-    sums = {"all_reduce": (ranks, ranks * task.weight_bytes)} if ranks > 1 else {}
-    carried = wire_bytes_of_collectives(sums, ranks)
-    training = training_bytes(task, ranks, batch, skew) + early * task.weight_bytes
-    average = 3 * task.weight_bytes  # the weights, their share of the mean, and the mean
-    held = kept * task.weight_bytes + federated.median_bytes(training, average, every)
-    return Expected(sums, carried, held, every)
+    vector = task.weight_bytes
+    training = training_bytes(task, ranks, batch, skew) + early * vector
+    average = 3 * vector  # the weights, their share of the mean, and the mean
+    held = kept * vector + federated.median_bytes(training, average, every)
+    if ranks == 1:
+        return Expected({}, 0, held, every)
+    messages = {"all_reduce": (ranks, ranks * vector)}
+    return Expected(messages, wire_bytes_of_collectives(messages, ranks), held, every)
 
 
 def training_bytes(task: Task, ranks: int, batch: int, skew: float | None) -> int:
