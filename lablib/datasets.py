@@ -188,9 +188,9 @@ def split_by_client(
     Raises LabError if there are fewer rows than clients, if skew is not a number from 0.001 to
     1000000, or if the targets are not classes.
 
-    The shares of each class are drawn as in Flower's `DirichletPartitioner`, which follows Yurochkin
-    et al. 2019, Bayesian nonparametric federated learning of neural networks, arXiv 1905.12022.
-    (Hsu et al. 2019, arXiv 1909.06335, draw the mix of classes of each client instead.)
+    The shares of each class are drawn as in Flower's `DirichletPartitioner`, which follows
+    Yurochkin et al. 2019, Bayesian nonparametric federated learning of neural networks, arXiv
+    1905.12022. (Hsu et al. 2019, arXiv 1909.06335, draw the mix of classes of each client instead.)
 
     >>> [rows.tolist() for rows in split_by_client([0, 0, 1, 1], clients=2)]
     [[0, 2], [1, 3]]
