@@ -2,7 +2,8 @@
 
 Each solution in solutions/ is compared with each file: the answers in the notebooks, the right
 answers in hidden/, and the by-hand strategies. Programs are compared by fingerprints, so other
-names, comments and another order of the functions make no difference.
+names, comments and another order of the functions make no difference. Comments, docstrings and
+pages of the documentation have no fingerprints. In them, lines of an answer are searched.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from lablib.grading.intake.similarity import LEAST_PRINTS, fingerprints
 # Measured on the kit's own files: innocent ones have at most 0.41 of a solution; by-hand strategies
 # with other names and in another order have at least 0.65 of it.
 _TELLS = 0.5
+# Measured on the kit's own files: none of them has four lines in a row, with this many characters,
+# of an answer; shorter passages occur by chance.
+_IN_A_ROW, _CHARACTERS = 4, 120
+_TEXTS = (".py", ".md", ".rst", ".txt")
 _ID = re.compile(r"exercise-(\d+)-(\d+)")
 
 
@@ -39,11 +44,39 @@ class Secret(NamedTuple):
 
 
 def leaks(root: Path, handed_out: Iterable[Path]) -> list[str]:
-    """Name each file that contains an answer, with the exercise and the similar solution."""
+    """Name each file that contains an answer, with the exercise or the similar solution."""
+    handed_out = list(handed_out)
     programs = [path for path in handed_out if path.suffix == ".py"]
     names = [path.relative_to(root).as_posix() for path in programs]
     prints = [set(fingerprints(path.read_text("utf-8"))) for path in programs]
-    return compare(dict(zip(names, prints)), list(secrets(root / "solutions")))
+    found = compare(dict(zip(names, prints)), list(secrets(root / "solutions")))
+    texts = {path.relative_to(root).as_posix(): path.read_text("utf-8")
+             for path in handed_out if path.suffix in _TEXTS}  # fmt: skip
+    return found + copied(texts, root / "solutions")
+
+
+def copied(texts: Mapping[str, str], solutions: Path) -> list[str]:
+    """Name each text with lines in a row of an answer; a comment's sign makes no difference."""
+    known = {passage: name for name, text in _answers(solutions) for passage in _passages(text)}
+    found = ((name, next(filter(known.get, _passages(text)), "")) for name, text in texts.items())
+    return [f"{name} contains {_IN_A_ROW} lines in a row of {known[passage]}"
+            for name, passage in found if passage]  # fmt: skip
+
+
+def _answers(solutions):
+    """Yield (file, text) of the answers that learners do not get."""
+    for path in sorted(solutions.glob("*.ipynb")):
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            yield path.name, "\n".join(cut("".join(cell["source"]), path.name)[1])
+    for path in sorted((solutions / "hidden").glob("*.py")):
+        yield path.name, path.read_text("utf-8")
+
+
+def _passages(text):
+    bare = [re.sub(r"\s", "", line).lstrip("#") for line in text.splitlines()]
+    lines = [line for line in bare if line and not line.startswith(("import", "from"))]
+    groups = (lines[at : at + _IN_A_ROW] for at in range(len(lines) - _IN_A_ROW + 1))
+    return [passage for passage in map("\n".join, groups) if len(passage) >= _CHARACTERS]
 
 
 def compare(files: Mapping[str, set[int]], known: Sequence[Secret]) -> list[str]:

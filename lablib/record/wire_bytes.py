@@ -38,7 +38,8 @@ def wire_bytes(name: str, nbytes: float, ranks: int) -> float:
     all_reduce       2 (R - 1) / R n: a ring, which is a reduce-scatter and then an all-gather
     reduce_scatter   (R - 1) / R n
     all_gather       (R - 1) n, because n is only this rank's part of the result
-    all_to_all       (R - 1) / R n: what a rank keeps for itself is not sent
+    all_to_all       (R - 1) / R n: what a rank keeps for itself is not sent. A trace does not show
+                     how a rank splits its payload, so uneven splits count as even ones
     broadcast        n: in a chain of ranks, each rank receives n bytes and passes them on
     reduce           n: the same chain in the other direction
     gather           (R - 1) n: the root receives them. The other links carry only n, but a trace

@@ -110,6 +110,32 @@ def test_nor_may_an_answer_among_other_things(plant, file, name):
     assert found.startswith(f"lablib/planted.py answers exercise {number}: ")
 
 
+IN_WORDS = {
+    "a comment": lambda source: re.sub("^", "# ", source, flags=re.MULTILINE),
+    "a docstring": lambda source: f'"""For example:\n\n{source}\n"""',
+    "a page": lambda source: f"Some words.\n\n```python\n{source}\n```\n",
+}
+
+
+@pytest.mark.parametrize("way", IN_WORDS)
+@pytest.mark.parametrize("file, name", [
+    ("1_3_ring_all_reduce", "ring_even_ranks_send_first"), ("4_3_gpipe", "last_one_first"),
+    ("4_5_columns_and_rows", "f_and_g"),
+])  # fmt: skip
+def test_nor_may_an_answer_in_words(way, file, name):
+    text = (ROOT / f"solutions/hidden/{file}.py").read_text()
+    (node,) = (part for part in ast.parse(text).body if getattr(part, "name", "") == name)
+    source = "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+    (found,) = leaks.copied({"lablib/planted.py": IN_WORDS[way](source)}, ROOT / "solutions")
+    assert found == f"lablib/planted.py contains 4 lines in a row of {file}.py"
+
+
+def test_no_file_of_the_kit_has_an_answer_in_words():
+    texts = {path.name: path.read_text() for path in package.files(ROOT)
+             if path.suffix in (".py", ".md")}  # fmt: skip
+    assert leaks.copied(texts, ROOT / "solutions") == []
+
+
 def test_a_check_may_work_out_what_is_due_for_its_own_exercise_only(plant):
     source = (ROOT / "labs/checks/4_7_smallest_cluster.py").read_text()
     (found,) = plant({"labs/checks/5_7_other.py": source})
