@@ -122,7 +122,8 @@ LONGEST = """
     test_notebooks test_browser test_exercises test_tensorflow test_training test_dtensor
     test_restart test_box test_hostile test_whole_labs test_cluster test_ways_to_answer test_grading
     test_modelled test_processes test_tensorflow_memory test_frameworks test_relay test_lost_box
-    test_handing_in test_asynchronous test_comparison
+    test_handing_in test_asynchronous test_comparison test_private test_canaries
+    test_canaries_of_tensorflow
 """.split()
 
 

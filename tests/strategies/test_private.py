@@ -341,24 +341,30 @@ def gradients_in_torch(me, tasks, clips):
 def gradients_in_tensorflow(me, tasks, clips):
     import tensorflow as tf
 
+    def rows(gradients):
+        return np.concatenate([np.reshape(array, (len(array), -1)) for array in gradients], axis=1)
+
     module = strategies.get("dp_sgd", "tensorflow")
     found = {}
     for name in tasks:
         task = lab.tasks.get(name)
         model = task.tensorflow_model(seed=1)
         x, y = map(tf.constant, task.batch_at(0, 8))
-        rows, _ = module.gradients_of_each(model, task.tensorflow_loss, x, y)
+        each, _ = module.gradients_of_each(model, task.tensorflow_loss, x, y)
         one_by_one = []
         for number in range(len(x)):
             with tf.GradientTape() as tape:
                 loss = task.tensorflow_loss(model(x[number : number + 1]), y[number : number + 1])
             gradients = tape.gradient(loss, model.trainable_variables)
-            one_by_one.append(tf.concat([tf.reshape(g, [-1]) for g in gradients], 0))
-        apart = tf.reduce_max(tf.abs(rows - tf.stack(one_by_one))) / tf.reduce_max(tf.abs(rows))
-        norms = {clip: np.linalg.norm(module.clipped(rows, clip), axis=1).tolist()
-                 for clip in clips}  # fmt: skip
-        found[name] = float(apart), np.linalg.norm(rows, axis=1).tolist(), norms
+            one_by_one.append(rows([tf.convert_to_tensor(g)[None] for g in gradients])[0])
+        apart = np.abs(rows(each) - np.stack(one_by_one)).max() / np.abs(rows(each)).max()
+        norms = {clip: norms_of(rows(module.clipped(each, clip))) for clip in clips}
+        found[name] = float(apart), norms_of(rows(each)), norms
     return found
+
+
+def norms_of(rows):
+    return np.linalg.norm(rows, axis=1).tolist()
 
 
 CLIPS = [0.01, 0.3, 1.0, math.inf]
@@ -387,15 +393,16 @@ def largest_after_clipping(me, cases):
 
     cases   (rows, clip) of many sizes; the first row is zero
     """
-    to_tensor = me.put
-    if me.framework == "tensorflow":
-        import tensorflow as tf
+    of_kit = strategies.get("dp_sgd", me.framework).clipped
 
-        to_tensor = tf.constant
-    clipped = strategies.get("dp_sgd", me.framework).clipped
+    def clipped(rows, clip):
+        if me.framework == "torch":
+            return of_kit(me.put(rows), clip).numpy()
+        return of_kit([rows], clip)[0].numpy()
+
     worst = {"right": 0.0, "value by value": 0.0}
     for rows, clip in cases:
-        after = np.asarray(clipped(to_tensor(rows), clip))
+        after = clipped(rows, clip)
         short = np.linalg.norm(rows, axis=1) < 0.999 * clip
         assert np.array_equal(after[short], rows[short])
         by_value = np.clip(rows, -clip, clip)

@@ -5,6 +5,8 @@ batch are computed at once by `tf.vectorized_map`, so a rank holds one gradient 
 records.
 """
 
+import numpy as np
+
 from lablib.strategies import differential_privacy
 from lablib.strategies.expected import Expected, wire_bytes_of_collectives
 from lablib.strategies.strategy import Job, Strategy
@@ -37,23 +39,26 @@ def train(me, job: Job) -> dict:
     sizes = [weight.shape.num_elements() for weight in weights]
 
     @tf.function(reduce_retracing=True)
-    def sum_of_clipped(x, y):
-        rows, losses = gradients_of_each(model, task.tensorflow_loss, x, y)
-        return tf.reduce_sum(clipped(rows, job.options["clip"]), axis=0), tf.reduce_sum(losses)
+    def sums_of_clipped(x, y):
+        gradients, losses = gradients_of_each(model, task.tensorflow_loss, x, y)
+        each = clipped(gradients, job.options["clip"])
+        return [tf.reduce_sum(array, axis=0) for array in each], tf.reduce_sum(losses)
 
     @tf.function
-    def move(mine):
+    def move(sums):
+        totals = strategy.run(sums_over_ranks, args=(sums,))
         # The expected size of the batch; the real one would reveal who was drawn.
-        mean = strategy.run(sums_over_ranks, args=([mine],))[0] / job.batch
-        parts = [
-            tf.reshape(part, weight.shape) for part, weight in zip(tf.split(mean, sizes), weights)
-        ]
-        optimizer.apply_gradients(zip(parts, weights))
+        optimizer.apply_gradients([(array / job.batch, w) for array, w in zip(totals, weights)])
 
     def learn(x, y, rng):
-        noise = tf.constant(differential_privacy.noise_of(sum(sizes), job, me.ranks, rng))
-        gradient, total = sum_of_clipped(x, y) if len(x) else (0.0, 0.0)
-        move(gradient + noise)
+        noise = differential_privacy.noise_of(sum(sizes), job, me.ranks, rng)
+        parts = np.split(noise, np.cumsum(sizes)[:-1])
+        sums = [tf.reshape(part, weight.shape) for part, weight in zip(parts, weights)]
+        total = 0.0
+        if len(x):
+            clipped_sums, total = sums_of_clipped(x, y)
+            sums = [noise + array for noise, array in zip(sums, clipped_sums)]
+        move(sums)
         return float(total)
 
     losses = differential_privacy.train(me, job, put, learn)
@@ -61,7 +66,7 @@ def train(me, job: Job) -> dict:
 
 
 def gradients_of_each(model, loss, x, y) -> tuple:
-    """Return the gradient of each record, [records, trained weights], and its loss, [records].
+    """Return the gradients of each record, a list of [records, ...] for each weight, and its loss.
 
     loss   (outputs, y) -> the mean loss of a batch
     """
@@ -72,16 +77,21 @@ def gradients_of_each(model, loss, x, y) -> tuple:
         with tf.GradientTape() as tape:
             loss_of_one = loss(model(x[None]), y[None])
         gradients = tape.gradient(loss_of_one, model.trainable_variables)
-        return tf.concat([tf.reshape(gradient, [-1]) for gradient in gradients], 0), loss_of_one
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss_of_one
 
     return tf.vectorized_map(of_one, (x, y))
 
 
-def clipped(rows, clip: float):
-    """Return the rows of a matrix; rows that are longer than `clip` are shortened to this norm."""
+def clipped(gradients: list, clip: float) -> list:
+    """Return the gradients; those of a record are shortened if their norm is above `clip`.
+
+    gradients   a list of [records, ...]; the norm of a record's gradient is over the whole list
+    """
     import tensorflow as tf
 
-    return rows * tf.minimum(clip / tf.norm(rows, axis=1, keepdims=True), 1.0)
+    squares = [tf.reduce_sum(array**2, axis=range(1, len(array.shape))) for array in gradients]
+    factors = tf.minimum(clip / tf.sqrt(tf.add_n(squares)), 1.0)
+    return [tf.einsum("r,r...->r...", factors, array) for array in gradients]
 
 
 def expected(task, ranks, batch, clip=1.0, noise=1.0, skew=None) -> Expected:
