@@ -37,12 +37,7 @@ _BY_NAME = {
     typing.ParamSpec: ("__name__",),
     typing.TypeVarTuple: ("__name__",),
 }
-_GENERATORS = {
-    "numpy.random._generator.Generator",
-    "numpy.random.mtrand.RandomState",
-    "random.Random",
-    "torch._C.Generator",
-}
+_GENERATORS = ("Generator", "RandomState", "Random")  # of random numbers, in any library
 _noted: set[int] = set()  # the generators about which a note was printed
 if hasattr(typing, "TypeAliasType"):  # from Python 3.12 on: what `type X = int` makes
     _BY_NAME[typing.TypeAliasType] = ("__name__", "__value__")
@@ -180,7 +175,7 @@ class _Pickler(cloudpickle.Pickler):
         if type(obj) in _BY_NAME:
             self._collect(obj)
             return _of_main, (type(obj), *(getattr(obj, name) for name in _BY_NAME[type(obj)]))
-        if f"{type(obj).__module__}.{type(obj).__qualname__}" in _GENERATORS:
+        if type(obj).__name__ in _GENERATORS and type(obj).__module__ != _MAIN:
             self.generators.append(obj)
         if isinstance(obj, types.FunctionType):
             self._collect(obj)

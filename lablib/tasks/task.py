@@ -75,8 +75,8 @@ class Task:
         split, each rank computes them from its own samples, and with micro-batches from each
         micro-batch, so they differ from those of one process, and so do outputs that depend on
         them. The strategies with DistributedDataParallel (ddp, zero1, restart,
-        gradient_accumulation) begin each forward pass with rank 0's buffers, as torch does; in the
-        other strategies each rank keeps its own. A run returns the buffers of the first rank that
+        gradient_accumulation) begin each step with rank 0's buffers, as torch does; in the other
+        strategies each rank keeps its own. A run returns the buffers of the first rank that
         runs the model forward. For statistics of the whole batch, replace BatchNorm by a layer
         that normalises each sample, such as LayerNorm.
 

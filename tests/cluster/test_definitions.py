@@ -53,10 +53,17 @@ def test_a_cell_that_ran_twice_sends_its_last_definitions(notebook, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "made", ["np.random.default_rng()", "np.random.RandomState()", "random.Random()"]
+    "made, drawn",
+    [
+        ("np.random.default_rng()", "rng.random()"),
+        ("np.random.RandomState()", "rng.random_sample()"),
+        ("random.Random()", "rng.random()"),
+        ("torch.Generator()", "torch.rand(1, generator=rng).item()"),
+    ],
 )
-def test_a_note_says_once_that_a_generator_of_the_notebook_is_copied(notebook, made, capsys):
-    exec(f"import random\nrng = {made}\ndef draw(me):\n    return rng.random()", vars(notebook))
+def test_a_note_says_once_that_a_generator_of_the_notebook_is_copied(notebook, made, drawn, capsys):
+    code = f"import random\nrng = {made}\ndef draw(me):\n    return {drawn}"
+    exec(code, vars(notebook))
     one, other = lab.Cluster(2).run(notebook.draw).values
     assert one == other
     assert "copy of the random generator rng, so all ranks draw" in capsys.readouterr().out

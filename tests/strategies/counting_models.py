@@ -28,6 +28,24 @@ def dense():
     )  # fmt: skip
 
 
+class Centred(nn.Module):
+    """Subtracts a running mean, so its outputs depend on its buffer."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+
+    def forward(self, x):
+        self.mean.lerp_(x.detach().mean(0), 0.5)
+        return x - self.mean
+
+
+def centred():
+    return nn.Sequential(
+        nn.Linear(12, 16), Centred(16), nn.GELU(), nn.Linear(16, 16), Centred(16), nn.Linear(16, 4)
+    )
+
+
 def convolutions():
     """Return convolutions whose activations are not contiguous."""
     model = nn.Sequential(
@@ -46,12 +64,13 @@ def task(make):
     )
 
 
-def trained_here(task, steps: int, replicas: int, pieces: int) -> dict:
+def trained_here(task, steps: int, replicas: int, pieces: int, shared: bool = False) -> dict:
     """Return the state_dict after training in this process, without the kit's strategies.
 
     replicas   the number of replicas; each gets a shard of the batch and has its own buffers, and
                those of the first are returned
     pieces     the number of micro-batches of a shard
+    shared     each replica begins a step with the buffers of the first, as in DDP
     """
     model = task.torch_model(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
@@ -59,7 +78,9 @@ def trained_here(task, steps: int, replicas: int, pieces: int) -> dict:
     for step in range(steps):
         optimizer.zero_grad()
         shards = zip(*(torch.from_numpy(part).chunk(replicas) for part in task.batch_at(step)))
+        first = [buffer.clone() for buffer in buffers[0]]
         for own, (x, y) in zip(buffers, shards, strict=True):
+            _copy(first if shared else own, own)
             _copy(own, model.buffers())
             for inputs, targets in zip(x.chunk(pieces), y.chunk(pieces), strict=True):
                 (task.torch_loss(model(inputs), targets) / (replicas * pieces)).backward()

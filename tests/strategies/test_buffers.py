@@ -80,3 +80,25 @@ def test_that_claim_can_fail_statistics_of_another_cut_of_the_batch_differ(dense
     assert "1.running_mean" in differing(shards, whole)
     one_more = pieces | {"0.calls": pieces["0.calls"] + 1}
     assert differing(one_more, pieces) == ["0.calls"]
+
+
+@pytest.mark.parametrize(
+    "name, way, shared",
+    [
+        ("ddp", SHARDS, True),
+        ("zero1", SHARDS, True),
+        ("restart", SHARDS, True),
+        ("gradient_accumulation", BOTH, True),
+        ("fsdp", SHARDS, False),
+        ("zero1_by_hand", SHARDS, False),
+    ],
+)
+def test_outputs_that_depend_on_buffers_use_those_that_the_documentation_names(name, way, shared):
+    """DDP begins each step with rank 0's buffers; otherwise each rank keeps its own."""
+    task = counting_models.task(counting_models.centred)
+    state = returned(name, task, 2)
+    right, other = (
+        counting_models.trained_here(task, STEPS, *way, shared=kind)
+        for kind in (shared, not shared)
+    )
+    assert differing(state, right) == [] and differing(state, other) != []
