@@ -31,7 +31,6 @@ STRATEGY = Strategy(
 
 
 def train(me, job: Job) -> dict:
-    import torch
     import torch.distributed as dist
 
     def all_reduce(numbers):
@@ -45,9 +44,8 @@ def train(me, job: Job) -> dict:
     def average(now):
         mine = hospital.weights.clone()
         weights, bits = mine.cpu().numpy(), job.options["fraction_bits"]
-        hospital.weights.copy_(
-            torch.from_numpy(masks.average(weights, now, me.rank, seeds, bits, all_reduce))
-        )
+        mean = masks.average(weights, now, me.rank, seeds, bits, all_reduce)
+        hospital.weights.copy_(me.put(mean))
         return torch_hospital.drift(mine, hospital.weights)
 
     return hospital.result(federated.train(me, job, me.put, hospital.learn, average))
