@@ -93,7 +93,7 @@ def _left_or_raised(fate):
     if fate.cause == messages.LEFT:
         return f"called sys.exit{line}"
     if fate.cause == messages.UNSENDABLE:
-        return "returned a value that is not plain data"
+        return "returned a value that is too large or not plain data"
     kind = getattr(builtins, fate.error, None)
     known = isinstance(kind, type) and issubclass(kind, BaseException) or fate.error == "LabError"
     return f"raised {fate.error if known else 'an exception that is not built into Python'}{line}"

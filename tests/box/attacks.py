@@ -238,6 +238,18 @@ def answers_after_its_end(me):
     return "true"
 
 
+def returns_keys_that_are_not_plain(me):
+    return {(0, 1): 2.0, 0.5: None}
+
+
+def returns_too_many_elements(me):
+    return [] if me.rank else list(range(5_000_000))
+
+
+def returns_too_many_bytes(me):
+    return b"" if me.rank else bytes(70 << 20)
+
+
 def raises(me):
     raise KeyError("a case's input")
 

@@ -140,6 +140,9 @@ FATES = [
     (attacks.kills_all, "crash"),
     (attacks.leaves, "error"),
     (attacks.raises, "error"),
+    (attacks.returns_keys_that_are_not_plain, "error"),
+    (attacks.returns_too_many_elements, "error"),
+    (attacks.returns_too_many_bytes, "error"),
     (attacks.answers_twice, "forged"),
     (attacks.answers_late, "ok forged"),  # either is possible: the grader may still be listening
     (attacks.answers_after_its_end, "ok forged"),

@@ -115,6 +115,10 @@ CHANGED = {
         [*GOOD[:2], ("exercise-3-2", ANSWER.replace("total(", "__import__('ctypes') and total("))],
         "uses ctypes, which no exercise needs",
     ),
+    "a file of the system": (
+        [*GOOD[:2], ("exercise-3-2", f"{ANSWER}\n\n\nwith open('/proc/stat') as f:\n    pass")],
+        "uses proc, which no exercise needs",
+    ),
     "the lab's own later use of the name": (
         [*GOOD, ("after", "mean([1])"), ("imports", "import numpy as np")],
         "",

@@ -154,3 +154,8 @@ def kind(message: Message) -> str:
 def forged(why: str) -> Failed:
     """Return the event for a rank that sent a message that the kit never sends."""
     return Failed(FORGED, "NotARanksMessage", why, [], False, 0.0)
+
+
+def beyond_bounds(why: str) -> Failed:
+    """Return the event for a rank that sent more than is read, or data of another kind."""
+    return Failed(UNSENDABLE, "OutOfBounds", why, [], False, 0.0)

@@ -47,6 +47,10 @@ class Bounds:
     plain_keys: bool
 
 
+class OutOfBounds(ValueError):
+    """A message may be that of a rank, but it is beyond the reader's bounds."""
+
+
 ANY_SIZE = Bounds(frame_bytes=2**31, elements=2**31, plain_keys=False)
 
 
@@ -66,10 +70,13 @@ def pack(value: Any) -> bytes:
 def unpack(data: bytes, bounds: Bounds = ANY_SIZE) -> Any:
     """Return the value that `pack` wrote.
 
-    Raises ValueError for bytes that `pack` cannot have written, and for values beyond the bounds.
+    Raises ValueError for bytes that `pack` cannot have written, and OutOfBounds for values beyond
+    the bounds.
     """
     try:
         return _Unpacking(len(data), bounds).value(data)
+    except OutOfBounds:
+        raise
     except _UNREADABLE as error:
         raise ValueError(f"not a message of a rank: {error}"[:300]) from None
 
@@ -112,12 +119,19 @@ class Reader:
     def messages(self) -> list[Any]:
         """Return the complete messages. `ended` turns True at the end of the stream.
 
-        Raises ValueError if the stream cannot be that of a rank.
+        Raises ValueError if the stream cannot be that of a rank, or OutOfBounds. Nothing is read
+        after that.
         """
+        if self.ended:
+            return []
         self._take_what_is_there()
         found = []
-        while (frame := self._frame()) is not None:
-            found.append(unpack(frame, self.bounds))
+        try:
+            while (frame := self._frame()) is not None:
+                found.append(unpack(frame, self.bounds))
+        except ValueError:
+            self.ended = True
+            raise
         return found
 
     def _take_what_is_there(self):
@@ -149,7 +163,7 @@ class Reader:
 def _size(header, bounds=ANY_SIZE):
     (size,) = _HEADER.unpack(bytes(header))
     if size > bounds.frame_bytes:
-        raise ValueError(f"a message of {size} bytes; at most {bounds.frame_bytes} are read")
+        raise OutOfBounds(f"a message of {size} bytes; at most {bounds.frame_bytes} are read")
     return size
 
 
@@ -220,7 +234,7 @@ class _Unpacking:
     def _take(self, count):
         self.elements_left -= count
         if self.elements_left < 0:
-            raise ValueError(f"more than {self.bounds.elements} elements")
+            raise OutOfBounds(f"more than {self.bounds.elements} elements")
 
     def _list(self, elements):
         self._take(len(elements) + 1)
@@ -236,7 +250,7 @@ class _Unpacking:
 
     def _check_keys(self, keys):
         if self.bounds.plain_keys and not all(map(_is_plain_key, keys)):
-            raise ValueError("a key that is neither text nor a small whole number")
+            raise OutOfBounds("a key that is neither text nor a small whole number")
 
     def _extension(self, code, data):
         self.copies_left -= len(data)

@@ -136,6 +136,8 @@ class Connections:
         try:
             for message in reader.messages():
                 found.append((rank, messages.read(message)))
+        except wire.OutOfBounds as error:
+            found.append((rank, messages.beyond_bounds(str(error))))
         except ValueError as error:
             found.append((rank, messages.forged(str(error))))
         if reader.ended and reader.sock in self._selector.get_map():

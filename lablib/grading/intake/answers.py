@@ -124,9 +124,9 @@ class AnswerReader:
         if any(cell.kind != "code" for cell in theirs):
             notes.append(f"the cell of {name} is text, not code, but it was graded as code")
         learners = (c.source for c in self.cells if c.number not in self.as_released)
-        named = {word for source in learners for word in _NO_EXERCISE_NEEDS.findall(source)}
-        if named:
-            notes.append(f"it uses {', '.join(sorted(named))}, which no exercise needs")
+        found = (word for source in learners for word in _NO_EXERCISE_NEEDS.findall(source))
+        if named := sorted({word.strip("/") for word in found}):  # a path would be scrubbed
+            notes.append(f"it uses {', '.join(named)}, which no exercise needs")
         return tuple(notes)
 
 
