@@ -159,6 +159,36 @@ def test_the_records_that_are_drawn_do_not_depend_on_the_number_of_hospitals(fra
     assert many.loss == pytest.approx(one.loss, rel=1e-4)
 
 
+def one_record_after_the_other(me, plan):
+    """Train like DP-SGD without noise, with a backward pass for each record; return the weights."""
+    import torch
+
+    model = TASK.torch_model(plan.seed)
+    optimizer = torch.optim.SGD(model.parameters(), lr=TASK.lr)
+    for step in range(plan.steps):
+        sums = [torch.zeros_like(weight) for weight in model.parameters()]
+        for number in differential_privacy.drawn_at(step, plan):
+            x, y = me.put(TASK.rows(np.array([number])))
+            gradients = torch.autograd.grad(TASK.torch_loss(model(x), y), list(model.parameters()))
+            norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
+            for total, gradient in zip(sums, gradients):
+                total += gradient * min(1.0, plan.options["clip"] / norm)
+        for weight, total in zip(model.parameters(), sums):
+            weight.grad = total / plan.batch
+        optimizer.step()
+    return TASK.torch_arrays(model)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_clipping_is_that_of_a_loop_over_the_records(framework):
+    plan = strategies.Job(TASK, STEPS, TASK.batch, options={"clip": 0.3})
+    slow = lab.Cluster(1).run(partial(one_record_after_the_other, plan=plan)).values[0]
+    fast = trained("dp_sgd", framework, ranks=4, noise=0.0, clip=0.3).history.weights
+    assert relative(fast, slow) < TOGETHER
+    unclipped = trained("dp_sgd", "torch", ranks=4, **PLAIN).history.weights
+    assert relative(unclipped, slow) > 10 * TOGETHER  # so that claim can fail
+
+
 def job(batch=32, seed=0):
     return strategies.Job(TASK, STEPS, batch, seed)
 
