@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import indent
+
 import pytest
 
 from lablib.grading.intake.similarity import Pair, fingerprints, pairs
@@ -32,6 +34,7 @@ MOVED = {
     "other names": [OTHER_NAMES],
     "in a helper": [OTHER_NAMES.replace("mean_of_all", "work") + "\n\n" + CALLS],
     "in a helper of another cell": [CALLS, OTHER_NAMES.replace("mean_of_all", "work")],
+    "in a text that exec runs": ["exec('''\n" + indent(OTHER_NAMES, "    ") + "''')"],
     "in a helper inside": ["def mean_of_all(x, rank, ranks):\n    def work(x, rank, ranks):\n"
                            + BODY.replace("    ", "        ")
                            + "\n    return work(x, rank, ranks)"],

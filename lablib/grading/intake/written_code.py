@@ -9,6 +9,7 @@ import ast
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from textwrap import dedent
 
 from lablib.grading.intake.similarity import fingerprints
 
@@ -26,6 +27,7 @@ def written(
     """
     lab = [_python(source) for source in released]
     sources = [source for source in map(_python, cells) if source not in lab]
+    sources += [text for source in sources for text in _texts_of_lines(source)]
     came_with_it = _prints(lab)
     definitions = _definitions(sources)
     answers = {exercise: _prints(_with_all_it_uses(wanted, definitions)) - came_with_it
@@ -36,6 +38,16 @@ def written(
 
 def _python(source):
     return _IPYTHON_LINE.sub("", source).strip()
+
+
+def _texts_of_lines(source):
+    """Yield the texts of several lines, which may be programs for `exec`."""
+    try:
+        nodes = ast.walk(ast.parse(source))
+    except _TOO_MUCH:
+        return
+    texts = (node.value for node in nodes if isinstance(node, ast.Constant))
+    yield from (dedent(text) for text in texts if isinstance(text, str) and "\n" in text)
 
 
 def _prints(sources) -> set[int]:
