@@ -50,6 +50,12 @@ class Cluster:
     hardware    a machine to model: a name in `lab.hardware.names()`, a TOML file, or a
                 lab.Hardware. The ranks compute the same results on this computer, but times are
                 calculated for that machine and called modelled. The ranks fill its nodes in order
+    dry         True: the ranks compute the shapes of tensors instead of values, so a model needs
+                neither memory nor time for its numbers. It needs `hardware`, and torch. Messages
+                are recorded but carry no data. A dry run shows times, memory and messages; it does
+                not show whether the numbers would be right. Code that needs a value, such as
+                `if loss < 1`, raises LabError; the result of `loss.item()` may be added up,
+                printed and returned, and is NaN in the notebook. On a rank, `me.dry` is True
     threads     the number of threads of every pool in each rank; default: cores / ranks, at least 1
     timeout_s   a run that takes longer is stopped; the error says which ranks wait for which
     echo        print the ranks' output while they run, as "[rank 2] ..."
@@ -72,6 +78,7 @@ class Cluster:
         roles: dict[str, int] | None = None,
         device: str = "cpu",
         hardware: str | os.PathLike | Hardware | None = None,
+        dry: bool = False,
         threads: int | None = None,
         timeout_s: float = 120,
         echo: bool = False,
@@ -83,6 +90,8 @@ class Cluster:
             framework=framework, device=device, threads=threads,
         )  # fmt: skip
         devices.check_framework(device, framework)
+        devices.check_dry(dry, self.hardware, framework)
+        self.dry = dry
         self.timeout_s, self.echo = _seconds(timeout_s), echo
         if self.hardware:
             _check_hardware(self.hardware, self.spec)
@@ -125,7 +134,9 @@ class Cluster:
                 saw=f"{len(own)} entries for {self.spec.ranks} ranks",
                 do="give a list with one entry for each rank, in order",
             )
-        work = Work(definitions.payload(function), self.hardware, self.timeout_s, self.echo)
+        work = Work(
+            definitions.payload(function), self.hardware, self.timeout_s, self.echo, self.dry
+        )
         for tries_left in reversed(range(_TRIES)):
             shown = watch or WaitingBar(f"{self.spec.ranks} ranks at work")
             try:
@@ -212,7 +223,7 @@ class Cluster:
         values = [returned.values.get(rank) for rank in numbers]
         records = [returned.records.get(rank, _SILENT) for rank in numbers]
         _note_clocks(records)
-        return Run(self.spec, values, self._logs(ranks), records, self.hardware)
+        return Run(self.spec, values, self._logs(ranks), records, self.hardware, dry=self.dry)
 
     def _logs(self, ranks):
         return [ranks.log(rank, _LARGEST_LOG_BYTES) for rank in range(self.spec.ranks)]
@@ -221,6 +232,7 @@ class Cluster:
         nodes = f" on {self.spec.nodes} nodes" if self.spec.nodes > 1 else ""
         state = "closed" if self.closed else "open"
         modelled = f", modelled as {self.hardware.name}" if self.hardware else ""
+        modelled += ", dry" if self.dry else ""
         return (
             f"<Cluster of {self.spec.ranks} ranks{nodes}, {self.spec.framework}{modelled}, {state}>"
         )

@@ -43,6 +43,25 @@ def check_framework(device: str, framework: str) -> None:
         )
 
 
+def check_dry(dry: bool, hardware: Hardware | None, framework: str) -> None:
+    """Raise LabError if the run should be dry but cannot."""
+    if not dry:
+        return
+    able = [each.name for each in frameworks.EVERY if each.dry_runs]
+    if framework not in able:
+        raise LabError(
+            f"A run of {framework} cannot be dry.",
+            saw=f"dry=True and framework={framework!r}",
+            do=f"choose framework={able[0]!r}, or omit dry=True, to compute the values",
+        )
+    if hardware is None or hardware.device.is_host:
+        raise LabError(
+            "A dry run needs modelled hardware, because its ranks compute nothing to measure.",
+            saw=f"dry=True and hardware={hardware and hardware.name!r}",
+            do="add a machine of lab.hardware.names(), for example hardware='dgx-a100'",
+        )
+
+
 def _check_gpu(device, package):
     if why := no_gpu():
         raise LabError(

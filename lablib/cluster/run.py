@@ -14,7 +14,7 @@ from lablib.cluster.engine.messages import Record
 from lablib.cluster.spec import Spec
 from lablib.hardware import catalog
 from lablib.hardware.hardware import Hardware
-from lablib.record import metrics, program, simulator
+from lablib.record import event, metrics, program, simulator
 
 if TYPE_CHECKING:
     import pandas
@@ -31,6 +31,7 @@ class Run:
     records   the record of each rank, from which `program`, `trace`, `metrics` and `logged` follow
     hardware  the modelled machine; None: times were measured on this computer
     history   losses and weights of a training run, else None
+    dry       True: tensors had shapes but no values
     caution   why its measured times may be doubtful; "" if there is no reason
     """
 
@@ -41,10 +42,13 @@ class Run:
     hardware: Hardware | None = None
     history: object = None
     caution: str = ""
+    dry: bool = False
 
     @property
     def clock(self) -> str:
-        """Return whether its times were "measured" or "modelled"."""
+        """Return whether its times were "measured", "modelled" or "modelled, dry"."""
+        if self.dry:
+            return event.DRY
         return "modelled" if self.hardware else "measured"
 
     @cached_property
@@ -61,7 +65,7 @@ class Run:
         `doubt`.
         """
         if self.hardware:
-            return simulator.simulate(self.program, self.hardware)
+            return self._played(self.program)
         return program.trace([record.rows for record in self.records])
 
     def on(self, hardware: str | os.PathLike | Hardware) -> Run:
@@ -71,16 +75,22 @@ class Run:
         run = replace(self, hardware=hardware, spec=spec, caution="")
         # Reuse the program, so that records are read only once.
         run.__dict__["program"] = self.program
-        run.__dict__["trace"] = simulator.simulate(run.program, run.hardware)
+        run.__dict__["trace"] = run._played(run.program)
         return run
+
+    def _played(self, program):
+        return simulator.simulate(program, self.hardware, self.clock)
 
     @property
     def doubt(self) -> str:
-        """Return why its trace is only one of several possible ones; "" if it is the only one."""
-        anybody = any(op.name == "recv" and op.group[0] < 0 for ops in self.program for op in ops)
-        if not (self.hardware and anybody):
-            return ""
-        return "one possible run: a receive from any rank got the message that arrived first"
+        """Return why its modelled times are not the only possible ones, or not valid; or ""."""
+        return ", ".join(self._doubts()) if self.hardware else ""
+
+    def _doubts(self):
+        if uncosted := sorted({name for record in self.records for name in record.uncosted}):
+            yield f"not valid: the cost of {'; '.join(uncosted)} is unknown and counts as 0"
+        if any(op.name == "recv" and op.group[0] < 0 for ops in self.program for op in ops):
+            yield "one possible run: a receive from any rank got the message that arrived first"
 
     @property
     def logged(self) -> list[list[dict]]:

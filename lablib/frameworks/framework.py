@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lablib.errors import LabError
@@ -52,6 +52,7 @@ class Framework(Protocol):
                       network
     one_port          True: all ranks meet at one port; False: each rank's server has a port
     devices           the kinds of devices on which its ranks can compute
+    dry_runs          True: its ranks can compute shapes instead of values
     memory_counted    what the memory of a modelled run counts: "tensors" or "graph"
     senders           beginnings of the names of modules that send messages from C++
     cures             what to return instead of a value that cannot be sent, by the package and the
@@ -65,6 +66,7 @@ class Framework(Protocol):
     own_network: bool = False
     one_port: bool = False
     devices: tuple[str, ...] = ("cpu",)
+    dry_runs: bool = False
     memory_counted: str
     senders: tuple[str, ...] = ()
     cures: Mapping[tuple[str, str], str]
@@ -98,6 +100,9 @@ class Framework(Protocol):
 
     def join(self, recorder: Recorder, config: RankConfig) -> None:
         """Make this process a rank, and record its messages and what it computes."""
+
+    def explained(self, function: Callable) -> Callable:
+        """Return the function of a dry run, with clear errors where it needs values of tensors."""
 
     def server(self) -> Any:
         """Start the server of a rank that `serves`. Raises ServerNotStarted."""

@@ -16,6 +16,7 @@ class RankConfig(msgspec.Struct, kw_only=True):
                    tensors; False: record only seconds
     modelled       True: the run is simulated on modelled hardware, so refuse what cannot be
                    modelled
+    dry            True: compute the shapes of tensors, but no values
     tasks          (role, index within the role, rank) of all ranks that take part in messages
     listening      descriptor of the socket that already listens on `port`; rank 0 only
     relay          descriptor of the connection to the relay, if the ranks have no common network
@@ -29,6 +30,7 @@ class RankConfig(msgspec.Struct, kw_only=True):
     port: int
     counts: bool = False
     modelled: bool = False
+    dry: bool = False
     tasks: list[tuple[str, int, int]] = []
     listening: int | None = None
     relay: int | None = None

@@ -16,6 +16,8 @@ LARGEST = 2**53  # a float represents every whole number up to this one
 LONGEST_LABEL = 1000
 LONGEST_LOGGED = 40
 MOST_LOGGED = 100
+MOST_UNCOSTED = 20
+LONGEST_UNCOSTED = 200
 
 Whole = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -30,6 +32,10 @@ Phase = Literal[PHASES]
 State = Literal["", "running", "waiting", "returned"]
 Short = Annotated[str, Meta(max_length=LONGEST_LOGGED)]
 Logged = Annotated[dict[Short, Whole | float | bool | Short], Meta(max_length=MOST_LOGGED)]
+
+Uncosted = Annotated[
+    list[Annotated[str, Meta(max_length=LONGEST_UNCOSTED)]], Meta(max_length=MOST_UNCOSTED)
+]
 
 
 def check_message(name: str, group: tuple[int, ...]) -> None:

@@ -80,7 +80,7 @@ class _Message:
 class _Walk:
     def __init__(self, trace: Trace, since_s: float):
         self.since_s = since_s
-        self.sends_need_nobody = trace.clock == "modelled"
+        self.sends_need_nobody = trace.clock != "measured"
         self.threads = defaultdict(list)
         self.messages: dict[tuple, _Message] = {}
         self.issued = defaultdict(list)  # by rank and name, in the order of issue

@@ -8,7 +8,8 @@ from lablib.record import wire_bytes
 
 KINDS = ("message", "wait", "compute", "step", "mark")
 PHASES = ("forward", "backward", "other")
-CLOCKS = ("measured", "modelled")
+DRY = "modelled, dry"
+CLOCKS = ("measured", "modelled", DRY)
 
 
 @dataclass(frozen=True, slots=True)

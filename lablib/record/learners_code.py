@@ -34,6 +34,11 @@ def is_learners(filename: str) -> bool:
     return known
 
 
+def is_strategy(filename: str) -> bool:
+    """Return True if this file has a strategy of the kit."""
+    return filename.startswith(_STRATEGIES)
+
+
 def learners_line() -> str:
     """Return "file:line" of the learner's innermost frame, or "" if there is none."""
     frame = sys._getframe(1)

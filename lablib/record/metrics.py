@@ -83,7 +83,7 @@ def comm_counted(trace: Trace) -> str:
         if event.kind in ("wait", "message")
         and _step_of(event, windows.get(event.rank, [])) is not None
     }
-    if trace.clock == "modelled" and "messages" in found:
+    if trace.clock != "measured" and "messages" in found:
         return "waits"  # a simulation has all waits, so without waits no rank waited
     return next((basis for basis in ("waits", "messages", "unseen") if basis in found), "none")
 
@@ -94,7 +94,7 @@ def waits_seen(trace: Trace) -> bool:
     It does not if messages ran inside a graph (TensorFlow), where waits cannot be observed. Traces
     with the modelled clock always show waits.
     """
-    if trace.clock == "modelled":
+    if trace.clock != "measured":
         return True
     kinds = {event.kind for event in trace}
     in_graphs = comm_counted(trace) in ("messages", "unseen")

@@ -39,6 +39,7 @@ class Recorder:
     spent     () -> (costs, cpu_s): what the rank has computed since the last call of `spent`; each
               cost is (flops, nbytes, precision, count). If the device works asynchronously, as a
               GPU does, `spent` first waits for it
+    uncosted  the operations so far whose cost is unknown, with the shapes of their tensors
     memory    an object with `restart()` and `peak_bytes` of live tensors; None: not counted
     """
 
@@ -47,6 +48,7 @@ class Recorder:
         self.clock = clock
         self.spent = spent
         self.memory = None
+        self.uncosted: list[str] = []
         self.state = "running"
         self._phases: list[str] = []
         self._board = BoardFile(board) if board else None

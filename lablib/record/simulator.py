@@ -26,10 +26,11 @@ _ANYBODY = -1
 _MOST_SHOWN = 4
 
 
-def simulate(program: Program, hardware: Hardware | str) -> Trace:
-    """Return the trace of the program on `hardware`, with the clock "modelled".
+def simulate(program: Program, hardware: Hardware | str, clock: str = "modelled") -> Trace:
+    """Return the trace of the program on `hardware`.
 
     hardware   Hardware, or an argument of `lab.hardware.get`
+    clock      the clock of the trace: "modelled", or "modelled, dry" for the program of a dry run
 
     Every rank starts at 0. Equal programs and equal hardware give equal traces, bit for bit. Raises
     LabError if the hardware is too small, if costs are missing in the program, if ranks do not
@@ -45,7 +46,7 @@ def simulate(program: Program, hardware: Hardware | str) -> Trace:
     _check_costs(program, hardware)
     play = _Play(program, hardware)
     play.run()
-    return Trace(play.events(), clock="modelled", ranks=len(program))
+    return Trace(play.events(), clock=clock, ranks=len(program))
 
 
 def _check_costs(program, hardware):

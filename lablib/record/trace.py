@@ -20,7 +20,8 @@ __all__ = ["Event", "Trace"]
 class Trace(Sequence[Event]):
     """Events sorted by (start_s, rank); never changed after creation.
 
-    clock    "measured": the times were measured; "modelled": they were calculated
+    clock    "measured": the times were measured; "modelled": they were calculated;
+             "modelled, dry": they were calculated for a run whose tensors had no values
     ranks    the number of ranks of the run, with or without events here; None: up to the highest
              rank with an event
 
@@ -56,7 +57,7 @@ class Trace(Sequence[Event]):
 
     @property
     def clock(self) -> str:
-        """Return whether its times were "measured" or "modelled"."""
+        """Return whether its times were "measured", "modelled" or "modelled, dry"."""
         return self._clock
 
     @property

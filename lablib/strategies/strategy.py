@@ -36,6 +36,7 @@ class Strategy:
     splits         what the ranks divide: "nothing", "batch" or "blocks"
     options        names that `lab.train` takes for it, with their defaults
     only_measured  why it cannot run on modelled hardware; "" if it can
+    only_computed  why it needs values of tensors, so that it cannot run dry; "" if it can
     fits           (task, ranks, batch, **options) -> why it cannot train this, or "" if it can;
                    for conditions that the fields above cannot express
     roles          ranks -> number of ranks in each role, if TensorFlow needs roles
@@ -53,6 +54,7 @@ class Strategy:
     most_ranks: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     only_measured: str = ""
+    only_computed: str = ""
     fits: Callable[..., str] = lambda task, ranks, batch, **options: ""
     roles: Callable[[int], Mapping[str, int]] | None = None
     synchronous: bool = True
@@ -65,6 +67,15 @@ class Strategy:
                 f"{self.name} cannot be modelled.",
                 saw=self.only_measured,
                 do="omit hardware, so that the run is measured on this computer",
+            )
+
+    def check_dry(self, dry: bool) -> None:
+        """Raise LabError if it cannot run dry but should, before any process starts."""
+        if dry and self.only_computed:
+            raise LabError(
+                f"{self.name} cannot run dry.",
+                saw=self.only_computed,
+                do="omit dry=True, to compute the values",
             )
 
     def why_not(self, task: Task) -> LabError | None:

@@ -184,7 +184,10 @@ def _refuse(why, saw, do):
 def _copy(tensor):
     import torch
 
-    from lablib.frameworks.torch.model import whole
+    from lablib.frameworks.torch.compat import FakeTensor
+    from lablib.frameworks.torch.model import unknown_array, whole
 
     tensor = whole(tensor).cpu()
+    if type(tensor) is FakeTensor:
+        return unknown_array(tensor)
     return np.array((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -54,6 +54,7 @@ def train(
     batch: int | None = None,
     seed: int = 0,
     scaling: str = "strong",
+    dry: bool = False,
     threads: int | None = None,
     timeout_s: float = _TIMEOUT_S,
     progress: bool = True,
@@ -71,6 +72,7 @@ def train(
     device      "cpu" or "cuda", as in `Cluster`: where the ranks compute. It was not tried on a GPU
     hardware    a machine to model, as in `Cluster`; None: measure times on this computer
     batch       samples in a step, on all ranks together; with scaling="weak", on each rank
+    dry         True: compute shapes but no values, as in `Cluster`; `run.history` is then None
     threads     the number of threads of each rank; default: cores / ranks
     watch       as in `Cluster.run`, for example `views.live.View()`; None: a bar of the steps
     options     options of the strategy, such as `bucket_mb` of ddp
@@ -83,19 +85,27 @@ def train(
     ranks = described.least_ranks if ranks is None else ranks
     check_whole(1, ranks=ranks)
     described.check_hardware(hardware)
+    described.check_dry(dry)
     job = _job(described, task, ranks, steps, batch, seed, scaling, options)
     roles = described.roles and described.roles(ranks)
     cluster = Cluster(
         None if roles else ranks, nodes=nodes, roles=roles, framework=described.framework,
-        device=device, hardware=hardware, timeout_s=timeout_s, threads=threads,
+        device=device, hardware=hardware, dry=dry, timeout_s=timeout_s, threads=threads,
     )  # fmt: skip
     launch.zygote(described.framework).import_for_training()
     with cluster:
         shown = watch or Steps(f"{described.name} on {ranks}", steps, progress)
+        if dry:
+            return cluster.run(partial(_without_values, train=module.train, job=job), watch=shown)
         run = cluster.run(partial(module.train, job=job), watch=shown)
     samples = task.samples if described.step_is_epoch else job.batch
     run = replace(run, history=_history(run.values, samples))
     return replace(run, caution=busy_computer.ranks_lacked_cores(run))
+
+
+def _without_values(me, train, job):
+    """Train in a dry run, whose losses and weights have no values that could be returned."""
+    train(me, job=job)
 
 
 def _job(described: Strategy, task, ranks, steps, batch, seed, scaling, options):

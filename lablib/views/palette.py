@@ -74,8 +74,8 @@ SHADES = ("#1a1a1a", "#7a7a7a", "#4a4a4a", "#a0a0a0")
 MARKERS = "osD^vPX*<>p"
 DASHES = ("-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 1, 2)), (0, (1, 3)))
 
-# Times that were calculated, not measured, are dashed.
-CLOCK_LINE = {"measured": "-", "modelled": (0, (4, 2))}
+# Times that were calculated, not measured, are dashed, or dotted if the run was dry.
+CLOCK_LINE = {"measured": "-", "modelled": (0, (4, 2)), "modelled, dry": (0, (1, 2))}
 
 
 def framework(name: str) -> Ink:

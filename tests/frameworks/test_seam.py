@@ -121,10 +121,11 @@ def test_every_framework_answers_the_whole_interface():
         assert inherited <= MAY_BE_LEFT_OUT, framework
 
 
-# Class attributes with a default, and methods that only frameworks with servers or GPUs need.
+# Class attributes with a default, and methods that only frameworks with servers, GPUs or dry runs
+# need.
 MAY_BE_LEFT_OUT = {
     "later_imports", "own_network", "one_port", "senders", "serves", "server",
-    "devices", "device", "put",
+    "devices", "device", "put", "dry_runs", "explained",
 }  # fmt: skip
 
 

@@ -44,6 +44,7 @@ class Work(NamedTuple):
 
     payload    the function, pickled
     hardware   the machine that is modelled; None if times are measured
+    dry        True: the ranks compute shapes, but no values
     timeout_s  after this time `supervise` ends the run
     echo       True: print the ranks' output while they run
     """
@@ -52,6 +53,7 @@ class Work(NamedTuple):
     hardware: Hardware | None
     timeout_s: float
     echo: bool = False
+    dry: bool = False
 
 
 class Engine(Protocol):

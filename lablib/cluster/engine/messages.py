@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from lablib.frameworks.rank_config import RankConfig
+from lablib.record.bounds import Uncosted
 from lablib.record.rows import AnyRow, check_rows
 
 # Why a rank failed. The rank decides this from the exception itself, while it has it.
@@ -106,6 +107,7 @@ class Failed(Message, frozen=True, tag="error"):
 class Record(Message, frozen=True, tag="record"):
     """What the rank recorded while it ran; `Run` reads it.
 
+    uncosted      operations whose cost is unknown, with the shapes of their tensors
     clock_reads   clock, file and line of the first place where the learner's code read this
                   computer's clock
     """
@@ -116,6 +118,7 @@ class Record(Message, frozen=True, tag="record"):
     peak_bytes: _Bytes
     live_bytes: list[_Bytes]
     clock_reads: Annotated[list[tuple[_Name, _LongName, int]], Meta(max_length=1)]
+    uncosted: Uncosted = []
 
     def __post_init__(self):
         check_rows(self.rows)

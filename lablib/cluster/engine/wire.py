@@ -20,6 +20,7 @@ import numpy as np
 
 from lablib.cluster.engine.messages import Message
 from lablib.cluster.engine.sendable import CannotTravel, as_array, refusal
+from lablib.frameworks.unknown import Unknown
 from lablib.record.rows import Row
 
 _HEADER = struct.Struct("!Q")
@@ -182,6 +183,8 @@ def _encode(value):
         return value.plain()
     if isinstance(value, Row):
         return msgspec.to_builtins(value)
+    if isinstance(value, Unknown):
+        return math.nan
     array = as_array(value)
     if array is not None:
         return _encode_array(array)

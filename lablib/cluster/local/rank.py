@@ -33,12 +33,14 @@ class Rank:
     node, role    its node's number; its role: "worker", "chief", "ps" or "evaluator"
     device        "cpu" or "cuda:0"; `torch_device` is the same as a torch.device
     framework     "torch" or "tensorflow"
+    dry           True: the run is dry, so tensors have shapes but no values
     """
 
     def __init__(self, job: messages.RankJob, recorder: Recorder):
         self.rank, self.ranks = job.rank, job.ranks
         self.node, self.role = job.node, job.role
         self.device, self.framework = job.device, job.framework
+        self.dry = job.dry
         self._recorder = recorder
         self._logged: list[dict] = []
         self._peak_bytes, self._looked_at_s = 0, 0.0
@@ -127,7 +129,8 @@ def live(job: messages.RankJob, sock: socket.socket) -> None:
         own = [wire.receive(sock)[0]["own"]] if job.has_own and not job.serves else []
         framework.join(recorder, job)
         _begin(sock, job, framework)
-        value = recorder.run(function, me, *own)
+        called = framework.explained(function) if job.dry else function
+        value = recorder.run(called, me, *own)
         _send_value(sock, value, function)
     except BaseException as error:  # SystemExit too: a rank that leaves early is a failure
         _keep_traceback(job.files["traceback"], error)
@@ -280,5 +283,6 @@ def _send_record(sock, me):
         peak_bytes=me._peak_bytes,
         live_bytes=me._live_bytes,
         clock_reads=clock_warnings.reads(),
+        uncosted=me._recorder.uncosted,
     )
     wire.send(sock, record)

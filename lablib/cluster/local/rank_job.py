@@ -30,7 +30,7 @@ def rank_job(
         has_servers=len(spec.called) < spec.ranks, threads=threads,
         modelled=work.hardware is not None,
         counts=work.hardware is not None and not work.hardware.device.is_host,
-        timeout_s=work.timeout_s + _BEYOND_TIMEOUT_S, port=ports[seat.rank],
+        dry=work.dry, timeout_s=work.timeout_s + _BEYOND_TIMEOUT_S, port=ports[seat.rank],
         env=_environment(spec, seat, ports, threads, temporary),
         tasks=[(s.role, s.index, s.rank) for s in spec.seats if s.role != "evaluator"],
         **place,

@@ -21,6 +21,7 @@ class Torch(Framework):
     later_imports = ("torch._dynamo", "torch.distributed.pipelining")
     one_port = True
     devices = ("cpu", "cuda")
+    dry_runs = True
     memory_counted = "tensors"
     senders = (  # DistributedDataParallel sends when it is built, and in the backward pass
         "lablib.frameworks.torch.recorder",
@@ -72,6 +73,11 @@ class Torch(Framework):
         from lablib.frameworks.torch.recorder import join
 
         join(recorder, config)
+
+    def explained(self, function):
+        from lablib.frameworks.torch.dry import explained
+
+        return explained(function)
 
     def device(self, name):
         import torch

@@ -12,7 +12,11 @@ recorder when a message begins and ends. They could replace the methods of `_Rec
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
 from operator import methodcaller
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -73,6 +77,29 @@ NO_MESSAGES = set(
 """Methods of a process group that do not send messages themselves."""
 
 _C10D = "torch.distributed.distributed_c10d"
+_FAKE = "torch._subclasses.fake_tensor"
+_FUNCTIONAL = "torch.distributed._functional_collectives"
+_ITEM = "torch:ops.aten._local_scalar_dense.default"
+_PLANNED = (
+    "torch.distributed.tensor._sharding_prop:ShardingPropagator._propagate_tensor_meta_non_cached"
+)
+_SHARD = "torch.distributed.fsdp._fully_shard._fsdp_param:FSDPParam.reset_sharded_param"
+_FOREACH = "torch.utils._foreach_utils:_foreach_supported_types"
+_READ_VALUES = [
+    f"{_C10D}:all_gather_object",
+    f"{_C10D}:broadcast_object_list",
+    f"{_C10D}:gather_object",
+    f"{_C10D}:scatter_object_list",
+    f"{_C10D}:send_object_list",
+    f"{_C10D}:recv_object_list",
+    "torch.nn.parallel.distributed:_verify_param_shape_across_processes",
+    "torch.distributed.device_mesh:init_device_mesh",
+    "torch.distributed.fsdp._fully_shard._fsdp_init:init_device_mesh",
+    "torch.distributed.device_mesh:DeviceMesh.__init__",
+    "torch.distributed.pipelining.stage:PipelineStage._warmup_forward_vote",
+    "torch.distributed.pipelining.stage:PipelineStage._warmup_backward_result",
+]
+"""Functions of torch that read values of tensors which they make themselves."""
 _MODES = "torch.utils._python_dispatch"
 _SYMMETRIC_MEMORY = "torch._C._distributed_c10d:_SymmetricMemory.empty_strided_p2p"
 _GATHER_INTO = "torch:ops._c10d_functional.all_gather_into_tensor_out"
@@ -131,6 +158,25 @@ NAMES = ListedNames(
         "torch._C._dynamo.eval_frame:set_code_exec_strategy": "keeps one function uncompiled",
         "torch._C._dynamo.eval_frame:_FrameExecStrategy": "what set_code_exec_strategy takes",
         "torch._C._dynamo.eval_frame:_FrameAction.SKIP": "what set_code_exec_strategy takes",
+        # Dry runs.
+        f"{_FAKE}:FakeTensorMode": "computes shapes instead of values",
+        f"{_FAKE}:unset_fake_temporarily": "lets torch compute the values that it reads itself",
+        f"{_FAKE}:DataDependentOutputException": "says that a program needs values",
+        f"{_FAKE}:DynamicOutputShapeException": "says that a program needs values",
+        f"{_FAKE}:UnsupportedOperatorException": "says that the shape of a result is unknown",
+        "torch.utils:swap_tensors": "replaced: it refuses to convert parameters without contents",
+        "torch:from_numpy": "replaced: its tensors must not have values",
+        "torch:UntypedStorage.data_ptr": "replaced: torch says 0 for all memory without contents",
+        _ITEM: "returns the only number of a tensor",
+        f"{_FUNCTIONAL}:_are_we_tracing": "replaced: else each message is waited for at once",
+        f"{_FUNCTIONAL}:AsyncCollectiveTensor": "is a tensor that a message still fills",
+        f"{_C10D}:_resolve_process_group": "finds the group of a functional collective",
+        _PLANNED: "replaced: DTensor's search for shapes is no computation",
+        _SHARD: "replaced: it would pad a shard of another type than torch.Tensor twice",
+        _FOREACH: "extended: else the clipping of gradients takes other operations",
+        "torch.distributed:Reducer.__init__": "replaced: it makes flags of used weights",
+        "torch.distributed:Reducer._rebuild_buckets": "replaced: it reads the order of gradients",
+        **dict.fromkeys(_READ_VALUES, "replaced: in a dry run it gets tensors that have values"),
         # Strategies.
         "torch.distributed.fsdp:FSDPModule._set_unshard_async_op": "lets FSDP2 overlap on a CPU",
     },
@@ -154,6 +200,14 @@ set_code_exec_strategy = NAMES.find("torch._C._dynamo.eval_frame:set_code_exec_s
 FrameExecStrategy = NAMES.find("torch._C._dynamo.eval_frame:_FrameExecStrategy")
 SKIP = NAMES.find("torch._C._dynamo.eval_frame:_FrameAction.SKIP")
 source_rank = methodcaller("_source_rank")
+values = NAMES.find(f"{_FAKE}:unset_fake_temporarily")
+NEEDS_VALUES = (
+    NAMES.find(f"{_FAKE}:DataDependentOutputException"),
+    NAMES.find(f"{_FAKE}:DynamicOutputShapeException"),
+)
+WithoutShapes = NAMES.find(f"{_FAKE}:UnsupportedOperatorException")
+ITEM = NAMES.find(_ITEM)
+WRAP_IN_FLIGHT = "_wrap_tensor_autograd"  # the functional collective that makes an `in_flight`
 
 
 class Work(dist.Work):
@@ -206,3 +260,101 @@ def methods_of_groups() -> set[str]:
     kinds = dist.ProcessGroup
     found = {name: getattr(kinds, name) for name in set(dir(kinds)) - set(dir(object))}
     return {name for name, it in found.items() if callable(it) and not isinstance(it, type)}
+
+
+def in_flight(tensor: torch.Tensor) -> torch.Tensor:
+    """Return DTensor's wrapper of a tensor that a message still fills."""
+    return NAMES.find(f"{_FUNCTIONAL}:AsyncCollectiveTensor")(tensor)
+
+
+def group_of(given: Any) -> dist.ProcessGroup:
+    """Return the group that a functional collective names, or got."""
+    return NAMES.find(f"{_C10D}:_resolve_process_group")(given) if isinstance(given, str) else given
+
+
+def replace_in_fakes(method: str, make: Callable[[Any], Any]) -> None:
+    """Replace a method of tensors that have no values by `make(original)`."""
+    replace(f"{_FAKE}:FakeTensor.{method}", make)
+
+
+def begin_dry(planning: Callable[[], contextlib.AbstractContextManager]) -> None:
+    """From now on, tensors have shapes but no values, except where torch reads them itself.
+
+    planning   returns a context in which operations are not counted
+    """
+    mode = NAMES.find(f"{_FAKE}:FakeTensorMode")(allow_non_fake_inputs=True)
+    replace(
+        "torch:from_numpy",
+        lambda make: lambda array: mode.from_tensor(make(array), static_shapes=True),
+    )
+    replace("torch:UntypedStorage.data_ptr", _address)
+    replace("torch.utils:swap_tensors", lambda _: _take_over)
+    replace(f"{_FUNCTIONAL}:_are_we_tracing", lambda _: lambda: False)
+    replace(_PLANNED, lambda plan: _inside(planning, plan))
+    replace(_SHARD, _unless_padded)
+    NAMES.find(_FOREACH).append(FakeTensor)
+    for method in ("__init__", "_rebuild_buckets"):
+        replace(f"torch.distributed:Reducer.{method}", lambda it: _makes_buckets(it, mode))
+    for path in _READ_VALUES:
+        replace(path, lambda function: _inside(values, function))
+    mode.__enter__()
+
+
+def _inside(context, function):
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        with context():
+            return function(*args, **kwargs)
+
+    return call
+
+
+def _take_over(tensor, converted):
+    """Give a parameter its converted contents, as `module.to(dtype)` does for real tensors."""
+    tensor.data = converted.data
+
+
+def _address(data_ptr):
+    @functools.wraps(data_ptr)
+    def call(self):
+        return memory_id(self) if self.device.type == "meta" else data_ptr(self)
+
+    return call
+
+
+def _unless_padded(reset):
+    """Return FSDPParam's method, which does nothing if the shard has been padded already."""
+
+    @functools.wraps(reset)
+    def call(self):
+        kept = self._sharded_param_data
+        mine = getattr(self._module_info.module, self._module_info.param_name)._local_tensor
+        same = memory_id(kept.untyped_storage()) == memory_id(mine.untyped_storage())
+        if not (type(kept) is FakeTensor and same):
+            reset(self)
+
+    return call
+
+
+def _makes_buckets(method, mode):
+    """Return the method of DDP's reducer, whose whole numbers get values, but not its buckets."""
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        with values(), _BucketsWithoutContents(mode):
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+class _BucketsWithoutContents(DispatchMode):
+    def __init__(self, mode):
+        super().__init__()
+        self.mode = mode
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        kind = kwargs.get("dtype") or torch.float32
+        fake = func is torch.ops.aten.empty.memory_format and kind.is_floating_point
+        with self.mode if fake else contextlib.nullcontext():
+            return func(*args, **kwargs)

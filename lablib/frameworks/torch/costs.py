@@ -19,6 +19,7 @@ from lablib.frameworks.torch.compat import (
 )
 from lablib.frameworks.torch.memory import LiveBytes
 from lablib.frameworks.torch.uncompiled import uncompiled
+from lablib.record.bounds import LONGEST_UNCOSTED, MOST_UNCOSTED
 
 _PRECISIONS = {
     torch.float64: "fp64",
@@ -29,6 +30,8 @@ _PRECISIONS = {
 }
 _SENDS = ("c10d", "_c10d_functional", "c10d_functional")
 _FREE = (0, 0, "fp32")
+# Operations of other libraries, such as those of torch.library.custom_op, have no known cost.
+_KNOWN = ("aten", "prim", "prims", "fsdp", "_dtensor", "mkldnn", "profiler", *_SENDS)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # `parameter.data` is a Parameter, too
 
 
@@ -36,6 +39,8 @@ class CountedCosts(DispatchMode):
     """Count what this thread and its backward passes compute while the mode is entered.
 
     `take` returns the costs, and `memory` counts the bytes of the results.
+
+    uncosted   the operations so far whose cost is unknown, which count as 0
 
     A matrix product, a convolution or an attention costs the FLOPs of torch's own registry. Every
     other operation costs one FLOP for each element of its largest tensor. An operation moves the
@@ -45,6 +50,7 @@ class CountedCosts(DispatchMode):
     def __init__(self):
         super().__init__()
         self.memory = LiveBytes()
+        self.uncosted: list[str] = []
         self._without: set[int] = set()  # ids of operations that never cost anything
         self._known: dict[tuple, tuple] = {}
         self._counts: dict[tuple, int] = {}
@@ -90,23 +96,37 @@ class CountedCosts(DispatchMode):
             return answer
         self.memory.see(args)
         self.memory.see(answer)
-        cost = self._known[key] = _cost(func, args, kwargs, answer)
+        if func.namespace not in _KNOWN and overload_packet(func) not in flop_registry:
+            self._note_uncosted(func, args, kwargs)
+            self._known[key] = _FREE
+            return answer
+        cost = self._known[key] = cost_of(func, args, kwargs, answer)
+        self._count(cost)
+        return answer
+
+    def _note_uncosted(self, func, args, kwargs):
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in _tensors((args, kwargs)))
+        text = f"{func}({shapes})"[:LONGEST_UNCOSTED]
+        if text not in self.uncosted and len(self.uncosted) < MOST_UNCOSTED:
+            self.uncosted.append(text)
+
+    def _count(self, cost):
         if cost is not _FREE:
             self._counts[cost] = self._counts.get(cost, 0) + 1
-        return answer
 
 
 def _looks(value):
     """Return the properties that the cost can depend on, but no numbers such as a learning rate."""
     kind = type(value)  # `isinstance` of a tensor takes a microsecond
-    if kind is torch.Tensor or kind is torch.nn.Parameter:
+    if kind is torch.Tensor or kind is torch.nn.Parameter or kind is FakeTensor:
         return value.shape, value.dtype, value.is_meta
     if kind is list or kind is tuple:
         return tuple(map(_looks, value))
     return None if kind is float else value
 
 
-def _cost(func, args, kwargs, answer):
+def cost_of(func, args, kwargs, answer) -> tuple[int, int, str]:
+    """Return the FLOPs, bytes and precision of an operation with this answer."""
     if func.namespace in _SENDS or "empty" in schema(func).name:
         return _FREE
     inputs = _tensors((args, kwargs))

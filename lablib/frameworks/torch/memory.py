@@ -10,7 +10,7 @@ import weakref
 
 import torch
 
-from lablib.frameworks.torch.compat import memory_id
+from lablib.frameworks.torch.compat import FakeTensor, memory_id
 
 
 class LiveBytes:
@@ -31,7 +31,7 @@ class LiveBytes:
     def see(self, value) -> None:
         """Count a tensor, or the tensors in a list or tuple; views of known memory count once."""
         kind = type(value)  # `isinstance` of a tensor takes a microsecond
-        if kind is torch.Tensor or kind is torch.nn.Parameter:
+        if kind is torch.Tensor or kind is torch.nn.Parameter or kind is FakeTensor:
             self._see(value)
         elif kind is list or kind is tuple:
             for part in value:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lablib.frameworks.torch.compat import FakeTensor
+
 # Permutations from the canonical layout to torch's: dense (out, in), conv (out, in, height, width).
 _AXES = {"dense": (1, 0), "conv": (3, 2, 0, 1)}
 
@@ -30,7 +32,9 @@ class TorchChain:
         """Return an nn.Sequential; the names of its blocks are their numbers in the chain."""
         model = nn.Sequential()
         for number in numbers:
-            block = Block(self.chain.blocks[number], self.chain.initial(number, seed))
+            # A dry run needs no numbers, which would take the memory of the whole model.
+            initial = {} if _is_dry() else self.chain.initial(number, seed)
+            block = Block(self.chain.blocks[number], initial)
             model.add_module(str(number), block)
         return model
 
@@ -115,7 +119,7 @@ class Block(nn.Module):
         super().__init__()
         self.kind, self.head_width = block.kind, block.head_width
         for layer in block.layers:
-            self.add_module(layer.name, _layer(layer, initial[layer.name]))
+            self.add_module(layer.name, _layer(layer, initial.get(layer.name, {})))
 
     def forward(self, x):
         return _FORWARD[self.kind](self, x)
@@ -125,7 +129,10 @@ class Block(nn.Module):
 
 
 def _layer(layer, initial):
-    """Return a torch layer with these weights; on "meta", torch draws no weights of its own."""
+    """Return a torch layer with these weights; on "meta", torch draws no weights of its own.
+
+    initial   weights by name; those that are missing get no values
+    """
     if layer.kind == "dense":
         made = nn.Linear(*layer.shape, bias=layer.bias, device="meta")
     elif layer.kind == "conv":
@@ -139,18 +146,39 @@ def _layer(layer, initial):
 
 
 def _write(layer, made, initial):
-    for name, array in initial.items():
-        axes = _AXES.get(layer.kind) if name == "kernel" else None
-        tensor = torch.tensor(np.ascontiguousarray(array.transpose(axes) if axes else array))
+    for name, shape in layer.arrays.items():
+        axes = _order(layer, name)
+        if name in initial:
+            tensor = torch.tensor(np.ascontiguousarray(initial[name].transpose(axes)))
+        else:
+            tensor = torch.empty([shape[axis] for axis in axes]).clone()  # torch.tensor copies, too
         setattr(made, _attribute(name), nn.Parameter(tensor))
 
 
 def _read(layer, made):
     for name in layer.arrays:
-        array = whole(getattr(made, _attribute(name))).cpu().numpy()
-        axes = np.argsort(_AXES[layer.kind]) if name == "kernel" else None
-        # This must be a copy, because training continues in the same memory.
-        yield name, np.array(array.transpose(axes) if axes is not None else array, order="C")
+        tensor = whole(getattr(made, _attribute(name))).cpu()
+        axes = np.argsort(_order(layer, name))
+        if type(tensor) is FakeTensor:
+            yield name, unknown_array(tensor.permute(*axes))
+        else:
+            # This must be a copy, because training continues in the same memory.
+            yield name, np.array(tensor.numpy().transpose(axes), order="C")
+
+
+def _order(layer, name):
+    """Return the order of the canonical array's axes in torch."""
+    unchanged = range(len(layer.arrays[name]))
+    return _AXES.get(layer.kind, unchanged) if name == "kernel" else unchanged
+
+
+def unknown_array(tensor: FakeTensor) -> np.ndarray:
+    """Return an array for a tensor without values: its shape, NaN, and no memory."""
+    return np.broadcast_to(np.float32(np.nan), tensor.shape)
+
+
+def _is_dry():
+    return type(torch.empty(())) is FakeTensor
 
 
 def _attribute(name):

@@ -21,9 +21,11 @@ import torch.distributed as dist
 
 from lablib.errors import LabError
 from lablib.frameworks.rank_config import RankConfig
-from lablib.frameworks.torch import agreement, compat
+from lablib.frameworks.torch import agreement, compat, dry
 from lablib.frameworks.torch.clocks import clock_of
 from lablib.frameworks.torch.costs import CountedCosts
+from lablib.frameworks.torch.dry_costs import DryCosts
+from lablib.frameworks.torch.dry_messages import DryGroup
 from lablib.frameworks.torch.futures import follow, see_waits
 from lablib.frameworks.torch.memory import GpuBytes
 from lablib.frameworks.torch.message_table import Entry, MessageTable
@@ -40,6 +42,7 @@ _recorder: Recorder
 _table: MessageTable
 _ranks: int  # of the whole cluster
 _line_to_relay: RelayLink | None = None
+_dry = False
 _times_made = 0  # how often the default group was made
 _destroyed: list[dist.ProcessGroup] = []
 # {number: (work, `_End`)} of messages whose end has not been observed yet
@@ -48,9 +51,10 @@ _under_way: dict[int, tuple] = {}
 
 def join(recorder: Recorder, config: RankConfig) -> None:
     """Make this process a rank of the default process group, and record its messages."""
-    global _recorder, _line_to_relay, _table, _ranks
+    global _recorder, _line_to_relay, _table, _ranks, _dry
     compat.NAMES.check()
     rank, _recorder, _ranks = config.rank, recorder, config.ranks
+    _dry = config.dry
     shares_memory = _ranks > 1 and config.relay is None
     shared = os.path.join(tempfile.gettempdir(), "messages") if shares_memory else None
     _table = MessageTable(shared, rank, _ranks)
@@ -77,11 +81,14 @@ def join(recorder: Recorder, config: RankConfig) -> None:
         compat.NAMES.forbid([_RPC], *what, "use dist.send, dist.recv and dist.barrier")
     if config.counts:
         compat.NAMES.forbid([_RPC], "remote calls, which the recorder does not see")
-        costs = CountedCosts()
+        costs = DryCosts() if config.dry else CountedCosts()
         costs.__enter__()  # entered for the rank's whole life
         recorder.spent, recorder.memory = costs.take, costs.memory
+        recorder.uncosted = costs.uncosted
         compat.replace("torch:compile", run_as_written)
         compat.replace("torch:UntypedStorage.resize_", lambda it: _resize(it, costs.memory))
+    if config.dry:
+        dry.begin(costs)
 
 
 class _RecordedGroup(dist.ProcessGroup):
@@ -274,7 +281,8 @@ def _create(options, _):
     inner = dist.ProcessGroup(options.store, options.group_rank, options.group_size)
     members = options.global_ranks_in_group or range(options.group_size)
     devices, kind, backend = _backend(options)
-    recorded = _RecordedGroup(inner, _channel(options), members, kind.name.lower())
+    carrier = DryGroup(inner) if _dry else inner
+    recorded = _RecordedGroup(carrier, _channel(options), members, kind.name.lower())
     for group in (inner, recorded):  # device meshes look for it on `recorded`, too
         for device in devices:
             compat.register_backend(group, device, kind, backend)

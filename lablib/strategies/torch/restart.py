@@ -20,6 +20,7 @@ STRATEGY = Strategy(
     read="https://docs.pytorch.org/tutorials/beginner/saving_loading_models.html",
     splits="batch",
     options=checkpoint.OPTIONS,
+    only_computed="it saves the weights in checkpoints, and continues from them",
 )
 
 

@@ -27,6 +27,7 @@ STRATEGY = Strategy(
     fits=masks.fits,
     synchronous=False,
     step_is_epoch=True,
+    only_computed="its masks follow from keys that the hospitals exchange",
 )
 
 

@@ -116,7 +116,7 @@ def _markers(rows):
 def _draw_speedup(axes: Axes, rows):
     markers, handles = _markers(rows), {}
     for (strategy, framework, clock), members in sorted(_lines(rows).items()):
-        label = f"{strategy}, {framework}" + (", modelled" if clock == "modelled" else "")
+        label = f"{strategy}, {framework}" + ("" if clock == "measured" else f", {clock}")
         handles[label] = axes.plot(
             [row["ranks"] for row in members],
             [row["speedup"] for row in members],

@@ -42,6 +42,7 @@ STRATEGY = Strategy(
     options={"staleness": None},
     fits=fits,
     synchronous=False,
+    only_computed="the server takes the gradient that arrives first, but none is sent",
 )
 
 
