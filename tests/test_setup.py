@@ -97,7 +97,9 @@ def test_what_lablib_imports_is_declared():
 
 def declared_as_imported(declared=DEPENDENCIES):
     """Return the names by which the packages are imported."""
-    names = {"pyyaml": "yaml", "prometheus-client": "prometheus_client"}
+    names = {
+        "pyyaml": "yaml", "prometheus-client": "prometheus_client", "scikit-learn": "sklearn"
+    }  # fmt: skip
     return {names.get(one.name, one.name) for one in declared}
 
 
