@@ -97,8 +97,16 @@ def test_every_hidden_case_with_claims_about_messages_measures_them_outside(one)
 
 def largest_bytes(case):
     """Return the bytes of a rank's largest array: TensorFlow's gradients are as large."""
-    every = [value for given in case.given() for value in given.values()]
-    return max((value.nbytes for value in every if hasattr(value, "nbytes")), default=0)
+    return max((array.nbytes for given in case.given() for array in arrays_in(given)), default=0)
+
+
+def arrays_in(value):
+    """Yield the arrays of plain data, also those in lists and dictionaries."""
+    if isinstance(value, (dict, list, tuple)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from arrays_in(each)
+    elif hasattr(value, "nbytes"):
+        yield value
 
 
 _TOUCHED = """

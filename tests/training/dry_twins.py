@@ -12,7 +12,7 @@ from lablib.cluster.run import Run
 # same, so the smallest value of any rank is what a rank needs.
 FREED_LATE = {"zero3_by_hand", "tensor_parallel_by_hand"}
 CLOSE = 0.01
-ATTEMPTS = 3
+ATTEMPTS = 5
 
 
 def differences(trained: Callable[[bool], Run], name: str) -> list[str]:
@@ -20,28 +20,34 @@ def differences(trained: Callable[[bool], Run], name: str) -> list[str]:
 
     trained   returns a run of the strategy `name`, which is dry if its argument is True
     """
-    dry, found = trained(True), []
+    dry, found, needed = trained(True), [], None
     for _ in range(ATTEMPTS):
-        found = complaints(trained(False), dry, name in FREED_LATE)
+        computed = trained(False)
+        needed = [min(pair) for pair in zip(needed or held(computed), held(computed), strict=True)]
+        found = complaints(computed, dry, _freed(needed, name))
         if not found or any("operation" in each for each in found):
             break
     return found
 
 
-def complaints(computed: Run, dry: Run, freed_late: bool = False) -> list[str]:
-    """Return every difference between the programs, and live bytes that differ by over 1 %."""
+def _freed(needed, name):
+    return [min(needed)] * len(needed) if name in FREED_LATE else needed
+
+
+def complaints(computed: Run, dry: Run, needed: list[int] | None = None) -> list[str]:
+    """Return every difference between the programs, and live bytes that differ by over 1 %.
+
+    needed   the fewest bytes that each rank held in any computed run; None: those of this run
+    """
     found = [
         f"rank {rank}, operation {number}: {ours} instead of {theirs}"
         for rank, programs in enumerate(zip_longest(computed.program, dry.program))
         for number, (theirs, ours) in enumerate(zip_longest(*programs))
         if ours != theirs
     ]
-    needed, counted = held(computed), held(dry)
-    if freed_late:
-        needed = [min(needed)] * len(needed)
     found += [
         f"rank {rank} holds {ours} bytes instead of {theirs}"
-        for rank, (theirs, ours) in enumerate(zip(needed, counted, strict=True))
+        for rank, (theirs, ours) in enumerate(zip(needed or held(computed), held(dry), strict=True))
         if abs(ours - theirs) > CLOSE * theirs
     ]
     return found
