@@ -43,11 +43,19 @@ class Killer(threading.Thread):
         while not (found := self.victim()) and not self.over.wait(0.01):
             pass
         if found and not self.over.wait(self.wait_s):
-            try:
-                found.kill()
-                self.killed = True
-            except psutil.NoSuchProcess:
-                pass
+            self.killed = kill_if_running(found)
+
+
+def kill_if_running(process):
+    """Kill the process; return whether it was running. If it obeys a stop, it has not ended yet."""
+    ended = {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    try:
+        process.suspend()
+        status = wait_for(lambda: {process.status()} & (ended | {psutil.STATUS_STOPPED}))
+        process.kill()
+    except psutil.NoSuchProcess:
+        return False
+    return not status & ended
 
 
 def pushed(pipeline, victim, within_s, seed):
