@@ -95,6 +95,25 @@ def equal_by_rank(text: str, expected: Sequence, saw: Sequence, *, rtol=1e-4, **
     return Claim(text, True, **more)
 
 
+def only_all_reduces(text: str, seen, ranks: int, most_bytes: int, **more) -> Claim:
+    """Claim that each rank puts in nothing but all-reduces, of at most `most_bytes` together.
+
+    seen   a `Seen`
+    more   hints
+    """
+    put_in = {rank: seen.put_in(rank) for rank in range(ranks)}
+    wrong = next((rank for rank in put_in if not _only_sums(put_in[rank], most_bytes)), None)
+    named = [f"{name} of {nbytes:,} B" for _, name, nbytes in put_in.get(wrong, ())]
+    saw = "" if wrong is None else ", ".join(named) or "no message"
+    due = f"all_reduce, at most {most_bytes:,} B"
+    return Claim(text, wrong is None, due, saw, wrong, evidence=seen.evidence, **more)
+
+
+def _only_sums(put_in, most_bytes):
+    names, sizes = {name for _, name, _ in put_in}, [nbytes for *_, nbytes in put_in]
+    return names == {"all_reduce"} and sum(sizes) <= most_bytes
+
+
 def volume(text: str, seen, nbytes: float, spare_bytes: float = 0, **more) -> Claim:
     """Claim that all ranks together sent `nbytes` over their network, within 5 %, with headers.
 

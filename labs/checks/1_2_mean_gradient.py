@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import Claim, alike, equal_by_rank, volume
+from lablib.teach.claims import alike, equal_by_rank, only_all_reduces, volume
 from lablib.teach.exercise import Case
 
 ANSWERS = ("mean_gradient(gradient, samples)", "mean_gradient_tf(gradient, samples)")
@@ -78,25 +78,12 @@ def judge(case, seen):
         "every rank has the gradient of one process with all samples",
         [mean] * case.ranks, seen.values, weight=2, hints=_hints(counts, sums, seen.values),
     )  # fmt: skip
-    most = mean.nbytes + 8
-    wrong = next((r for r in range(case.ranks) if not _only_sums(seen.put_in(r), most)), None)
-    saw = "" if wrong is None else _named(seen.put_in(wrong))
-    yield Claim("only all-reduces are sent, of one gradient and one number", wrong is None,
-                f"all_reduce, at most {most:,} B", saw, wrong, _ALL_REDUCES,
-                seen.evidence)  # fmt: skip
+    yield only_all_reduces("only all-reduces are sent, of one gradient and one number", seen,
+                           case.ranks, mean.nbytes + 8, hints=_ALL_REDUCES)  # fmt: skip
     if mean.nbytes >= 2**20 and case.framework == "tensorflow":
         passed = 2 * (case.ranks - 1) * mean.nbytes
         yield volume("each rank puts only one gradient on the network", seen, passed,
                      hints=_ALL_REDUCES)  # fmt: skip
-
-
-def _only_sums(put_in, most_bytes):
-    names, sizes = {name for _, name, _ in put_in}, [nbytes for *_, nbytes in put_in]
-    return names == {"all_reduce"} and sum(sizes) <= most_bytes
-
-
-def _named(put_in):
-    return ", ".join(f"{name} of {nbytes:,} B" for _, name, nbytes in put_in) or "no message"
 
 
 def _hints(counts, sums, values):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lablib.teach.claims import Claim, alike, equal_by_rank, volume
+from lablib.teach.claims import alike, equal_by_rank, only_all_reduces, volume
 from lablib.teach.exercise import Case
 
 ANSWERS = (
@@ -124,27 +124,15 @@ def judge(case, seen):
                             [int(present) for present in now["present"]],
                             [each["trained"] for each in got], hints=_TRAINS)  # fmt: skip
     nbytes, rounds = sum(array.nbytes for array in due), len(case.shared["rounds"])
-    most = rounds * (nbytes + SPARE_BYTES)
-    wrong = next((r for r in range(case.ranks) if not only_sums(seen.put_in(r), most)), None)
-    yield Claim("only all-reduces are sent, each hospital's weights at most once in a round",
-                wrong is None, f"all_reduce, at most {most:,} B in {rounds} rounds",
-                "" if wrong is None else sent_by(seen.put_in(wrong)), wrong, _SENDS,
-                seen.evidence)  # fmt: skip
+    yield only_all_reduces(
+        "only all-reduces are sent, each hospital's weights at most once in a round",
+        seen, case.ranks, rounds * (nbytes + SPARE_BYTES), hints=_SENDS,
+    )  # fmt: skip
     if nbytes >= 2**20 and case.framework == "tensorflow":
         # In the last round nobody takes part, so an answer may send the number of records only.
         passed = 2 * (case.ranks - 1) * nbytes
         yield volume("two or three averages pass the network", seen, (rounds - 1) * passed,
                      spare_bytes=passed, hints=_SENDS)  # fmt: skip
-
-
-def only_sums(put_in, most_bytes):
-    names, sizes = {name for _, name, _ in put_in}, [nbytes for *_, nbytes in put_in]
-    return names == {"all_reduce"} and sum(sizes) <= most_bytes
-
-
-def sent_by(put_in):
-    names = ", ".join(sorted({name for _, name, _ in put_in})) or "no message"
-    return f"{names}, {sum(nbytes for *_, nbytes in put_in):,} B"
 
 
 def mean_of(trained, records, present):
